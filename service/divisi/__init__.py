@@ -1,0 +1,4 @@
+"""divisi separates a recording of a choir or an ensemble into one stem per voice or instrument.
+
+Start reading at `worker/process_job.py`: it holds the path of one recording from upload to stems.
+"""
