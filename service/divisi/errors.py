@@ -1,6 +1,7 @@
-"""The one tree of errors. An error says whose fault it is (its class), which one it is (its code), and what to do (its message).
+"""The one tree of errors: the class says whose fault it is, the code which one it is, the message what to do.
 
-Ground floor: imported by every room, imports none. HTTP statuses live in `gateway/problems.py` alone, exit codes in `cli.py`.
+Ground floor: imported by every room, imports none. HTTP statuses live in `gateway/problems.py` alone,
+exit codes in `cli.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ class DivisiError(Exception):
     """Base of all errors that divisi raises on purpose.
 
     Args:
-        message: for a person; carries the offending value and the limit ("file lasts 2410 s; this service accepts 1200 s").
+        message: for a person; carries the offending value and the limit
+            ("file lasts 2410 s; this service accepts 1200 s").
         code: stable slug for machines, such as `audio-too-long`.
         facts: values for machines (JSON types), such as `limit_seconds=1200`.
     """
@@ -51,6 +53,6 @@ class ModelError(DivisiError):
 
 
 class UnavailableError(DivisiError):
-    """A service that divisi leans on (Redis, object store, model server) is away; the same request may succeed later."""
+    """A service that divisi leans on (Redis, object store, model server) is away; try the same again later."""
 
     default_code = "unavailable"

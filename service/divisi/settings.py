@@ -29,7 +29,9 @@ class Settings(BaseSettings):
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis that holds the job queue.")
     redis_prefix: str = Field("divisi", description="First part of every Redis key.")
-    store_url: str = Field("file://./.divisi/store", description="Object store: file://PATH, memory:// or s3://BUCKET/PREFIX.")
+    store_url: str = Field(
+        "file://./.divisi/store", description="Object store: file://PATH, memory:// or s3://BUCKET/PREFIX."
+    )
     s3_endpoint: str | None = Field(None, description="Address of an S3-speaking server other than AWS.")
     s3_region: str = Field("us-east-1", description="S3 region.")
     s3_access_key_id: str | None = Field(None, description="S3 access key; unset: the usual AWS sources.")
@@ -43,25 +45,29 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(2 * 1024**3, gt=0, description="Largest upload in bytes.")
     max_duration_seconds: float = Field(3 * 3600, gt=0, description="Longest recording in seconds.")
     max_channels: int = Field(32, ge=1, description="Most audio channels in a recording.")
-    inspect_seconds: float = Field(20, gt=0, description="Longest time spent on examining one upload; the worker checks the rest.")
+    inspect_seconds: float = Field(20, gt=0, description="Longest time spent on examining one upload.")
     max_queued_jobs: int = Field(10_000, ge=1, description="Queue length beyond which uploads are answered 503.")
-    retention_seconds: float = Field(24 * 3600, gt=0, description="Audio, stems and record of an ended job are erased after this.")
+    retention_seconds: float = Field(24 * 3600, gt=0, description="What remains of an ended job is erased after this.")
     link_seconds: float = Field(3600, gt=0, description="Life of a signed download link.")
 
     lease_seconds: float = Field(15, gt=0, description="A worker silent for longer loses its job to another.")
     max_attempts: int = Field(3, ge=1, description="Attempts before a job goes to the dead letters.")
     job_timeout_seconds: float = Field(6 * 3600, gt=0, description="Longest run of one attempt.")
-    drain_seconds: float = Field(25, ge=0, description="After SIGTERM a running job may go on this long before it is handed back.")
-    worker_heartbeat_file: Path | None = Field(None, description="File the worker touches while its loop is alive (liveness probe).")
-    worker_metrics_port: int = Field(0, ge=0, le=65535, description="Port of the worker's /livez, /readyz and /metrics; 0: none.")
+    drain_seconds: float = Field(
+        25, ge=0, description="After SIGTERM a job may run on this long, then it is handed back."
+    )
+    worker_heartbeat_file: Path | None = Field(None, description="File the worker touches while its loop is alive.")
+    worker_metrics_port: int = Field(0, ge=0, le=65535, description="Port of the worker's probes and metrics; 0: none.")
     work_dir: Path | None = Field(None, description="Folder for temporary files; unset: the system's.")
     engine: str = Field("onnx_runtime", description="Engine: onnx_runtime, torch_script, passthrough.")
-    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the engine must run; it fails rather than falls back.")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the engine must run; no silent fallback.")
     engine_threads: int = Field(1, ge=1, description="Threads inside one operation; scale by processes instead.")
     batch_size: int = Field(1, ge=1, description="Segments of one recording given to the engine at a time.")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
-    log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else JSON.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: console on a terminal, else json."
+    )
 
     @model_validator(mode="after")
     def _is_not_open_to_the_world_by_accident(self) -> Self:
