@@ -1,0 +1,250 @@
+"""The card of a model: all that its weights cannot say, read from `card.yaml` beside them.
+
+The Separator cuts segments by it, engines check their graph against it, the gateway shows it. `CardDraft` is what the
+author of a model knows before export; `ModelCard` adds what export measured. Sample counts are at the model's own rate.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from divisi.errors import ModelError
+
+CARD_FILE = "card.yaml"
+
+MODEL_ID_PATTERN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+VERSION_PATTERN = re.compile(r"(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){2}")
+STEM_PATTERN = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
+FILE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+# Names of files that every separation may deliver besides the stems of the model.
+RESERVED_STEMS = frozenset({"residual", "mixture"})
+
+ArtifactKind = Literal["onnx", "torchscript"]
+OutputName = Literal["f0", "resynthesis"]
+
+
+def _matches(pattern: re.Pattern[str], what: str, longest: int = 64) -> AfterValidator:
+    def check(text: str) -> str:
+        if len(text) > longest or not pattern.fullmatch(text):
+            raise ValueError(f"{text[:80]!r} is not {what} of at most {longest} characters")
+        return text
+
+    return AfterValidator(check)
+
+
+ModelId = Annotated[str, _matches(MODEL_ID_PATTERN, "a model id (lower case letters, digits, single hyphens)")]
+Version = Annotated[str, _matches(VERSION_PATTERN, "a version (three numbers, such as 1.10.0)")]
+StemName = Annotated[str, _matches(STEM_PATTERN, "a stem name (lower case letters, digits, single - or _)")]
+FileName = Annotated[str, _matches(FILE_PATTERN, "a plain file name")]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class _Part(BaseModel):
+    """Unknown fields are refused: a misspelt field would otherwise take its default in silence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ExtraOutput(_Part):
+    """A named output of the graph besides `estimates`.
+
+    `f0`: float32 (B, S, N) in Hz, 0 where unvoiced; frame n stands for sample n * hop_length; N is T // hop_length, or
+    one more.
+    `resynthesis`: float32 (B, C, T).
+    """
+
+    name: OutputName
+    hop_length: int | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _has_a_hop_where_it_has_frames(self) -> Self:
+        if (self.name == "f0") != (self.hop_length is not None):
+            raise ValueError("hop_length belongs to f0, and to f0 alone")
+        return self
+
+
+class Artifact(_Part):
+    """One exported file of the bundle."""
+
+    kind: ArtifactKind
+    file: FileName
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    bytes: int = Field(gt=0)
+    opset: int | None = Field(None, gt=0, description="ONNX operator set; ONNX only.")
+
+
+class Parity(_Part):
+    """How far each artifact is from the network, over all outputs: the largest absolute difference on random audio."""
+
+    max_abs_error: Mapping[ArtifactKind, float]
+    tolerance: float = Field(gt=0)
+    seed: int
+    batch_sizes: tuple[int, ...]
+    lengths: tuple[int, ...]
+
+
+class Quality(_Part):
+    """What the model reaches on one test set, measured through the serving path."""
+
+    test_set: Text
+    protocol: Text
+    metric: Text = Field(description="Name and unit, such as `SI-SDR in dB`.")
+    per_stem: Mapping[StemName, float]
+    mean: float
+    mixture_mean: float | None = Field(None, description="The same figure for the mixture taken as every estimate.")
+
+
+class Speed(_Part):
+    """Seconds of computing for one second of audio, the whole serving path included."""
+
+    real_time_factor: float = Field(gt=0)
+    machine: Text
+    engine: Text
+    num_threads: int = Field(ge=1)
+
+
+class TrainingData(_Part):
+    """One data set that the weights have seen, with whom to thank."""
+
+    name: Text
+    licence: Text
+    credit: Text
+
+
+class Training(_Part):
+    summary: Text
+    data: tuple[TrainingData, ...] = ()
+
+
+class CardDraft(_Part):
+    """What the author of a model states before export."""
+
+    id: ModelId
+    version: Version
+    title: Text
+    description: Text
+    stem_family: Text
+    stems: tuple[StemName, ...] = Field(min_length=1, description="In the order of axis S of `estimates`.")
+    sample_rate: int = Field(gt=0, le=384_000, description="Hz.")
+    num_channels: Annotated[int, Field(ge=1)] | Literal["any"] = 1
+    segment_length: Annotated[int, Field(gt=0)] | Literal["whole"] = Field(
+        description="Samples given to the network at a time, context included; `whole`: the recording in one piece."
+    )
+    context_length: int = Field(0, ge=0, description="Samples at each end of a segment that only serve as context.")
+    length_multiple: int = Field(1, gt=0, description="The graph takes multiples of this many samples.")
+    normalisation: Literal["in_graph"] = Field(
+        "in_graph", description="The graph takes samples as they are, full scale ±1."
+    )
+    mask_exponent: float = Field(
+        1.0, gt=0, le=4, description="Exponent of the ratio masks that bring estimates to full band."
+    )
+    extra_outputs: tuple[ExtraOutput, ...] = ()
+    quality: tuple[Quality, ...] = ()
+    speed: tuple[Speed, ...] = ()
+    training: Training | None = None
+    licence: Text = "Apache-2.0"
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the graph's outputs, in order."""
+        return ("estimates", *(output.name for output in self.extra_outputs))
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        _require_distinct("stems", self.stems)
+        _require_distinct("extra_outputs", [output.name for output in self.extra_outputs])
+        if reserved := RESERVED_STEMS.intersection(self.stems):
+            raise ValueError(f"stems: {', '.join(sorted(reserved))} is a reserved name")
+        for entry in self.quality:
+            if set(entry.per_stem) != set(self.stems):
+                raise ValueError(
+                    f"quality: per_stem names {sorted(entry.per_stem)}, the stems are {sorted(self.stems)}"
+                )
+        if self.segment_length == "whole":
+            if self.context_length:
+                raise ValueError("context_length: a whole recording has no context")
+        elif self.segment_length % self.length_multiple:
+            raise ValueError(
+                f"segment_length: {self.segment_length} is not a multiple of length_multiple {self.length_multiple}"
+            )
+        elif 2 * self.context_length >= self.segment_length:
+            raise ValueError(
+                f"context_length: 2 * {self.context_length} leaves nothing of {self.segment_length} samples"
+            )
+        return self
+
+
+class ModelCard(CardDraft):
+    """The card of a published bundle: the draft, and what export found."""
+
+    artifacts: tuple[Artifact, ...] = ()
+    parity: Parity | None = None
+    git_commit: str | None = None
+    created: datetime | None = None
+
+    @model_validator(mode="after")
+    def _states_the_parity_of_every_artifact(self) -> Self:
+        kinds = [artifact.kind for artifact in self.artifacts]
+        _require_distinct("artifacts", kinds)
+        stated = set(self.parity.max_abs_error) if self.parity else set()
+        if stated != set(kinds):
+            raise ValueError(f"parity: stated for {sorted(stated)}, the artifacts are {sorted(kinds)}")
+        return self
+
+
+_Card = TypeVar("_Card", bound=CardDraft)
+
+
+def read_card(path: Path, kind: type[_Card]) -> _Card:
+    """Reads a `ModelCard` or a `CardDraft` from YAML.
+
+    Raises:
+        ModelError: code `damaged-card`; the message names file and field.
+    """
+    name = "/".join(path.parts[-3:])
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ModelError(f"{name} cannot be read: {_first_line(error)}", code="damaged-card", file=name) from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{name} holds no mapping of fields", code="damaged-card", file=name)
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        problems = [_describe(problem) for problem in error.errors()]
+        raise ModelError(f"{name}: {'; '.join(problems)}", code="damaged-card", file=name) from error
+
+
+def write_card(card: CardDraft, path: Path) -> None:
+    """Writes the card as YAML that `read_card` reads back as an equal card."""
+    content = card.model_dump(mode="json", exclude_none=True)
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Sorting key: 1.10.0 comes after 1.9.0."""
+    return tuple(int(number) for number in version.split("."))
+
+
+def _require_distinct(field: str, names: Any) -> None:
+    if len(set(names)) != len(names):
+        raise ValueError(f"{field}: {list(names)} names one twice")
+
+
+def _describe(problem: Any) -> str:
+    field = ".".join(str(step) for step in problem["loc"])
+    text = problem["msg"].removeprefix("Value error, ")
+    return f"{field}: {text}" if field else text
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

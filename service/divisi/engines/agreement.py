@@ -1,0 +1,127 @@
+"""Whether a graph and its card agree on the shapes that go in and come out. Every adapter asks the same questions here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from divisi.bundles.card import ModelCard
+from divisi.errors import ModelError
+
+# A length in samples or frames that the card does not fix.
+ANY = None
+
+
+def check_mixture(mixture: np.ndarray, card: ModelCard) -> np.ndarray:
+    """The mixture, C-contiguous, once it is what the card asks for.
+
+    Args:
+        mixture: float32 (B, C, T).
+
+    Raises:
+        ModelError: code `wrong-input`; our own fault, as the Separator cuts the segments.
+    """
+    if not isinstance(mixture, np.ndarray) or mixture.dtype != np.float32:
+        found = mixture.dtype if isinstance(mixture, np.ndarray) else type(mixture).__name__
+        raise ModelError(f"{card.id}: mixture must be float32, it is {found}", code="wrong-input")
+    if mixture.ndim != 3 or 0 in mixture.shape:
+        raise ModelError(f"{card.id}: mixture must be (B, C, T), it has shape {mixture.shape}", code="wrong-input")
+    num_channels, length = mixture.shape[1:]
+    if card.num_channels not in ("any", num_channels):
+        message = f"{card.id}: mixture must have {card.num_channels} channels, its shape is {mixture.shape}"
+        raise ModelError(message, code="wrong-input")
+    if length % card.length_multiple:
+        message = (
+            f"{card.id}: mixture must last a multiple of {card.length_multiple} samples, its shape is {mixture.shape}"
+        )
+        raise ModelError(message, code="wrong-input")
+    return np.ascontiguousarray(mixture)
+
+
+def check_outputs(
+    outputs: Mapping[str, np.ndarray], mixture_shape: tuple[int, ...], card: ModelCard
+) -> dict[str, np.ndarray]:
+    """The graph's outputs by the card's names, C-contiguous, once their shapes fit and every value is finite.
+
+    Args:
+        outputs: name → array, as the runtime gave them.
+        mixture_shape: (B, C, T) of the mixture they came from.
+
+    Raises:
+        ModelError: code `wrong-output` or `non-finite-estimates`.
+    """
+    batch, num_channels, length = mixture_shape
+    checked = {}
+    for name in card.output_names:
+        array = outputs[name]
+        expected = _output_shape(name, card, batch, num_channels, length)
+        if array.dtype != np.float32 or not _fits(array.shape, expected):
+            message = f"{card.id}: {name} is {array.dtype} {array.shape}, the card says float32 {_show(expected)}"
+            raise ModelError(message, code="wrong-output", output=name)
+        if name == "f0":
+            _check_num_frames(array.shape[-1], length, card)
+        if not np.isfinite(array).all():
+            raise ModelError(f"{card.id}: {name} holds NaN or infinity", code="non-finite-estimates", output=name)
+        checked[name] = np.ascontiguousarray(array)
+    return checked
+
+
+def check_signature(
+    inputs: Mapping[str, Sequence[int | str | None]], outputs: Mapping[str, Sequence[int | str | None]], card: ModelCard
+) -> None:
+    """Names, ranks and fixed sizes that a graph declares, against the card; a size given as text or None is free.
+
+    Raises:
+        ModelError: code `wrong-signature`.
+    """
+    num_channels = ANY if card.num_channels == "any" else card.num_channels
+    expected_inputs = {"mixture": (ANY, num_channels, ANY)}
+    expected_outputs = {name: _output_shape(name, card, ANY, num_channels, ANY) for name in card.output_names}
+    for what, declared, expected in (("inputs", inputs, expected_inputs), ("outputs", outputs, expected_outputs)):
+        if list(declared) != list(expected):
+            message = f"{card.id}: the graph's {what} are {list(declared)}, the card says {list(expected)}"
+            raise ModelError(message, code="wrong-signature")
+        for name, shape in expected.items():
+            if not _fits([size if isinstance(size, int) else ANY for size in declared[name]], shape):
+                message = (
+                    f"{card.id}: the graph declares {name} as {_show(declared[name])}, the card says {_show(shape)}"
+                )
+                raise ModelError(message, code="wrong-signature")
+
+
+def silence(card: ModelCard) -> np.ndarray:
+    """Silence that the card's graph must take, float32 (1, C, T): a second, or one segment if that is shorter."""
+    length = -(-card.sample_rate // card.length_multiple) * card.length_multiple
+    if card.segment_length != "whole":
+        length = min(length, card.segment_length)
+    num_channels = 1 if card.num_channels == "any" else card.num_channels
+    return np.zeros((1, num_channels, length), np.float32)
+
+
+def _output_shape(
+    name: str, card: ModelCard, batch: int | None, num_channels: int | None, length: int | None
+) -> tuple[int | None, ...]:
+    if name == "estimates":
+        return (batch, len(card.stems), num_channels, length)
+    if name == "resynthesis":
+        return (batch, num_channels, length)
+    return (batch, len(card.stems), ANY)  # f0
+
+
+def _check_num_frames(num_frames: int, length: int, card: ModelCard) -> None:
+    hop_length = next(output.hop_length for output in card.extra_outputs if output.name == "f0")
+    assert hop_length is not None
+    if num_frames - length // hop_length not in (0, 1):
+        message = f"{card.id}: f0 has {num_frames} frames for {length} samples, the card says one per {hop_length}"
+        raise ModelError(message, code="wrong-output", output="f0")
+
+
+def _fits(shape: Sequence[int | None], expected: Sequence[int | None]) -> bool:
+    return len(shape) == len(expected) and all(
+        size == wanted or ANY in (size, wanted) for size, wanted in zip(shape, expected, strict=True)
+    )
+
+
+def _show(shape: Sequence[int | str | None]) -> str:
+    return f"({', '.join('any' if size is ANY else str(size) for size in shape)})"

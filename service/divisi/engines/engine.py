@@ -1,0 +1,89 @@
+"""What an engine is: it runs one bundle's graph on waveforms. Fourth in *upload → job → worker → engine → stems*.
+
+Adapters are named by text and imported when opened, so that a process holds the runtime it uses and no other (and,
+unless it asked for TorchScript, no torch).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Literal, Protocol, cast
+
+import numpy as np
+
+from divisi.bundles.store import ModelBundle
+from divisi.errors import ModelError
+
+ENGINES = {
+    "onnx_runtime": "divisi.engines.onnx_runtime:OnnxRuntimeEngine",
+    "torch_script": "divisi.engines.torch_script:TorchScriptEngine",
+    "passthrough": "divisi.engines.passthrough:PassthroughEngine",
+}
+
+# The extra of this project that brings each adapter's library.
+_EXTRA_OF_LIBRARY = {"onnxruntime": "worker", "torch": "torch"}
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Where and how an engine runs.
+
+    Attributes:
+        device: `cpu` or `cuda`; an engine that cannot run there refuses to open.
+        num_threads: threads inside one operation. Two or more collapse when cores are shared: scale by processes.
+    """
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    num_threads: int = 1
+
+
+class Engine(Protocol):
+    """One opened model. Not thread-safe; one engine serves one caller at a time."""
+
+    @property
+    def name(self) -> str:
+        """The adapter's name in `ENGINES`."""
+
+    @property
+    def device(self) -> str:
+        """Where the graph really runs: `cpu` or `cuda`."""
+
+    def run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
+        """Separates a batch of segments; nothing is kept from one call to the next.
+
+        Args:
+            mixture: float32 (B, C, T) at the card's sample rate; T a multiple of the card's `length_multiple`, none of
+                the sizes 0.
+
+        Returns:
+            `estimates`: float32 (B, S, C, T), stems in the card's order, and each of the card's extra outputs by its
+            name; all C-contiguous and finite, none shared with the input or with an earlier answer.
+
+        Raises:
+            ModelError: code `wrong-input`, `wrong-output`, `non-finite-estimates`, `engine-failed` or `engine-closed`.
+        """
+
+    def close(self) -> None:
+        """Gives the memory back; may be called twice."""
+
+
+def open_engine(name: str, bundle: ModelBundle, options: EngineOptions) -> Engine:
+    """Opens a bundle in the named engine and has it separate some silence: what it opens is warm and fits its card.
+
+    Raises:
+        ModelError: unknown engine, library or device missing, artifact missing or damaged, or graph and card disagree.
+    """
+    if name not in ENGINES:
+        raise ModelError(f"there is no engine {name!r}; there are: {', '.join(ENGINES)}", code="unknown-engine")
+    module_name, class_name = ENGINES[name].split(":")
+    try:
+        module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        extra = _EXTRA_OF_LIBRARY.get(library)
+        if extra is None:
+            raise
+        message = f"engine {name} needs {library}, which is not installed: pip install 'divisi[{extra}]'"
+        raise ModelError(message, code="missing-library") from error
+    return cast(Engine, getattr(module, class_name)(bundle, options))

@@ -1,0 +1,81 @@
+"""Runs a bundle's ONNX graph in ONNX Runtime: the default engine, with no torch in the process."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+
+from divisi.bundles.store import ModelBundle
+from divisi.engines.agreement import check_mixture, check_outputs, check_signature, silence
+from divisi.engines.engine import EngineOptions
+from divisi.errors import ModelError
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_ERRORS_ONLY = 3
+
+
+class OnnxRuntimeEngine:
+    """One session; its execution provider is the one asked for, or it does not open."""
+
+    name = "onnx_runtime"
+
+    def __init__(self, bundle: ModelBundle, options: EngineOptions) -> None:
+        self._card = bundle.card
+        self.device = options.device
+        self._session: onnxruntime.InferenceSession | None = _open_session(bundle, options)
+        check_signature(
+            {value.name: value.shape for value in self._session.get_inputs()},
+            {value.name: value.shape for value in self._session.get_outputs()},
+            self._card,
+        )
+        self.run(silence(self._card))
+
+    def run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
+        if self._session is None:
+            raise ModelError("engine onnx_runtime is closed", code="engine-closed")
+        mixture = check_mixture(mixture, self._card)
+        names = self._card.output_names
+        try:
+            arrays = self._session.run(list(names), {"mixture": mixture})
+        except Exception as error:  # the runtime's exceptions share no base class of their own
+            message = f"{self._card.id}: ONNX Runtime failed on a mixture of shape {mixture.shape}: {error}"
+            raise ModelError(message, code="engine-failed") from error
+        return check_outputs(dict(zip(names, arrays, strict=True)), mixture.shape, self._card)
+
+    def close(self) -> None:
+        self._session = None
+
+
+def _open_session(bundle: ModelBundle, options: EngineOptions) -> onnxruntime.InferenceSession:
+    provider = _PROVIDERS[options.device]
+    if provider not in onnxruntime.get_available_providers():
+        message = (
+            f"device {options.device} needs {provider}; this ONNX Runtime has {onnxruntime.get_available_providers()}"
+        )
+        raise ModelError(message, code="wrong-device")
+    path = bundle.artifact_path("onnx")
+    try:
+        session = onnxruntime.InferenceSession(str(path), _session_options(options), providers=[provider])
+    except Exception as error:
+        raise ModelError(
+            f"{bundle.name}: ONNX Runtime cannot load {path.name}: {error}", code="damaged-bundle"
+        ) from error
+    # ONNX Runtime falls back to the CPU in silence when the CUDA libraries do not load.
+    if session.get_providers()[0] != provider:
+        message = f"device {options.device} was asked for; ONNX Runtime runs on {session.get_providers()}"
+        raise ModelError(message, code="wrong-device")
+    return session
+
+
+def _session_options(options: EngineOptions) -> onnxruntime.SessionOptions:
+    session_options = onnxruntime.SessionOptions()
+    session_options.intra_op_num_threads = options.num_threads
+    session_options.inter_op_num_threads = 1
+    session_options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # Threads that wait must not burn the cores that other workers of this machine need.
+    session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Arena and memory pattern keep the memory of every length ever seen; without them memory follows the segment.
+    session_options.enable_cpu_mem_arena = False
+    session_options.enable_mem_pattern = False
+    session_options.log_severity_level = _ERRORS_ONLY
+    return session_options
