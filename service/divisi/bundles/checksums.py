@@ -1,4 +1,4 @@
-"""SHA256SUMS of a bundle, in the format of `sha256sum`: `sha256sum -c SHA256SUMS` in its folder says the same as we do."""
+"""SHA256SUMS of a bundle, as `sha256sum` writes it: `sha256sum -c SHA256SUMS` in its folder says the same as we do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a graph and its card agree on the shapes that go in and come out. Every adapter asks the same questions here."""
+"""Whether a graph and its card agree on the shapes that go in and come out: the questions that every adapter asks."""
 
 from __future__ import annotations
 
