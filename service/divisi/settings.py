@@ -5,6 +5,7 @@ The only door to `os.environ`. What belongs to a model is in its card, what belo
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
@@ -83,3 +84,17 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """The settings of this process, read from the environment at the first call."""
     return Settings()
+
+
+def child_environment(settings: Settings, **changes: str) -> dict[str, str]:
+    """The environment for a process of the same deployment.
+
+    Args:
+        settings: handed on field by field, so that the child reads the same values whatever set them here.
+        changes: fields by name that the child shall see otherwise.
+    """
+    values = {name: value for name, value in settings.model_dump(mode="json").items() if value is not None}
+    if settings.s3_secret_access_key is not None:
+        values["s3_secret_access_key"] = settings.s3_secret_access_key.get_secret_value()
+    values.update(changes)
+    return {**os.environ, **{f"DIVISI_{name.upper()}": str(value) for name, value in values.items()}}

@@ -1,0 +1,54 @@
+# divisi: two commands do everything on a fresh machine, `make demo` and `make test`.
+# Only Python 3.11 (or 3.12) with venv, and make, are needed; all else is installed into .venv.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help demo up test lint unit chaos bench constraints clean
+
+help:  ## Show what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: .venv/installed-standalone  ## Separate the sample chorale through the REST API into out/
+	$(BIN)/divisi demo --out out
+
+up: .venv/installed-standalone  ## Run the service on this machine
+	$(BIN)/divisi up
+
+test: lint unit  ## Everything that must hold before a change lands
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+unit: .venv/installed-dev
+	$(BIN)/pytest -n 2 --dist loadfile
+
+chaos: .venv/installed-dev  ## The reliability promises at full length (minutes); each script prints its table
+	$(BIN)/python tests/chaos/kill_workers.py
+	$(BIN)/python tests/chaos/freeze_workers.py
+	$(BIN)/python tests/chaos/restart_redis.py
+
+bench: .venv/installed-dev  ## Memory, speed and quality figures; each script prints its table
+	$(BIN)/python benchmarks/long_recording.py
+	$(BIN)/python benchmarks/conservation.py
+
+constraints: .venv/installed-dev  ## Write down the versions that are installed and tested now
+	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+).*/\1/' > constraints.txt
+
+clean:
+	rm -rf .venv out build dist .mypy_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed-standalone: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[standalone]'
+	@touch $@
+
+.venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[dev]'
+	@touch $@ .venv/installed-standalone

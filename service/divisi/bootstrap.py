@@ -1,0 +1,34 @@
+"""Settings → the adapters of this deployment: queue, object store, model store. The only chooser of adapters.
+
+Stands between the entry points and the rooms. The engine is not opened here but in the worker's child
+(`engines.open_engine`), so that the gateway, which also starts here, never reaches a model.
+"""
+
+from __future__ import annotations
+
+from divisi.bundles.store import BundleStore
+from divisi.jobs.queue import JobQueue
+from divisi.settings import Settings
+from divisi.storage.object_store import ObjectStore, open_object_store
+
+
+def open_queue(settings: Settings) -> JobQueue:
+    """The job queue in Redis; not yet connected."""
+    return JobQueue(settings.redis_url, prefix=settings.redis_prefix)
+
+
+def open_store(settings: Settings) -> ObjectStore:
+    """The object store that audio and stems rest in."""
+    secret = settings.s3_secret_access_key
+    return open_object_store(
+        settings.store_url,
+        endpoint=settings.s3_endpoint,
+        region=settings.s3_region,
+        access_key_id=settings.s3_access_key_id,
+        secret_access_key=secret.get_secret_value() if secret else None,
+    )
+
+
+def open_bundles(settings: Settings) -> BundleStore:
+    """The model bundles on disk."""
+    return BundleStore(settings.model_store)

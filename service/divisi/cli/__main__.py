@@ -1,0 +1,5 @@
+"""`python -m divisi.cli` is `divisi`."""
+
+from divisi.cli.app import main
+
+main()

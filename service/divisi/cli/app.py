@@ -1,0 +1,32 @@
+"""Puts the commands together. Exit codes: 0 done, 1 failed, 2 input that cannot be taken."""
+
+from __future__ import annotations
+
+import typer
+
+from divisi.cli import models, separate, service
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
+    help="""**divisi** separates a recording of a choir or an ensemble: one file in, one stem per voice out.
+
+    Try `divisi separate choir.wav -o stems` (no server needed), or `divisi up` and a browser or `curl`.
+    Every setting is an environment variable `DIVISI_…`; the README lists them.""",
+)
+for command in (
+    separate.separate,
+    service.up,
+    service.demo,
+    service.gateway,
+    service.worker,
+    models.models,
+    models.export,
+):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point of the `divisi` command."""
+    app()

@@ -1,0 +1,42 @@
+"""Commands about models: list them, export a trained network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from divisi.cli.terminal import console, exit_on_error, settings_with
+
+
+def models(server: Annotated[str | None, typer.Option(help="Address of a divisi server.")] = None) -> None:
+    """List the models with their stems and measured quality."""
+    from divisi.bundles.store import BundleStore
+    from divisi.client import Client
+
+    with exit_on_error():
+        if server is None:
+            cards = [card.model_dump(mode="json") for card in BundleStore(settings_with().model_store).list()]
+        else:
+            with Client(server) as client:
+                cards = client.models()
+    table = Table("model", "version", "stems", "SI-SDR (dB)", "real-time factor", "description")
+    for card in cards:
+        table.add_row(card["id"], card["version"], ", ".join(card["stems"]), *card_figures(card), card["title"])
+    console.print(table)
+
+
+def export(
+    network: Annotated[str, typer.Argument(help="Factory of the network, `module:function`.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Trained weights (a state dict).")],
+    card: Annotated[Path, typer.Option(help="Draft of the model card, YAML.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Model store.")] = Path("model_store"),
+) -> None:
+    """Export a trained network as a bundle: ONNX, TorchScript, card, checksums. Published only if both agree with it."""
+    from divisi.export.command import export_from_checkpoint
+
+    with exit_on_error():
+        bundle = export_from_checkpoint(network, checkpoint, card, out)
+    console.print(f"{bundle.card.id} {bundle.card.version} in {bundle.path}")

