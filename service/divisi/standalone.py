@@ -31,6 +31,8 @@ from divisi.telemetry import get_logger
 log = get_logger(__name__)
 
 START_SECONDS = 60.0
+# A predecessor that was killed leaves its Redis a moment to write out; Redis holds the lock until it is gone.
+LOCK_SECONDS = 3.0
 REDIS_STOP_SECONDS = 10.0
 GATEWAY_STOP_SECONDS = 10.0
 WORKER_RESTART_SECONDS = 1.0
@@ -119,15 +121,21 @@ class Standalone:
 
     def _take_data_dir(self) -> None:
         self._data_dir.mkdir(parents=True, exist_ok=True)
-        self._lock = (self._data_dir / "lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise InputError(
-                f"{self._data_dir} is in use by another divisi; stop that one or name another folder with --data",
-                code="data-folder-in-use",
-            ) from error
+        lock = (self._data_dir / "lock").open("w")
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    lock.close()
+                    raise InputError(
+                        f"{self._data_dir} is in use by another divisi; stop that one, or name another folder (--data)",
+                        code="data-folder-in-use",
+                    ) from error
+                time.sleep(0.1)
+        self._lock = lock
 
     def _refuse_taken_port(self) -> None:
         family = socket.AF_INET6 if ":" in self._settings.host else socket.AF_INET
@@ -168,8 +176,9 @@ class Standalone:
         self._wait_until(redis_socket.exists, "Redis")
 
     def _start(self, name: str, command: list[str]) -> None:
+        kept_open = (self._lock.fileno(),) if name == "redis" and self._lock else ()
         self._processes[name] = subprocess.Popen(
-            command, env=self._environment or None, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent
+            command, env=self._environment, stdin=subprocess.DEVNULL, pass_fds=kept_open, preexec_fn=_die_with_parent
         )
 
     def _is_gateway_ready(self) -> bool:

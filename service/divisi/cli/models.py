@@ -22,9 +22,11 @@ def models(server: Annotated[str | None, typer.Option(help="Address of a divisi 
         else:
             with Client(server) as client:
                 cards = client.models()
-    table = Table("model", "version", "stems", "SI-SDR (dB)", "real-time factor", "description")
+    table = Table("model", "version", "stems", "quality (mean over stems)", "real-time factor", "title")
     for card in cards:
-        table.add_row(card["id"], card["version"], ", ".join(card["stems"]), *card_figures(card), card["title"])
+        quality = "\n".join(f"{q['mean']:.1f} {q['metric']}, {q['test_set']}" for q in card["quality"])
+        speed = "\n".join(f"{s['real_time_factor']:.3f} {s['engine']}" for s in card["speed"])
+        table.add_row(card["id"], card["version"], ", ".join(card["stems"]), quality, speed, card["title"])
     console.print(table)
 
 
@@ -34,7 +36,10 @@ def export(
     card: Annotated[Path, typer.Option(help="Draft of the model card, YAML.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Model store.")] = Path("model_store"),
 ) -> None:
-    """Export a trained network as a bundle: ONNX, TorchScript, card, checksums. Published only if both agree with it."""
+    """Export a trained network as a bundle: ONNX, TorchScript, card, checksums.
+
+    Nothing is published unless both artifacts agree with the network.
+    """
     from divisi.export.command import export_from_checkpoint
 
     with exit_on_error():

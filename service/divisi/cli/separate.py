@@ -27,7 +27,7 @@ class OutputFormat(StrEnum):
 def separate(
     files: Annotated[list[Path], typer.Argument(help="Recordings: wav, flac, ogg, opus, mp3, aiff, m4a …")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the stems.")] = Path("stems"),
-    model: ModelOption = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Model id; see `divisi models`.")] = None,
     stem_format: Annotated[OutputFormat, typer.Option("--format", "-f", help="wav is 24 bit.")] = OutputFormat.WAV,
     stems: Annotated[str | None, typer.Option(help="Only these stems, comma-separated; default all.")] = None,
     residual: Annotated[bool, typer.Option("--residual", help="Also write what is left of the mixture.")] = False,

@@ -1,0 +1,95 @@
+"""`divisi separate` as a person runs it: a process, files in, files out, an exit code and a plain line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from divisi.sample import sample_mixture
+
+VOICES = ("soprano", "alto", "tenor", "bass")
+
+
+def divisi(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "divisi.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("extension", ["wav", "flac"])
+def test_one_file_becomes_one_stem_per_voice_of_its_own_shape(tmp_path: Path, extension: str) -> None:
+    done = divisi("separate", sample_mixture(), "-o", tmp_path, "--format", extension)
+    assert done.returncode == 0, done.stderr
+    recording = soundfile.info(sample_mixture())
+    for voice in VOICES:
+        stem = soundfile.info(tmp_path / f"{voice}.{extension}")
+        assert (stem.frames, stem.samplerate, stem.channels) == (
+            recording.frames,
+            recording.samplerate,
+            recording.channels,
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"{voice}.{extension}" for voice in VOICES)
+
+
+def test_stems_and_residual_sum_to_the_recording(tmp_path: Path) -> None:
+    done = divisi("separate", sample_mixture(), "-o", tmp_path, "--format", "wav32f", "--residual")
+    assert done.returncode == 0, done.stderr
+    recording, _ = soundfile.read(sample_mixture())
+    total = sum(soundfile.read(tmp_path / f"{name}.wav")[0] for name in (*VOICES, "residual"))
+    assert 20 * np.log10(np.abs(total - recording).max() + 1e-12) <= -90
+
+
+def test_several_files_get_a_folder_each(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.wav", tmp_path / "second.wav"
+    noise = np.random.default_rng(1).standard_normal(4000).astype(np.float32) * 0.1
+    for path in (first, second):
+        soundfile.write(path, noise, 16_000)
+    done = divisi("separate", first, second, "-o", tmp_path / "out", "--stems", "alto")
+    assert done.returncode == 0, done.stderr
+    written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.wav"))
+    assert written == ["first/alto.wav", "second/alto.wav"]
+
+
+def text_renamed(path: Path) -> Path:
+    path.write_text("dies irae, dies illa\n" * 50)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (lambda folder: [folder / "missing.wav"], "is not a file"),
+        (lambda folder: [text_renamed(folder / "text.wav")], "audio"),
+        (lambda folder: [sample_mixture(), "--model", "no-such-model"], "no-such-model"),
+        (lambda folder: [sample_mixture(), "--stems", "countertenor"], "countertenor"),
+        (lambda folder: [sample_mixture(), "--format", "wma"], "wma"),
+    ],
+    ids=["missing file", "text renamed", "unknown model", "unknown stem", "unknown format"],
+)
+def test_input_that_cannot_be_taken_gives_a_plain_error_and_exit_code_2(
+    tmp_path: Path, arguments: object, complaint: str
+) -> None:
+    done = divisi("separate", *arguments(tmp_path), "-o", tmp_path / "out")  # type: ignore[operator]
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "out").glob("*"))
+
+
+@pytest.mark.parametrize(
+    "command", ["separate", "up", "demo", "gateway", "worker", "models", "export", "train", "evaluate"]
+)
+def test_every_command_explains_itself(command: str) -> None:
+    done = divisi(command, "--help")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) > 5
+
+
+def test_models_lists_the_shipped_model_with_its_figure() -> None:
+    done = divisi("models")
+    assert done.returncode == 0
+    assert "satb-small" in done.stdout

@@ -1,0 +1,116 @@
+"""`divisi up` as a person runs it: start, separate over REST, stop; and start again without losing what was queued."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+
+from divisi.client import Client
+from divisi.errors import NotFoundError
+from divisi.sample import sample_mixture
+from divisi.standalone import redis_executable
+
+READY_SECONDS = 60
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@contextmanager
+def divisi_up(data: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "divisi.cli", "up", "--data", str(data), "--port", str(port)]
+    process = subprocess.Popen(command)
+    try:
+        deadline = time.monotonic() + READY_SECONDS
+        while not is_ready(f"http://127.0.0.1:{port}"):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def test_a_recording_goes_in_over_rest_and_its_stems_come_back(tmp_path: Path) -> None:
+    port = free_port()
+    with divisi_up(tmp_path / "data", port) as process, Client(f"http://127.0.0.1:{port}") as client:
+        seen: list[float] = []
+        job = client.submit(sample_mixture(), stem_format="wav32f")
+        job = client.wait(job["id"], on_progress=lambda now: seen.append(now["progress"]))
+        paths = client.download_stems(job, tmp_path / "stems")
+        assert seen == sorted(seen)
+        assert seen[-1] == 1.0
+        assert {path.name for path in paths} >= {"soprano.wav", "alto.wav", "tenor.wav", "bass.wav"}
+
+        recording, rate = soundfile.read(sample_mixture())
+        total = np.zeros_like(recording)
+        for path in paths:
+            stem, stem_rate = soundfile.read(path)
+            assert stem_rate == rate
+            total += stem
+        assert {path.name for path in paths} >= {"residual.wav"}
+        assert 20 * np.log10(np.abs(total - recording).max() + 1e-12) <= -90
+
+        client.delete(job["id"])
+        with pytest.raises(NotFoundError):
+            client.get(job["id"])
+        assert not [path for path in (tmp_path / "data" / "store").rglob("*") if path.is_file()]
+    assert process.returncode == 0
+
+
+def test_jobs_that_wait_at_a_stop_are_done_after_the_next_start(tmp_path: Path) -> None:
+    port = free_port()
+    data = tmp_path / "data"
+    with divisi_up(data, port) as process, Client(f"http://127.0.0.1:{port}") as client:
+        jobs = [client.submit(sample_mixture())["id"] for _ in range(4)]
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    with divisi_up(data, port), Client(f"http://127.0.0.1:{port}") as client:
+        for job in jobs:
+            assert client.wait(job)["state"] == "succeeded"
+
+
+def test_a_killed_service_leaves_no_process_behind_and_loses_no_job(tmp_path: Path) -> None:
+    port = free_port()
+    data = tmp_path / "data"
+    with divisi_up(data, port) as process, Client(f"http://127.0.0.1:{port}") as client:
+        job = client.submit(sample_mixture())["id"]
+        process.kill()
+        process.wait(10)
+    with divisi_up(data, port), Client(f"http://127.0.0.1:{port}") as client:
+        assert client.wait(job)["state"] == "succeeded"
+
+
+def test_a_data_folder_serves_one_service_at_a_time(tmp_path: Path) -> None:
+    with divisi_up(tmp_path, free_port()):
+        command = [sys.executable, "-m", "divisi.cli", "up", "--data", str(tmp_path), "--port", str(free_port())]
+        second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 2
+    assert "in use" in second.stderr
+
+
+def test_there_is_a_redis_server_to_start() -> None:
+    assert Path(redis_executable()).is_file()
