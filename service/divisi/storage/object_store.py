@@ -1,0 +1,282 @@
+"""The object store: bytes by key in a local folder, in memory or in S3, through obstore.
+
+Async methods serve the gateway and the worker's supervisor; `download`, `upload` and the other blocking twins serve
+the worker's child, which has no event loop. Objects appear whole or not at all: obstore writes a local object beside
+its final name and renames it, and completes multipart uploads in one step.
+
+Errors: NotFoundError (`object-not-found`), UnavailableError (`store-unavailable`, with the cause), InputError
+(`invalid-key`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, MemoryStore, S3Store
+
+from divisi.errors import InputError, NotFoundError, UnavailableError
+from divisi.storage.file_names import content_disposition
+from divisi.storage.keys import check_key
+
+if TYPE_CHECKING:
+    from obstore.store import S3Config
+
+# One part in flight is one copy in memory; S3 allows 10 000 parts, so 8 MiB carries objects up to 78 GiB.
+PART_BYTES = 8 * 1024 * 1024
+PARTS_IN_FLIGHT = 2
+# Reads go piece by piece: each piece has its own deadline and retries, however slowly the reader takes them.
+READ_BYTES = 4 * 1024 * 1024
+PING_KEY = "ping"
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What the store knows about one object without reading it."""
+
+    key: str
+    size: int  # bytes
+    modified: datetime
+
+
+class ObjectStore:
+    """Bytes by key. Safe to share between tasks and threads; holds no open files."""
+
+    def __init__(
+        self,
+        backend: LocalStore | MemoryStore | S3Store,
+        *,
+        folder: Path | None = None,
+        signer: S3Store | None = None,
+    ) -> None:
+        """
+        Args:
+            backend: obstore's store.
+            folder: root of a local store, None for the others.
+            signer: S3 store that signs links, with the address that clients see.
+        """
+        self._backend = backend
+        self._folder = folder
+        self._signer = signer
+
+    # --- async: gateway, supervisor ---
+
+    async def put_file(
+        self, key: str, path: Path, *, media_type: str | None = None, download_name: str | None = None
+    ) -> None:
+        """Stores a file's bytes, in parts when it is large.
+
+        Args:
+            media_type: Content-Type that a signed link answers with (S3 only).
+            download_name: name that a signed link saves under (S3 only).
+        """
+        attributes = self._attributes(media_type, download_name)
+        with _named_errors(key):
+            await obstore.put_async(
+                self._backend,
+                check_key(key),
+                path,
+                attributes=attributes,
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_IN_FLIGHT,
+            )
+
+    async def put_bytes(self, key: str, data: bytes) -> None:
+        """Stores a small object."""
+        with _named_errors(key):
+            await obstore.put_async(self._backend, check_key(key), data)
+
+    async def get_bytes(self, key: str) -> bytes:
+        """A small object whole."""
+        with _named_errors(key):
+            result = await obstore.get_async(self._backend, check_key(key))
+            return bytes(await result.bytes_async())
+
+    async def stream(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """An object's bytes from `start` up to `end` (exclusive; None: to its end), a few MiB at a time."""
+        stop = (await self.head(key)).size if end is None else end
+        for piece_start in range(start, stop, READ_BYTES):
+            with _named_errors(key):
+                piece = await obstore.get_range_async(
+                    self._backend, check_key(key), start=piece_start, end=min(piece_start + READ_BYTES, stop)
+                )
+            yield bytes(piece)
+
+    async def head(self, key: str) -> StoredObject:
+        """Size and time of an object, or NotFoundError."""
+        with _named_errors(key):
+            return _stored(await obstore.head_async(self._backend, check_key(key)))
+
+    async def list(self, prefix: str) -> Sequence[StoredObject]:
+        """Every object below a prefix, in order of keys. Prefixes end at a `/`: `a/b` holds `a/b/c`, not `a/bc`."""
+        with _named_errors(prefix):
+            found = await obstore.list(self._backend, check_key(prefix)).collect_async()
+        return sorted((_stored(meta) for meta in found), key=lambda stored: stored.key)
+
+    async def list_folders(self, prefix: str) -> Sequence[str]:
+        """Names directly below a prefix that have objects below them, in order: `jobs` → every job id."""
+        with _named_errors(prefix):
+            result = await obstore.list_with_delimiter_async(self._backend, check_key(prefix))
+        return sorted(folder.rstrip("/").rsplit("/", 1)[-1] for folder in result["common_prefixes"])
+
+    async def delete(self, key: str) -> None:
+        """Erases one object; nothing happens when there is none."""
+        await self._delete([check_key(key)])
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Erases every object below a prefix. Returns how many there were."""
+        keys = [stored.key for stored in await self.list(prefix)]
+        await self._delete(keys)
+        if self._folder is not None:
+            # What a writer that was killed left half-written is no object, but it is somebody's audio.
+            await asyncio.to_thread(shutil.rmtree, self._folder / check_key(prefix), ignore_errors=True)
+        return len(keys)
+
+    async def ping(self) -> None:
+        """Returns when the store answers, else raises UnavailableError."""
+        if self._folder is not None and not self._folder.is_dir():
+            raise UnavailableError("the object store's folder is gone", code="store-unavailable")
+        try:
+            await self.head(PING_KEY)
+        except NotFoundError:
+            return
+
+    async def signed_url(self, key: str, seconds: float) -> str | None:
+        """A link that anybody can read the object by for some seconds; None where the store cannot give one."""
+        if self._signer is None:
+            return None
+        with _named_errors(key):
+            return await obstore.sign_async(self._signer, "GET", check_key(key), timedelta(seconds=seconds))
+
+    # --- blocking: the worker's child ---
+
+    def download(self, key: str, path: Path) -> int:
+        """Writes an object to a file that does not exist yet. Returns its bytes; on failure no file is left."""
+        try:
+            with path.open("xb") as file, _named_errors(key):
+                size = obstore.head(self._backend, check_key(key))["size"]
+                for start in range(0, size, READ_BYTES):
+                    end = min(start + READ_BYTES, size)
+                    file.write(obstore.get_range(self._backend, key, start=start, end=end))
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return size
+
+    def upload(self, key: str, path: Path, *, media_type: str | None = None, download_name: str | None = None) -> None:
+        """The blocking twin of `put_file`."""
+        attributes = self._attributes(media_type, download_name)
+        with _named_errors(key):
+            obstore.put(
+                self._backend,
+                check_key(key),
+                path,
+                attributes=attributes,
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_IN_FLIGHT,
+            )
+
+    def _attributes(self, media_type: str | None, download_name: str | None) -> dict[str, str] | None:
+        if self._signer is None:
+            return None  # only signed links answer with them, and a local folder cannot keep them
+        attributes = {}
+        if media_type:
+            attributes["Content-Type"] = media_type
+        if download_name:
+            attributes["Content-Disposition"] = content_disposition(download_name)
+        return attributes or None
+
+    async def _delete(self, keys: Sequence[str]) -> None:
+        if not keys:
+            return
+        try:
+            with _named_errors(keys[0]):
+                await obstore.delete_async(self._backend, keys)
+        except NotFoundError:
+            # A local folder stops at the first key that is already gone (a concurrent deletion): take the rest singly.
+            for key in keys[1:]:
+                await self._delete([key])
+
+
+def open_object_store(
+    url: str,
+    *,
+    endpoint: str | None = None,
+    public_endpoint: str | None = None,
+    region: str = "us-east-1",
+    access_key_id: str | None = None,
+    secret_access_key: str | None = None,
+    patience_seconds: float = 2.0,
+) -> ObjectStore:
+    """Opens the store that a URL names; nothing is contacted yet.
+
+    Args:
+        url: `file://PATH` (may be relative; the folder is created), `memory://`, or `s3://BUCKET/PREFIX`.
+        endpoint: address of an S3-speaking server other than AWS; plain `http://` only where written so.
+        public_endpoint: its address as clients see it, for signed links; None: the same.
+        access_key_id, secret_access_key: None: the usual AWS sources.
+        patience_seconds: how long S3 requests are retried before the store counts as away.
+
+    Raises:
+        InputError: `invalid-store-url`.
+        UnavailableError: the local folder cannot be created.
+    """
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme == "memory" and not rest:
+        return ObjectStore(MemoryStore())
+    if separator and scheme == "file" and rest:
+        return _open_folder(Path(rest).absolute())
+    bucket, _, prefix = rest.partition("/")
+    if not separator or scheme != "s3" or not bucket:
+        raise InputError(f"{url!r} is not file://PATH, memory:// or s3://BUCKET/PREFIX", code="invalid-store-url")
+
+    def open_s3(address: str | None) -> S3Store:
+        config: S3Config = {"region": region}
+        if address is not None:
+            config["endpoint"] = address
+        if access_key_id is not None and secret_access_key is not None:
+            config |= {"access_key_id": access_key_id, "secret_access_key": secret_access_key}
+        return S3Store(
+            bucket,
+            prefix=prefix.strip("/") or None,
+            config=config,
+            client_options={
+                "allow_http": bool(address and address.startswith("http://")),
+                "connect_timeout": timedelta(seconds=patience_seconds),
+            },
+            retry_config={"retry_timeout": timedelta(seconds=patience_seconds)},
+        )
+
+    backend = open_s3(endpoint)
+    return ObjectStore(backend, signer=open_s3(public_endpoint) if public_endpoint else backend)
+
+
+def _open_folder(folder: Path) -> ObjectStore:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return ObjectStore(LocalStore(folder), folder=folder)
+    except (BaseError, OSError) as error:
+        raise UnavailableError(f"the store's folder {folder} cannot be opened", code="store-unavailable") from error
+
+
+def _stored(meta: obstore.ObjectMeta) -> StoredObject:
+    return StoredObject(key=meta["path"], size=meta["size"], modified=meta["last_modified"])
+
+
+@contextmanager
+def _named_errors(key: str) -> Iterator[None]:
+    """Gives obstore's errors the names of our tree."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFoundError(f"there is no object {key!r}", code="object-not-found", key=key) from error
+    except (BaseError, OSError) as error:
+        raise UnavailableError("the object store is away", code="store-unavailable") from error
