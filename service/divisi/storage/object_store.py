@@ -160,15 +160,16 @@ class ObjectStore:
 
     def download(self, key: str, path: Path) -> int:
         """Writes an object to a file that does not exist yet. Returns its bytes; on failure no file is left."""
-        try:
-            with path.open("xb") as file, _named_errors(key):
-                size = obstore.head(self._backend, check_key(key))["size"]
-                for start in range(0, size, READ_BYTES):
-                    end = min(start + READ_BYTES, size)
-                    file.write(obstore.get_range(self._backend, key, start=start, end=end))
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        with path.open("xb") as file:
+            try:
+                with _named_errors(key):
+                    size = obstore.head(self._backend, check_key(key))["size"]
+                    for start in range(0, size, READ_BYTES):
+                        end = min(start + READ_BYTES, size)
+                        file.write(obstore.get_range(self._backend, key, start=start, end=end))
+            except BaseException:
+                path.unlink()
+                raise
         return size
 
     def upload(self, key: str, path: Path, *, media_type: str | None = None, download_name: str | None = None) -> None:
