@@ -191,12 +191,13 @@ class ModelCard(CardDraft):
     created: datetime | None = None
 
     @model_validator(mode="after")
-    def _states_the_parity_of_every_artifact(self) -> Self:
+    def _lists_each_artifact_once(self) -> Self:
         kinds = [artifact.kind for artifact in self.artifacts]
         _require_distinct("artifacts", kinds)
-        stated = set(self.parity.max_abs_error) if self.parity else set()
-        if stated != set(kinds):
-            raise ValueError(f"parity: stated for {sorted(stated)}, the artifacts are {sorted(kinds)}")
+        if self.parity and set(self.parity.max_abs_error) != set(kinds):
+            raise ValueError(
+                f"parity: stated for {sorted(self.parity.max_abs_error)}, the artifacts are {sorted(kinds)}"
+            )
         return self
 
 

@@ -93,6 +93,8 @@ def open_bundle(path: Path) -> ModelBundle:
     if (card.id, card.version) != (path.parent.name, path.name):
         message = f"{name}: its card says {card.id}/{card.version}; a bundle rests in the folder of its id and version"
         raise ModelError(message, code="damaged-bundle")
+    if card.artifacts and card.parity is None:
+        raise ModelError(f"{name}: its card states no parity for its artifacts", code="damaged-bundle")
     return ModelBundle(path, card, checksums)
 
 

@@ -1,0 +1,81 @@
+"""What `divisi export NETWORK CHECKPOINT --card draft.yaml --out model_store` does."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from divisi.bundles.card import CardDraft, read_card
+from divisi.bundles.store import ModelBundle
+from divisi.errors import InputError
+from divisi.export.export import Provenance, export_bundle
+
+_GIT_SECONDS = 10
+
+
+def export_from_checkpoint(
+    network: str, checkpoint: Path, draft: Path, out_root: Path, notes: Path | None = None
+) -> ModelBundle:
+    """Publishes trained weights as a bundle.
+
+    Args:
+        network: `package.module:function`; the function takes a configuration (or None) and gives the network.
+        checkpoint: as the train loop saves it: weights under `average` or else `network`, the network's configuration
+            under `network` of `config`. Read without unpickling code.
+        draft: YAML of a CardDraft.
+        out_root: folder of the bundles, such as `model_store`.
+        notes: Markdown for the end of MODEL_CARD.md.
+
+    Raises:
+        InputError: network or checkpoint cannot be used; code `unknown-network` or `damaged-checkpoint`.
+        ConflictError, ModelError: as `export_bundle`.
+    """
+    build = _find_builder(network)
+    card = read_card(draft, CardDraft)
+    state = _read_checkpoint(checkpoint)
+    module = build((state.get("config") or {}).get("network"))
+    try:
+        module.load_state_dict(state.get("average") or state["network"])
+    except (KeyError, RuntimeError) as error:
+        message = f"{checkpoint.name} does not fit {network}: {error}"
+        raise InputError(message, code="damaged-checkpoint") from error
+    text = notes.read_text(encoding="utf-8") if notes else ""
+    return export_bundle(module, card, out_root, text, Provenance(_git_commit(), datetime.now(UTC)))
+
+
+def _find_builder(network: str) -> Callable[[Mapping[str, Any] | None], nn.Module]:
+    module_name, _, function_name = network.partition(":")
+    try:
+        builder: Callable[[Mapping[str, Any] | None], nn.Module] = getattr(import_module(module_name), function_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        message = f"network {network!r} cannot be found ({error}); name it as package.module:function"
+        raise InputError(message, code="unknown-network") from error
+    return builder
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path.name} is no checkpoint: {error}", code="damaged-checkpoint") from error
+    if not isinstance(state, dict):
+        raise InputError(f"{path.name} holds {type(state).__name__}, not a checkpoint", code="damaged-checkpoint")
+    return state
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout that this package runs from; None for an installed package or without git."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

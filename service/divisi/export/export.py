@@ -1,0 +1,118 @@
+"""Network → published bundle, or nothing: artifacts, parity, card, checksums in a folder beside, then one rename."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from divisi.bundles.card import CARD_FILE, Artifact, CardDraft, ModelCard, write_card
+from divisi.bundles.checksums import sha256_of, write_checksums
+from divisi.bundles.store import ModelBundle, open_bundle
+from divisi.errors import ConflictError
+from divisi.export.model_card import MODEL_CARD_FILE, render_model_card
+from divisi.export.onnx_graph import OPSET, export_onnx
+from divisi.export.parity import NOISE_LEVEL, measure_parity, parity_lengths, run_network
+from divisi.export.torch_script import export_torch_script
+
+ONNX_FILE = "model.onnx"
+TORCH_SCRIPT_FILE = "model.ts"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a bundle comes from.
+
+    Attributes:
+        git_commit: of the code that made the network; None outside a repository.
+        created: time of the export, with time zone.
+    """
+
+    git_commit: str | None
+    created: datetime
+
+
+def export_bundle(
+    network: nn.Module, draft: CardDraft, out_root: Path, notes: str = "", provenance: Provenance | None = None
+) -> ModelBundle:
+    """Publishes a network as `<out_root>/<model_id>/<version>/`.
+
+    Args:
+        network: mixture (B, C, T) → estimates (B, S, C, T), or a tuple of them and the draft's extra outputs in order.
+        draft: what the author states about it.
+        notes: Markdown for the end of MODEL_CARD.md.
+
+    Raises:
+        ConflictError: code `version-exists`; a published version never changes.
+        ModelError: code `parity-failed`, or an engine refuses an artifact; nothing is published then.
+    """
+    target = out_root / draft.id / draft.version
+    _refuse_existing(target)
+    network = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
+    with _stage(out_root, draft) as stage:
+        artifacts = _write_artifacts(network, draft, stage)
+        candidate = _complete(draft, artifacts, provenance or Provenance(None, datetime.now(UTC)))
+        checksums = {artifact.file: artifact.sha256 for artifact in artifacts}
+        parity = measure_parity(network, ModelBundle(stage, candidate, checksums))
+        card = candidate.model_copy(update={"parity": parity})
+        write_card(card, stage / CARD_FILE)
+        (stage / MODEL_CARD_FILE).write_text(render_model_card(card, notes), encoding="utf-8", newline="\n")
+        write_checksums(stage, [CARD_FILE, MODEL_CARD_FILE, ONNX_FILE, TORCH_SCRIPT_FILE])
+        open_bundle(stage).verify()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_existing(target)
+        stage.rename(target)
+    return open_bundle(target)
+
+
+def _write_artifacts(network: nn.Module, draft: CardDraft, stage: Path) -> tuple[Artifact, ...]:
+    num_channels = 1 if draft.num_channels == "any" else draft.num_channels
+    # Traced at a batch and a length that parity is not measured at, so that a size frozen by tracing shows.
+    length = parity_lengths(draft)[0] + draft.length_multiple
+    generator = torch.Generator().manual_seed(0)
+    example = NOISE_LEVEL * torch.randn(2, num_channels, length, generator=generator)
+    run_network(network, example.numpy(), draft)
+    export_onnx(network, example, draft, stage / ONNX_FILE)
+    export_torch_script(network, example, draft.output_names, stage / TORCH_SCRIPT_FILE)
+    files = (("onnx", ONNX_FILE, OPSET), ("torchscript", TORCH_SCRIPT_FILE, None))
+    return tuple(
+        Artifact(kind=kind, file=file, sha256=sha256_of(stage / file), bytes=(stage / file).stat().st_size, opset=opset)
+        for kind, file, opset in files
+    )
+
+
+def _complete(draft: CardDraft, artifacts: tuple[Artifact, ...], provenance: Provenance) -> ModelCard:
+    stated = {name: getattr(draft, name) for name in CardDraft.model_fields}
+    return ModelCard(
+        **stated,
+        artifacts=artifacts,
+        git_commit=provenance.git_commit,
+        created=provenance.created.replace(microsecond=0),
+    )
+
+
+@contextmanager
+def _stage(out_root: Path, draft: CardDraft) -> Iterator[Path]:
+    """A folder on the disk of the target that no BundleStore looks into; gone afterwards, with what was not moved."""
+    out_root.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".export-", dir=out_root))
+    try:
+        stage = folder / draft.id / draft.version
+        stage.mkdir(parents=True)
+        yield stage
+    finally:
+        shutil.rmtree(folder)
+
+
+def _refuse_existing(target: Path) -> None:
+    if target.exists():
+        message = f"{target.parent.name}/{target.name} is published already; give the card a new version"
+        raise ConflictError(message, code="version-exists")

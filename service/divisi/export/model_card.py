@@ -1,0 +1,88 @@
+"""`MODEL_CARD.md`: the card for people, rendered from `card.yaml` so that the two agree, and notes by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from divisi.bundles.card import ModelCard, Quality
+
+MODEL_CARD_FILE = "MODEL_CARD.md"
+
+
+def render_model_card(card: ModelCard, notes: str = "") -> str:
+    """Markdown for one card; `notes`, Markdown too, follow under a heading of their own."""
+    sections = [
+        f"# {card.title}\n\n`{card.id}` {card.version}\n\n{card.description}",
+        "## What goes in and comes out\n\n" + _table(("", ""), _shape_rows(card)),
+        *(_render_quality(entry, card.stems) for entry in card.quality),
+    ]
+    if card.speed:
+        rows = [
+            (f"{speed.real_time_factor:.3g} × real time", speed.engine, f"{speed.num_threads}", speed.machine)
+            for speed in card.speed
+        ]
+        sections.append("## Speed\n\n" + _table(("time", "engine", "threads", "machine"), rows))
+    if card.training:
+        sections.append(f"## Training\n\n{card.training.summary}")
+        if card.training.data:
+            data = [(data.name, data.licence, data.credit) for data in card.training.data]
+            sections.append(_table(("data", "licence", "credit"), data))
+    if card.artifacts:
+        sections.append("## Files\n\n" + "\n\n".join(_render_files(card)))
+    if notes.strip():
+        sections.append(f"## Notes\n\n{notes.strip()}")
+    sections.append(f"## Licence\n\n{card.licence}")
+    return "\n\n".join(sections) + "\n"
+
+
+def _shape_rows(card: ModelCard) -> Iterator[tuple[str, str]]:
+    yield "stems", ", ".join(card.stems)
+    yield "sample rate", f"{card.sample_rate} Hz"
+    yield "channels", str(card.num_channels)
+    if card.segment_length == "whole":
+        yield "segment", "the whole recording"
+    else:
+        seconds = card.segment_length / card.sample_rate
+        context = card.context_length / card.sample_rate
+        yield "segment", f"{seconds:.3g} s, of which {context:.3g} s at each end are context"
+    for output in card.extra_outputs:
+        detail = f"one value per stem every {output.hop_length} samples, in Hz" if output.hop_length else "(C, T)"
+        yield f"also gives `{output.name}`", detail
+
+
+def _render_quality(quality: Quality, stems: Sequence[str]) -> str:
+    header = ("", *stems, "mean")
+    rows = [(quality.metric, *(f"{quality.per_stem[stem]:.2f}" for stem in stems), f"{quality.mean:.2f}")]
+    if quality.mixture_mean is not None:
+        rows.append(("the mixture itself", *("" for _ in stems), f"{quality.mixture_mean:.2f}"))
+    return f"## Quality: {quality.test_set}\n\n{quality.protocol}\n\n{_table(header, rows)}"
+
+
+def _render_files(card: ModelCard) -> Iterator[str]:
+    parity = card.parity
+    errors = parity.max_abs_error if parity else {}
+    rows = [
+        (f"`{artifact.file}`", artifact.kind, f"{artifact.bytes / 1e6:.1f} MB", f"{errors.get(artifact.kind, 0):.1e}")
+        for artifact in card.artifacts
+    ]
+    yield _table(("file", "kind", "size", "error against the network"), rows)
+    if parity:
+        yield (
+            "The error is the largest absolute difference on noise (f0: relative difference), in batches of "
+            f"{_join(parity.batch_sizes)}, over {_join(parity.lengths)} samples; {parity.tolerance:.0e} is allowed."
+        )
+    if card.git_commit:
+        yield f"Exported from commit `{card.git_commit}`."
+
+
+def _join(numbers: Iterable[int]) -> str:
+    return " and ".join(str(number) for number in numbers)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *([_cell(text) for text in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

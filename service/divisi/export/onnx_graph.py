@@ -1,0 +1,71 @@
+"""Network → `model.onnx`: one file, weights inside, batch and length free.
+
+Goes through the older of torch's two exporters. The newer one (`dynamo=True`, torch 2.13) takes 30 times as long and
+wrote the number of frames of its example into a graph with recurrent layers, so that no other length ran.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.onnx import register_custom_op_symbolic, unregister_custom_op_symbolic
+
+from divisi.bundles.card import CardDraft
+
+# The first operator set with a GELU of its own, and the last that the exporter writes.
+OPSET = 20
+
+
+def export_onnx(network: nn.Module, example: Tensor, card: CardDraft, path: Path) -> None:
+    """Writes the network's graph as ONNX.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        example: float32 (B, C, T), a mixture to trace with.
+        card: names the outputs; gives every axis that is not free its size.
+    """
+    with warnings.catch_warnings(), torch.inference_mode(), _operators_that_the_exporter_lacks():
+        # Deprecated upstream. Whether tracing froze a size is measured afterwards, on other sizes.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (example,),
+            str(path),
+            input_names=["mixture"],
+            output_names=list(card.output_names),
+            dynamic_axes=_free_axes(card),
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    onnx.checker.check_model(str(path), full_check=True)
+
+
+def _free_axes(card: CardDraft) -> dict[str, dict[int, str]]:
+    axes = {
+        "mixture": {0: "B", 2: "T"},
+        "estimates": {0: "B", 3: "T"},
+        "f0": {0: "B", 2: "N"},
+        "resynthesis": {0: "B", 2: "T"},
+    }
+    if card.num_channels == "any":
+        axes["mixture"][1] = axes["estimates"][2] = axes["resynthesis"][1] = "C"
+    return {name: axes[name] for name in ("mixture", *card.output_names)}
+
+
+@contextmanager
+def _operators_that_the_exporter_lacks() -> Iterator[None]:
+    def exp2(graph: Any, exponent: Any) -> Any:
+        return graph.op("Pow", graph.op("Constant", value_t=torch.tensor(2.0)), exponent)
+
+    register_custom_op_symbolic("aten::exp2", exp2, OPSET)
+    try:
+        yield
+    finally:
+        unregister_custom_op_symbolic("aten::exp2", OPSET)

@@ -1,0 +1,83 @@
+"""How far the exported artifacts are from the network, through the engines that will serve them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+
+from divisi.bundles.card import ArtifactKind, CardDraft, Parity
+from divisi.bundles.store import ModelBundle
+from divisi.engines.engine import Engine, EngineOptions, open_engine
+from divisi.errors import ModelError
+
+# Of full scale: -80 dBFS, far below what a stem can be heard to differ by, far above float32 rounding in deep graphs.
+TOLERANCE = 1e-4
+SEED = 20
+BATCH_SIZES = (1, 3)
+# Noise at -20 dBFS, about as loud as a recording.
+NOISE_LEVEL = 0.1
+
+_ENGINE_OF_KIND: dict[ArtifactKind, str] = {"onnx": "onnx_runtime", "torchscript": "torch_script"}
+
+
+def measure_parity(network: nn.Module, bundle: ModelBundle) -> Parity:
+    """Compares every artifact of a bundle with the network on noise of several sizes.
+
+    Waveforms differ by their largest absolute difference; f0, in Hz, by its largest difference relative to the
+    network's.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+
+    Raises:
+        ModelError: code `parity-failed`, an artifact is beyond the tolerance; or whatever its engine refuses.
+    """
+    lengths = parity_lengths(bundle.card)
+    errors: dict[ArtifactKind, float] = {}
+    for artifact in bundle.card.artifacts:
+        engine = open_engine(_ENGINE_OF_KIND[artifact.kind], bundle, EngineOptions())
+        try:
+            errors[artifact.kind] = float(np.max(list(_differences(network, engine, bundle.card, lengths))))
+        finally:
+            engine.close()
+        if not errors[artifact.kind] <= TOLERANCE:
+            message = (
+                f"{bundle.name}: {artifact.file} differs from the network by {errors[artifact.kind]:.2g}; "
+                f"at most {TOLERANCE:.0e} is allowed, nothing was published"
+            )
+            raise ModelError(message, code="parity-failed", kind=artifact.kind, error=errors[artifact.kind])
+    return Parity(max_abs_error=errors, tolerance=TOLERANCE, seed=SEED, batch_sizes=BATCH_SIZES, lengths=lengths)
+
+
+def parity_lengths(card: CardDraft) -> tuple[int, int]:
+    """Two lengths in samples that the graph takes: the segment (4 s for `whole`) and about a third of it."""
+    longest = 4 * card.sample_rate if card.segment_length == "whole" else card.segment_length
+    multiple = card.length_multiple
+    longer = max(2, longest // multiple)
+    return (max(1, longer // 3) * multiple, longer * multiple)
+
+
+def run_network(network: nn.Module, mixture: np.ndarray, card: CardDraft) -> dict[str, np.ndarray]:
+    """The network's outputs by the card's names; `mixture` is float32 (B, C, T)."""
+    with torch.inference_mode():
+        tensors = network(torch.from_numpy(mixture))
+    tensors = (tensors,) if isinstance(tensors, torch.Tensor) else tensors
+    if len(tensors) != len(card.output_names):
+        message = f"{card.id}: the network gives {len(tensors)} outputs, the card names {list(card.output_names)}"
+        raise ModelError(message, code="wrong-output")
+    return {name: tensor.numpy() for name, tensor in zip(card.output_names, tensors, strict=True)}
+
+
+def _differences(network: nn.Module, engine: Engine, card: CardDraft, lengths: tuple[int, ...]) -> Iterator[float]:
+    random = np.random.default_rng(SEED)
+    for num_channels in (1, 2) if card.num_channels == "any" else (card.num_channels,):
+        for batch in BATCH_SIZES:
+            for length in lengths:
+                mixture = NOISE_LEVEL * random.standard_normal((batch, num_channels, length), np.float32)
+                expected = run_network(network, mixture, card)
+                for name, found in engine.run(mixture).items():
+                    scale = np.maximum(expected[name], 1.0) if name == "f0" else np.float32(1)
+                    yield float(np.max(np.abs(found - expected[name]) / scale))
