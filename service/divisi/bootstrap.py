@@ -7,6 +7,7 @@ Stands between the entry points and the rooms. The engine is not opened here but
 from __future__ import annotations
 
 from divisi.bundles.store import BundleStore
+from divisi.jobs.door import QueueOptions
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore, open_object_store
@@ -14,7 +15,14 @@ from divisi.storage.object_store import ObjectStore, open_object_store
 
 def open_queue(settings: Settings) -> JobQueue:
     """The job queue in Redis; not yet connected."""
-    return JobQueue(settings.redis_url, prefix=settings.redis_prefix)
+    options = QueueOptions(
+        prefix=settings.redis_prefix,
+        lease_seconds=settings.lease_seconds,
+        max_attempts=settings.max_attempts,
+        max_queued_jobs=settings.max_queued_jobs,
+        retention_seconds=settings.retention_seconds,
+    )
+    return JobQueue(settings.redis_url, options)
 
 
 def open_store(settings: Settings) -> ObjectStore:

@@ -1,0 +1,143 @@
+"""The one door to Redis: connection, scripts, and its failures turned into UnavailableError.
+
+Base of the queue's classes; holds the only Redis client of a process. scripts/shared.lua lists the keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Self
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from divisi.errors import UnavailableError
+from divisi.jobs.job import Lane
+
+GROUP = "workers"
+# A command that takes longer than this has lost its server. Blocking reads stay well below it.
+_ANSWER_SECONDS = 5.0
+_CONNECT_SECONDS = 2.0
+MOST_BLOCKING_SECONDS = 2.0
+# Each listener to events holds a connection while it waits.
+_MAX_CONNECTIONS = 10_000
+
+
+@dataclass(frozen=True)
+class QueueOptions:
+    """What a deployment decides about its queue.
+
+    Args:
+        prefix: first part of every key; in braces for a Redis Cluster.
+        lease_seconds: a worker silent for longer loses its job.
+        max_attempts: lost or crashed attempts before a job becomes a dead letter.
+        max_queued_jobs: waiting jobs beyond which submits are refused.
+        retention_seconds: life of a job's record after its end.
+        idempotency_seconds: life of an idempotency key.
+        batch_head_start_seconds: a batch job counts as if submitted this much later, no more: it cannot starve.
+    """
+
+    prefix: str = "divisi"
+    lease_seconds: float = 15.0
+    max_attempts: int = 3
+    max_queued_jobs: int = 10_000
+    retention_seconds: float = 24 * 3600
+    idempotency_seconds: float = 24 * 3600
+    batch_head_start_seconds: float = 600.0
+
+
+class RedisDoor:
+    """Connection and scripts. Every call may raise UnavailableError (code `redis-unavailable`); try again later."""
+
+    def __init__(self, redis_url: str, options: QueueOptions | None = None) -> None:
+        """Makes a door to the Redis at `redis_url`; connects at the first call."""
+        self.options = options or QueueOptions()
+        # One quick retry gets past a pooled connection that a restart of Redis closed. Every script may run twice.
+        self._redis = redis.asyncio.Redis.from_url(
+            redis_url,
+            decode_responses=True,
+            protocol=2,
+            socket_timeout=_ANSWER_SECONDS,
+            socket_connect_timeout=_CONNECT_SECONDS,
+            socket_keepalive=True,
+            max_connections=_MAX_CONNECTIONS,
+            retry=Retry(ConstantBackoff(0.05), 1),
+        )
+        self._scripts: dict[str, redis.commands.core.AsyncScript] = {}
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def connect(self) -> None:
+        """Makes sure that Redis answers and the consumer groups exist, from the first entry on."""
+        await self.ping()
+        await self._create_groups()
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._redis.aclose()
+
+    async def ping(self) -> None:
+        """Returns when Redis answers."""
+        await self._ask(self._redis.ping())
+
+    def key(self, *parts: str) -> str:
+        """The name of a key, such as `divisi:jobs:interactive`."""
+        return ":".join((self.options.prefix, *parts))
+
+    def stream(self, lane: Lane) -> str:
+        """The name of a lane's stream; its XLEN is queued + running, which autoscaling reads."""
+        return self.key("jobs", lane)
+
+    async def _run(self, name: str, *arguments: str | int | float) -> Any:
+        """Runs `scripts/<name>.lua`, creating the consumer groups first if Redis has lost them."""
+        script = self._scripts.get(name)
+        if script is None:
+            script = self._scripts[name] = self._redis.register_script(_script_text(name))
+        keys = [self.options.prefix]
+        try:
+            return await self._ask(script(keys, list(arguments)))
+        except _NoGroupError:
+            await self._create_groups()
+            return await self._ask(script(keys, list(arguments)))
+
+    async def _ask(self, answer: Any) -> Any:
+        """Awaits a call of redis-py. Untyped: its annotations allow for bytes, which decode_responses rules out."""
+        try:
+            return await answer
+        except ResponseError as error:
+            if "NOGROUP" in str(error):
+                raise _NoGroupError("The consumer group is missing", code="redis-unavailable") from error
+            raise _unavailable(error) from error
+        except (RedisError, OSError, TimeoutError) as error:
+            raise _unavailable(error) from error
+
+    async def _create_groups(self) -> None:
+        for lane in Lane:
+            try:
+                await self._redis.xgroup_create(self.stream(lane), GROUP, id="0", mkstream=True)
+            except ResponseError as error:
+                if "BUSYGROUP" not in str(error):
+                    raise _unavailable(error) from error
+            except (RedisError, OSError, TimeoutError) as error:
+                raise _unavailable(error) from error
+
+
+class _NoGroupError(UnavailableError):
+    """Redis is there but has forgotten the consumer groups."""
+
+
+def _unavailable(error: Exception) -> UnavailableError:
+    return UnavailableError(f"Redis does not answer as it should: {error}", code="redis-unavailable")
+
+
+def _script_text(name: str) -> str:
+    folder = resources.files(__package__) / "scripts"
+    return (folder / "shared.lua").read_text() + (folder / f"{name}.lua").read_text()

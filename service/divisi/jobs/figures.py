@@ -1,0 +1,104 @@
+"""Figures about the queue: position, estimate, depth, counts. Reads only; each costs O(log n) in the queue's length."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+from divisi.jobs.door import GROUP, RedisDoor
+from divisi.jobs.job import Job, JobState, Lane
+
+# Consumers of the group that stand for nobody, see scripts/shared.lua.
+_NOBODY = frozenset({"returned", "deferred"})
+
+
+@dataclass(frozen=True)
+class LaneDepth:
+    """How full a lane is. `length` is the stream's, which autoscaling reads: it counts the running jobs too."""
+
+    waiting: int
+    running: int
+    length: int
+    oldest_waiting_seconds: float
+
+
+class Figures(RedisDoor):
+    """What the queue can say about itself."""
+
+    async def position(self, job_id: str) -> int | None:
+        """Number of jobs that will be started before this one (0 = next); None when it does not wait."""
+        lane_name = await self._ask(self._redis.hget(self.key("job", job_id), "lane"))
+        if lane_name is None:
+            return None
+        lane = Lane(lane_name)
+        other = Lane.BATCH if lane is Lane.INTERACTIVE else Lane.INTERACTIVE
+        head_start_ms = self.options.batch_head_start_seconds * 1000
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.zscore(self.key("waiting", lane), job_id)
+        pipe.zrank(self.key("waiting", lane), job_id)
+        score, rank = await self._ask(pipe.execute())
+        if score is None or rank is None:
+            return None
+        # Of the other lane, those that come first once the batch lane's head start is added.
+        before = score - head_start_ms if lane is Lane.INTERACTIVE else score + head_start_ms
+        return rank + await self._ask(self._redis.zcount(self.key("waiting", other), "-inf", f"({before:.0f}"))
+
+    async def eta_seconds(self, job: Job) -> float | None:
+        """Seconds until the job is likely to be done, by the latest finished jobs; None when nothing is known yet."""
+        if job.state.is_ended:
+            return None
+        recent = await self._recent()
+        audio_seconds = job.audio.get("duration_seconds")
+        if not recent or not audio_seconds:
+            return None
+        rates = [wall / audio for model, audio, wall in recent if audio > 0 and model == job.model_id]
+        rates = rates or [wall / audio for _, audio, wall in recent if audio > 0]
+        if not rates:
+            return None
+        own_seconds = audio_seconds * statistics.median(rates)
+        if job.state is JobState.RUNNING:
+            return own_seconds * (1 - job.progress)
+        ahead = await self.position(job.job_id) or 0
+        running = sum([await self._running(lane) for lane in Lane])
+        # The jobs ahead and those now running (half done on average) are shared out over the workers busy now.
+        seconds_a_job = statistics.fmean(wall for _, _, wall in recent)
+        return own_seconds + seconds_a_job * (ahead + running / 2) / max(1, running)
+
+    async def depth(self) -> dict[Lane, LaneDepth]:
+        """How full each lane is."""
+        now = await self._now()
+        return {lane: await self._lane_depth(lane, now) for lane in Lane}
+
+    async def counters(self) -> dict[str, int]:
+        """Counts of all time: accepted, succeeded, failed, cancelled, handed_back, retried, lost_leases, stale_beats,
+        stale_commits; a count that is still 0 is missing."""
+        counted = await self._ask(self._redis.hgetall(self.key("counters")))
+        return {name: int(value) for name, value in counted.items()}
+
+    async def dead_count(self) -> int:
+        """Number of dead letters."""
+        return await self._ask(self._redis.xlen(self.key("dead")))
+
+    async def _lane_depth(self, lane: Lane, now: float) -> LaneDepth:
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.zcard(self.key("waiting", lane))
+        pipe.zrange(self.key("waiting", lane), 0, 0, withscores=True)
+        pipe.xlen(self.stream(lane))
+        waiting, oldest, length = await self._ask(pipe.execute())
+        oldest_seconds = max(0.0, now - oldest[0][1] / 1000) if oldest else 0.0
+        return LaneDepth(waiting, await self._running(lane), length, oldest_seconds)
+
+    async def _running(self, lane: Lane) -> int:
+        pending = await self._ask(self._redis.xpending(self.stream(lane), GROUP))
+        return sum(holder["pending"] for holder in pending["consumers"] or [] if holder["name"] not in _NOBODY)
+
+    async def _recent(self) -> list[tuple[str, float, float]]:
+        """(model id, seconds of audio, seconds of work) of the latest finished jobs."""
+        lines = await self._ask(self._redis.lrange(self.key("recent"), 0, -1))
+        parts = [line.rsplit("|", 2) for line in lines]
+        return [(model, float(audio), float(wall)) for model, audio, wall in parts]
+
+    async def _now(self) -> float:
+        """Redis's own time, Unix seconds: ages are differences of one clock."""
+        seconds, microseconds = await self._ask(self._redis.time())
+        return int(seconds) + int(microseconds) / 1e6

@@ -1,0 +1,248 @@
+"""The record of one job: what was asked, its states and legal moves, its manifest, and JSON both ways.
+
+Second stop of upload → job → worker → engine → stems. A value without a connection: `queue.py` keeps it in Redis,
+the gateway shows it, the worker runs it. Times are Unix times in seconds.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import TypeAdapter
+
+from divisi.errors import DivisiError
+
+_CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+class JobState(StrEnum):
+    """queued → running → succeeded | failed | cancelled; running → queued when an attempt is lost or handed back."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_ended(self) -> bool:
+        """True when the job will not move again (save for an operator's retry of a dead letter)."""
+        return self in ENDED_STATES
+
+
+ENDED_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+
+class Lane(StrEnum):
+    """interactive goes first; a batch job counts as if it had been submitted some minutes later (see queue.py)."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a job failed: code (slug), message for a person, facts for machines (JSON values)."""
+
+    code: str
+    message: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_error(cls, error: DivisiError) -> Self:
+        """The problem that an error of our own tree describes."""
+        return cls(error.code, error.message, dict(error.facts))
+
+    def to_json(self) -> str:
+        """As JSON text."""
+        return _PROBLEM.dump_json(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """From JSON text; ValueError when it is not a problem."""
+        return _PROBLEM.validate_json(text)  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class ManifestStem:
+    """One delivered stem: `name` ("soprano", "residual"), `file_name` of a download, `key` where it rests.
+
+    `peak` is linear full scale; `clipped_samples` counts samples that a fixed-point format could not hold.
+    """
+
+    name: str
+    file_name: str
+    key: str
+    bytes: int
+    sha256: str
+    media_type: str
+    is_residual: bool = False
+    peak: float | None = None
+    clipped_samples: int = 0
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one attempt made. Only what the committed manifest names is visible to anybody.
+
+    Args:
+        audio: facts of the input as counted by the worker (AudioFacts as JSON; sample count exact).
+        conservation_dbfs: peak of input − (sum of stems + residual), in dBFS; None without a residual.
+        real_time_factor: seconds of work a second of audio.
+        engine: name, device, versions of what ran.
+    """
+
+    attempt: int
+    model_id: str
+    model_version: str
+    stems: tuple[ManifestStem, ...]
+    audio: dict[str, Any]
+    conservation_dbfs: float | None
+    real_time_factor: float
+    wall_seconds: float
+    engine: dict[str, Any]
+
+    def to_json(self) -> str:
+        """As JSON text."""
+        return _MANIFEST.dump_json(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """From JSON text; ValueError when it is not a manifest."""
+        return _MANIFEST.validate_json(text)  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job. The first block of fields is what was asked and never changes; the second is how far it got.
+
+    Args:
+        stems: names asked for, or None for all of the model's.
+        group: id shared by the jobs of one upload.
+        file_name: the upload's own name, for people only; never a path.
+        audio: facts of the upload (AudioFacts as JSON), as far as the gateway counted.
+        idempotency_key: the caller's key; the gateway makes it unique to the caller.
+        fingerprint: digest of upload and parameters, compared when the key is used again.
+        attempt: number of the latest attempt = fencing token of whoever runs it; 0 before the first.
+        progress: 0..1, never falls, over all attempts.
+        stage: what the running attempt does, such as "separating".
+        expires_at: when audio, stems and this record are erased; None before the end.
+    """
+
+    job_id: str
+    model_id: str
+    model_version: str
+    stem_format: str
+    submitted_at: float
+    stems: tuple[str, ...] | None = None
+    include_residual: bool = True
+    lane: Lane = Lane.INTERACTIVE
+    group: str | None = None
+    file_name: str = "recording"
+    audio: dict[str, Any] = field(default_factory=dict)
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+
+    state: JobState = JobState.QUEUED
+    attempt: int = 0
+    progress: float = 0.0
+    stage: str | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    expires_at: float | None = None
+    problem: Problem | None = None
+    manifest: Manifest | None = None
+
+    def to_json(self) -> str:
+        """What was asked, without how far it got: the record in Redis and the accepted-job object in the store."""
+        return _JOB.dump_json(self, exclude=_LIVE_FIELDS, exclude_defaults=True).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """From `to_json`; ValueError when it is not a job."""
+        return _JOB.validate_json(text)  # type: ignore[return-value]
+
+    @classmethod
+    def from_hash(cls, values: Mapping[str, str]) -> Self:
+        """From the fields of its Redis hash (the scripts write them; milliseconds there)."""
+        problem, manifest = values.get("problem"), values.get("manifest")
+        return replace(
+            cls.from_json(values["record"]),
+            state=JobState(values["state"]),
+            attempt=int(values.get("attempt", 0)),
+            progress=float(values.get("progress", 0)),
+            stage=values.get("stage"),
+            started_at=_seconds(values.get("started_at")),
+            ended_at=_seconds(values.get("ended_at")),
+            expires_at=_seconds(values.get("expires_at")),
+            problem=Problem.from_json(problem) if problem else None,
+            manifest=Manifest.from_json(manifest) if manifest else None,
+        )
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """One thing that happened to a job.
+
+    Args:
+        event_id: id in the job's event stream ("1795366710638-0"); ids rise, and readers resume after one.
+        kind: the state the job entered, or None for progress within `running`.
+        problem: why an attempt or the job failed.
+    """
+
+    event_id: str
+    kind: JobState | None
+    attempt: int
+    progress: float
+    stage: str | None = None
+    problem: Problem | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """True when the job ended with this event."""
+        return self.kind is not None and self.kind.is_ended
+
+    @classmethod
+    def from_entry(cls, event_id: str, values: Mapping[str, str]) -> Self:
+        """From an entry of the event stream."""
+        kind, problem = values["kind"], values.get("problem")
+        return cls(
+            event_id,
+            kind=None if kind == "progress" else JobState(kind),
+            attempt=int(values.get("attempt", 0)),
+            progress=float(values.get("progress", 0)),
+            stage=values.get("stage"),
+            problem=Problem.from_json(problem) if problem else None,
+        )
+
+
+_JOB: TypeAdapter[Job] = TypeAdapter(Job)
+_MANIFEST: TypeAdapter[Manifest] = TypeAdapter(Manifest)
+_PROBLEM: TypeAdapter[Problem] = TypeAdapter(Problem)
+_LIVE_FIELDS = {
+    "state",
+    "attempt",
+    "progress",
+    "stage",
+    "started_at",
+    "ended_at",
+    "expires_at",
+    "problem",
+    "manifest",
+}
+
+
+def new_job_id(now: float | None = None) -> str:
+    """A new id in the manner of a ULID: 26 characters, 48 bits of milliseconds, 80 random bits; sorts by time."""
+    milliseconds = int((time.time() if now is None else now) * 1000)
+    number = (milliseconds << 80) | secrets.randbits(80)
+    return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -5, -5))
+
+
+def _seconds(milliseconds: str | None) -> float | None:
+    return int(milliseconds) / 1000 if milliseconds else None

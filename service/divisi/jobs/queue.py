@@ -1,0 +1,208 @@
+"""The job queue as its users see it: submit, look, list, cancel, erase, dead letters.
+
+Stands between gateway and worker. Redis Streams with a consumer group, entry = job id, truth in a hash, every change
+of state one Lua script (scripts/). The worker's calls are in worker_side.py, listening in events.py, numbers in
+figures.py. All methods may raise UnavailableError (code `redis-unavailable`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import time
+from dataclasses import dataclass
+
+from divisi.errors import ConflictError, InputError, NotFoundError, UnavailableError
+from divisi.jobs.events import EventReader
+from divisi.jobs.figures import Figures
+from divisi.jobs.job import Job, JobState, Problem
+from divisi.jobs.worker_side import WorkerSide
+
+_JOB_ID = re.compile(r"[0-9a-z]{26}")
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """An idempotency key held while its upload is under way.
+
+    Args:
+        job_ids: what an earlier request with this key had accepted; empty when the key is now ours.
+    """
+
+    key: str
+    token: str
+    job_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The accepted jobs, in order; `is_replay` when an earlier request with the same key had accepted them."""
+
+    job_ids: tuple[str, ...]
+    is_replay: bool
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """Jobs, newest first; `next_cursor` asks for the following page, None on the last."""
+
+    jobs: tuple[Job, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A job that used up its attempts, and why the last one failed."""
+
+    job_id: str
+    attempts: int
+    problem: Problem
+
+
+class JobQueue(WorkerSide, EventReader, Figures):
+    """The queue. `async with JobQueue(url, QueueOptions(...)) as queue` connects and closes."""
+
+    async def submit(self, *jobs: Job, reservation: Reservation | None = None) -> Submission:
+        """Accepts the jobs of one upload, all or none. The same job ids again change nothing, so it may be repeated.
+
+        The idempotency key and fingerprint are those of the first job; pass the reservation that was taken on the key.
+
+        Raises:
+            ConflictError: the key was used for other content (`idempotency-key-reused`) or another upload holds it
+                (`idempotency-key-in-flight`).
+            UnavailableError: too many jobs wait (`queue-full`).
+        """
+        key, fingerprint = jobs[0].idempotency_key, jobs[0].fingerprint or ""
+        records = [text for job in jobs for text in (job.job_id, job.lane.value, job.to_json())]
+        answer, *rest = await self._run(
+            "submit",
+            self.options.max_queued_jobs,
+            _digest(key) if key else "",
+            fingerprint,
+            reservation.token if reservation else "",
+            int(self.options.idempotency_seconds * 1000),
+            *records,
+        )
+        if answer == "reused":
+            raise ConflictError(
+                "This Idempotency-Key was used for another recording or other parameters", code="idempotency-key-reused"
+            )
+        if answer == "in-flight":
+            raise _in_flight()
+        if answer == "full":
+            most = self.options.max_queued_jobs
+            raise UnavailableError(f"{rest[0]} jobs wait; this service queues {most}", code="queue-full", limit=most)
+        return Submission(tuple(rest), is_replay=answer == "replayed")
+
+    async def reserve_idempotency_key(
+        self, key: str, seconds: float = 60.0, *, prolong: Reservation | None = None
+    ) -> Reservation:
+        """Holds a key while its upload is under way; `prolong` a reservation before its `seconds` are over.
+
+        A reservation ends with submit, release, or by itself. When its `job_ids` is not empty the key has been used;
+        the upload must still be read and fingerprinted, so that submit can tell a replay from a misuse.
+
+        Raises:
+            ConflictError: another upload with this key is under way (`idempotency-key-in-flight`).
+        """
+        token = prolong.token if prolong else secrets.token_hex(8)
+        answer, *job_ids = await self._run("reserve", _digest(key), token, int(seconds * 1000))
+        if answer == "in-flight":
+            raise _in_flight()
+        return Reservation(key, token, tuple(job_ids))
+
+    async def release_idempotency_key(self, reservation: Reservation) -> None:
+        """Lets go of a key whose upload came to nothing."""
+        await self._run("release", _digest(reservation.key), reservation.token)
+
+    async def get(self, job_id: str) -> Job:
+        """The job as it stands.
+
+        Raises:
+            NotFoundError: no such job (`unknown-job`).
+        """
+        values = await self._ask(self._redis.hgetall(self.key("job", job_id)))
+        if not values:
+            raise _unknown(job_id)
+        return Job.from_hash(values)
+
+    async def list(self, cursor: str | None = None, limit: int = 50) -> JobPage:
+        """Jobs, newest first, older than the cursor.
+
+        Raises:
+            InputError: not a cursor of this list (`invalid-cursor`).
+        """
+        if cursor is not None and not _JOB_ID.fullmatch(cursor):
+            raise InputError(f"{cursor!r} is not a cursor of this list", code="invalid-cursor")
+        newest = f"({cursor}" if cursor else "+"
+        job_ids = await self._ask(self._redis.zrevrangebylex(self.key("index"), newest, "-", start=0, num=limit + 1))
+        page = job_ids[:limit]
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in page:
+            pipe.hgetall(self.key("job", job_id))
+        found = await self._ask(pipe.execute()) if page else []
+        jobs = tuple(Job.from_hash(values) for values in found if values)
+        return JobPage(jobs, page[-1] if len(job_ids) > limit else None)
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancels the job unless it has ended; returns it as it stands then. Its worker stops within about a second.
+
+        Raises:
+            NotFoundError: no such job (`unknown-job`).
+        """
+        before = await self._run("cancel", job_id, int(self.options.retention_seconds * 1000))
+        if before is None:
+            raise _unknown(job_id)
+        return await self.get(job_id)
+
+    async def delete(self, job_id: str) -> bool:
+        """Erases the record, events and idempotency key of an ended job; False when there was none.
+
+        Raises:
+            ConflictError: the job has not ended (`job-not-ended`); cancel it first.
+        """
+        answer = await self._run("delete", job_id)
+        if answer in (JobState.QUEUED, JobState.RUNNING):
+            raise ConflictError(f"Job {job_id} is {answer}; cancel it first", code="job-not-ended", state=answer)
+        return answer == "deleted"
+
+    async def expired(self, now: float | None = None, limit: int = 100) -> tuple[str, ...]:
+        """Ids of jobs whose audio and record are to be erased by `now` (Unix seconds; None: the present)."""
+        until = int((time.time() if now is None else now) * 1000)
+        found = await self._ask(self._redis.zrangebyscore(self.key("expiry"), "-inf", until, start=0, num=limit))
+        return tuple(found)
+
+    async def dead_letters(self, limit: int = 100) -> tuple[DeadLetter, ...]:
+        """Dead letters, newest first."""
+        entries = await self._ask(self._redis.xrevrange(self.key("dead"), count=limit))
+        return tuple(
+            DeadLetter(values["job"], int(values["attempts"]), Problem.from_json(values["problem"]))
+            for _, values in entries
+        )
+
+    async def retry_dead_letter(self, job_id: str) -> None:
+        """Queues a dead letter again, with fresh attempts.
+
+        Raises:
+            NotFoundError: no such job (`unknown-job`).
+            ConflictError: the job is not a dead letter (`not-a-dead-letter`).
+        """
+        answer = await self._run("retry", job_id)
+        if answer == "missing":
+            raise _unknown(job_id)
+        if answer != "queued":
+            raise ConflictError(f"Job {job_id} is {answer} and no dead letter", code="not-a-dead-letter", state=answer)
+
+
+def _digest(key: str) -> str:
+    """Fixed-length stand-in for a caller's key of any length and content."""
+    return hashlib.sha256(key.encode()).hexdigest()[:40]
+
+
+def _in_flight() -> ConflictError:
+    return ConflictError("Another upload with this Idempotency-Key is under way", code="idempotency-key-in-flight")
+
+
+def _unknown(job_id: str) -> NotFoundError:
+    return NotFoundError(f"There is no job {job_id}", code="unknown-job")

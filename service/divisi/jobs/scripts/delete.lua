@@ -1,0 +1,15 @@
+-- Erases the record of an ended job. ARGV: id. Returns 'deleted', 'missing', or the state that forbids it.
+local id = ARGV[1]
+local seen = look(id, 'state', 'idempotency', 'dead_entry')
+local state, digest, dead = seen[1], seen[2], seen[3]
+if not state then return 'missing' end
+if state == 'queued' or state == 'running' then return state end
+if dead then redis.call('XDEL', prefix .. ':dead', dead) end
+if digest then
+  local jobs = redis.call('HGET', idempotency_of(digest), 'jobs')
+  if jobs and string.find(jobs, id, 1, true) then redis.call('DEL', idempotency_of(digest)) end
+end
+redis.call('ZREM', prefix .. ':index', id)
+redis.call('ZREM', prefix .. ':expiry', id)
+redis.call('DEL', job_of(id), events_of(id))
+return 'deleted'

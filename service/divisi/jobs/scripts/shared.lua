@@ -1,0 +1,114 @@
+-- Names, clock and steps that the scripts share; queue code puts this text in front of each of them.
+-- KEYS[1] is the prefix of every key. Names are built from it, so a Redis Cluster needs a prefix in braces: {divisi}.
+--
+--   <prefix>:jobs:<lane>     stream, group `workers`; one entry = one job id; XLEN = queued + running (autoscaling reads it)
+--   <prefix>:waiting:<lane>  zset, score = ms when queued: what waits, for position, age and the queue's limit
+--   <prefix>:job:<id>        hash: the truth about a job
+--   <prefix>:events:<id>     stream of its events; begins with the first claim (an empty stream costs 4 KiB in Redis 6.2)
+--   <prefix>:index           zset of all job ids, score 0: listing by name, and ids sort by time
+--   <prefix>:expiry          zset of ended jobs, score = ms when they are to be erased
+--   <prefix>:dead            stream of dead letters
+--   <prefix>:bell            stream of length 1 that wakes idle workers
+--   <prefix>:counters        hash of counts for metrics
+--   <prefix>:recent          list of the latest finished jobs, for estimates
+--   <prefix>:idempotency:<digest>  hash: a reservation (token) or what was accepted (fingerprint, jobs)
+--
+-- Inside a group, entries that nobody runs belong to one of two made-up consumers:
+-- `returned` (anyone may take it, first) and `deferred` (not before its time, see <prefix>:deferred).
+local prefix = KEYS[1]
+local GROUP, RETURNED, DEFERRED = 'workers', 'returned', 'deferred'
+local LANES = {'interactive', 'batch'}
+local EVENTS_KEPT = 2000 -- far above what coalesced events of a capped number of attempts can reach
+local EVENTS_LIFE_MS = 3600000 -- after the end; later readers get the last event made up from the hash
+
+local function stream_of(lane) return prefix .. ':jobs:' .. lane end
+local function waiting_of(lane) return prefix .. ':waiting:' .. lane end
+local function job_of(id) return prefix .. ':job:' .. id end
+local function events_of(id) return prefix .. ':events:' .. id end
+local function idempotency_of(digest) return prefix .. ':idempotency:' .. digest end
+
+local function whole(number) return string.format('%.0f', number) end
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function count(name) redis.call('HINCRBY', prefix .. ':counters', name, 1) end
+
+local function ring() redis.call('XADD', prefix .. ':bell', 'MAXLEN', 1, '*', 'r', 1) end
+
+-- Fields of a job's hash as a list, in the order asked.
+local function look(id, ...) return redis.call('HMGET', job_of(id), ...) end
+
+-- Appends an event; the first one of all is preceded by the `queued` event that readers were shown until now.
+local function event(id, kind, ...)
+  local events = events_of(id)
+  if redis.call('EXISTS', events) == 0 then
+    local queued_at = look(id, 'queued_at')[1]
+    redis.call('XADD', events, queued_at .. '-1', 'kind', 'queued', 'attempt', 0, 'progress', 0)
+  end
+  local seen = look(id, 'attempt', 'progress')
+  return redis.call('XADD', events, 'MAXLEN', '~', EVENTS_KEPT, '*', 'kind', kind,
+    'attempt', seen[1] or 0, 'progress', seen[2] or 0, ...)
+end
+
+local function drop_entry(lane, entry)
+  redis.call('XACK', stream_of(lane), GROUP, entry)
+  redis.call('XDEL', stream_of(lane), entry)
+end
+
+-- True when `token` (attempt) and `consumer` are those of the running attempt; second: the state; then lane and entry.
+local function is_ours(id, token, consumer)
+  local seen = look(id, 'state', 'attempt', 'consumer', 'lane', 'entry')
+  return seen[1] == 'running' and seen[2] == token and seen[3] == consumer, seen[1], seen[4], seen[5]
+end
+
+-- Ends a job: state, times, index of what expires, last event. The caller has dealt with the entry.
+local function finish(id, lane, state, retention_ms, ...)
+  local now = now_ms()
+  local expires = whole(now + retention_ms)
+  redis.call('HSET', job_of(id), 'state', state, 'ended_at', whole(now), 'expires_at', expires)
+  redis.call('HDEL', job_of(id), 'consumer', 'stage', 'entry')
+  redis.call('ZADD', prefix .. ':expiry', expires, id)
+  redis.call('ZREM', waiting_of(lane), id)
+  local last = event(id, state, ...)
+  redis.call('HSET', job_of(id), 'last_event', last)
+  redis.call('PEXPIRE', events_of(id), EVENTS_LIFE_MS)
+  count(state)
+end
+
+-- A job that used up its attempts: failed for its reader, a dead letter for the operator.
+local function bury(id, lane, problem, retention_ms)
+  redis.call('HSET', job_of(id), 'problem', problem)
+  local seen = look(id, 'attempt')
+  local dead = redis.call('XADD', prefix .. ':dead', '*', 'job', id, 'attempts', seen[1] or 0, 'problem', problem)
+  redis.call('HSET', job_of(id), 'dead_entry', dead)
+  finish(id, lane, 'failed', retention_ms, 'problem', problem)
+end
+
+-- Gives an entry that is in our hands back to the lane, at the place it had; due_ms > 0: not before that time.
+local function give_back(id, lane, entry, due_ms, problem)
+  redis.call('XCLAIM', stream_of(lane), GROUP, due_ms > 0 and DEFERRED or RETURNED, 0, entry, 'JUSTID')
+  redis.call('HSET', job_of(id), 'state', 'queued')
+  redis.call('HDEL', job_of(id), 'consumer', 'stage')
+  redis.call('ZADD', waiting_of(lane), look(id, 'queued_at')[1], id)
+  event(id, 'queued', 'problem', problem)
+  if due_ms > 0 then
+    redis.call('ZADD', prefix .. ':deferred', due_ms, lane .. '|' .. entry)
+  else
+    ring()
+  end
+end
+
+-- Moves deferred entries whose time has come to the ones that anyone may take.
+local function release_due(now)
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', prefix .. ':deferred', '-inf', now, 'LIMIT', 0, 100)) do
+    local lane, entry = string.match(member, '^(.-)|(.+)$')
+    redis.call('ZREM', prefix .. ':deferred', member)
+    if #redis.call('XPENDING', stream_of(lane), GROUP, entry, entry, 1) > 0 then
+      redis.call('XCLAIM', stream_of(lane), GROUP, RETURNED, 0, entry, 'JUSTID')
+    end
+    ring()
+  end
+end

@@ -1,0 +1,147 @@
+"""The worker's side of the queue: claim, beat, report, commit, fail, hand back, reclaim.
+
+Every call names its claim; the script behind it does nothing unless the claim still holds the lease (attempt number
+and consumer are the fencing token), so a worker that was frozen or cut off cannot publish, fail or prolong what another
+runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from divisi.jobs.door import MOST_BLOCKING_SECONDS, RedisDoor
+from divisi.jobs.job import Job, Manifest, Problem
+
+# Attempts that ended because something we lean on was away (object store, model server): retried with growing delays
+# for about half an hour, then a dead letter, because the job itself may be the cause.
+MAX_DEFERRALS = 35
+_LONGEST_DEFERRAL_SECONDS = 60.0
+
+
+class LeaseAnswer(StrEnum):
+    """What the queue says about a claim."""
+
+    OK = "ok"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One attempt at one job: the right to work on it while its lease lasts."""
+
+    job: Job
+    consumer: str
+
+    @property
+    def job_id(self) -> str:
+        """Id of the job."""
+        return self.job.job_id
+
+    @property
+    def attempt(self) -> int:
+        """Number of this attempt: fencing token and name of the folder its stems go to."""
+        return self.job.attempt
+
+
+class WorkerSide(RedisDoor):
+    """What workers do with the queue."""
+
+    async def claim(self, consumer: str, wait_seconds: float = 0.0) -> Claim | None:
+        """The next job for a worker that has none, waiting for one up to `wait_seconds` (at most 2).
+
+        Args:
+            consumer: a name that no other process uses or used. When the answer to an earlier claim under this name was
+                lost, the same job is given again.
+        """
+        for may_wait in (True, False):
+            answer = await self._run("claim", consumer, int(self.options.batch_head_start_seconds * 1000))
+            while answer[0] == "again":
+                answer = await self._run("claim", consumer, int(self.options.batch_head_start_seconds * 1000))
+            if answer[0] == "job":
+                values = dict(zip(answer[2::2], answer[3::2], strict=True))
+                return Claim(Job.from_hash(values), consumer)
+            if may_wait and wait_seconds > 0:
+                await self._wait_for_bell(answer[1], wait_seconds)
+            else:
+                break
+        return None
+
+    async def beat(self, claim: Claim) -> LeaseAnswer:
+        """Prolongs the lease, or says that it is lost or the job cancelled. Due every third of a lease."""
+        return LeaseAnswer(await self._run("beat", *_token(claim)))
+
+    async def report(self, claim: Claim, progress: float, stage: str) -> LeaseAnswer:
+        """Notes progress (0..1; a fall is ignored) and stage, and tells listeners at each whole per cent."""
+        return LeaseAnswer(await self._run("report", *_token(claim), f"{min(max(progress, 0.0), 1.0):.4f}", stage))
+
+    async def commit(self, claim: Claim, manifest: Manifest) -> LeaseAnswer:
+        """Publishes the manifest and ends the job, in one step; LOST when another attempt has taken over.
+
+        May be repeated when its answer was lost.
+        """
+        audio_seconds = manifest.audio.get("duration_seconds") or 0.0
+        figures = f"{manifest.model_id}|{audio_seconds:.3f}|{manifest.wall_seconds:.3f}"
+        return _lease_answer(await self._run("commit", *_token(claim), manifest.to_json(), self._retention_ms, figures))
+
+    async def fail(self, claim: Claim, problem: Problem, *, is_dead_letter: bool = False) -> LeaseAnswer:
+        """Ends the job as failed. As a dead letter too when an operator may mend the cause and run it again."""
+        flag = "1" if is_dead_letter else "0"
+        return _lease_answer(await self._run("fail", *_token(claim), problem.to_json(), self._retention_ms, flag))
+
+    async def hand_back(self, claim: Claim, problem: Problem) -> LeaseAnswer:
+        """Gives the job back at once, at its old place, without counting the attempt: the worker is shutting down."""
+        return await self._give_back(claim, problem, "", 0, 0.0)
+
+    async def defer(self, claim: Claim, problem: Problem) -> LeaseAnswer:
+        """Gives the job back for a later time: something we lean on is away. Bounded by MAX_DEFERRALS."""
+        deferrals = int(await self._ask(self._redis.hget(self.key("job", claim.job_id), "deferrals")) or 0)
+        delay = min(2.0**deferrals, _LONGEST_DEFERRAL_SECONDS)
+        return await self._give_back(claim, problem, "deferrals", MAX_DEFERRALS, delay)
+
+    async def give_up_attempt(self, claim: Claim, problem: Problem) -> LeaseAnswer:
+        """Gives the job back for another attempt after this one crashed; the last one makes it a dead letter."""
+        return await self._give_back(claim, problem, "failures", self.options.max_attempts, 0.0)
+
+    async def reclaim(self) -> tuple[int, int]:
+        """Takes jobs from workers that fell silent for a lease; runs on a clock.
+
+        Returns:
+            How many were queued again, and how many became dead letters.
+        """
+        lease = self.options.lease_seconds
+        problem = Problem("worker-lost", f"The worker fell silent for more than {lease:g} s.", {"lease_seconds": lease})
+        given_back, buried = await self._run(
+            "reclaim", int(lease * 1000), self.options.max_attempts, problem.to_json(), self._retention_ms
+        )
+        return given_back, buried
+
+    async def take_turn(self, what: str, seconds: float) -> bool:
+        """True for one caller within `seconds`: whose turn it is to do what one worker at a time should do."""
+        taken = await self._ask(self._redis.set(self.key("turn", what), "1", nx=True, px=max(1, int(seconds * 1000))))
+        return bool(taken)
+
+    @property
+    def _retention_ms(self) -> int:
+        return int(self.options.retention_seconds * 1000)
+
+    async def _give_back(
+        self, claim: Claim, problem: Problem, tally: str, most: int, delay_seconds: float
+    ) -> LeaseAnswer:
+        answer = await self._run(
+            "hand_back", *_token(claim), problem.to_json(), self._retention_ms, tally, most, int(delay_seconds * 1000)
+        )
+        return _lease_answer(answer)
+
+    async def _wait_for_bell(self, after_id: str, seconds: float) -> None:
+        block_ms = max(1, int(min(seconds, MOST_BLOCKING_SECONDS) * 1000))
+        await self._ask(self._redis.xread({self.key("bell"): after_id}, count=1, block=block_ms))
+
+
+def _token(claim: Claim) -> tuple[str, int, str]:
+    return claim.job_id, claim.attempt, claim.consumer
+
+
+def _lease_answer(answer: str) -> LeaseAnswer:
+    return {"stale": LeaseAnswer.LOST, "cancelled": LeaseAnswer.CANCELLED}.get(answer, LeaseAnswer.OK)
