@@ -1,0 +1,153 @@
+"""A recording as a stream of blocks: `open_decoder`, the second step of *upload → job → worker → engine → stems*.
+
+Memory stays flat. What the header promised is held against what was decoded, and every sample is looked at: damage,
+missing audio and samples that are no numbers are errors here, so that nothing downstream meets them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from divisi.audio.block_source import BlockSource, CodecNotSupportedError
+from divisi.audio.facts import AudioFacts, AudioLimits, check_limits, too_long
+from divisi.audio.sndfile_source import SNDFILE_CONTAINERS, SndfileSource
+from divisi.audio.sniff import Sniffed, sniff
+from divisi.audio.waveform import Samples
+from divisi.errors import InputError
+
+# By name, because PyAV is an extra and 100 MB: only a file that needs it loads it.
+_AV_SOURCE = ("divisi.audio.av_source", "AvSource")
+
+
+class AudioDecoder:
+    """One recording being decoded; a context manager. See `open_decoder`.
+
+    Attributes:
+        facts: what the header says.
+        num_decoded: samples given out so far.
+    """
+
+    def __init__(self, source: BlockSource, limits: AudioLimits | None) -> None:
+        self._source = source
+        self._limits = limits
+        self.facts: AudioFacts = source.facts
+        self.num_decoded = 0
+
+    def blocks(self, block_length: int) -> Iterator[Samples]:
+        """All of the recording, once.
+
+        Args:
+            block_length: samples of each block; the last one may be shorter.
+
+        Yields:
+            float32 `(C, n)`, n ≥ 1, in WAV channel order.
+
+        Raises:
+            InputError: `undecodable`, `non-finite-samples`, `audio-too-long` (with limits), `empty-audio` (at the end).
+        """
+        pending: list[Samples] = []
+        num_pending = 0
+        while True:
+            block = self._source.read(block_length - num_pending)
+            if block.shape[1]:
+                self._check_block(block)
+                pending.append(block)
+                num_pending += block.shape[1]
+            if num_pending and (num_pending == block_length or not block.shape[1]):
+                yield pending[0] if len(pending) == 1 else np.concatenate(pending, axis=1)
+                pending, num_pending = [], 0
+            if not block.shape[1]:
+                self._check_end()
+                return
+
+    def close(self) -> None:
+        """Frees the decoder."""
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check_block(self, block: Samples) -> None:
+        # A sum is not finite when any term is not (the reverse can be an overflow, told apart below), at a quarter of
+        # the cost.
+        with np.errstate(over="ignore", invalid="ignore"):
+            is_suspect = not math.isfinite(float(block.sum()))
+        if is_suspect and not (is_finite := np.isfinite(block)).all():
+            first = int(np.argmin(is_finite.all(axis=0)))
+            channel = int(np.argmin(is_finite[:, first]))
+            seconds = (self.num_decoded + first) / self.facts.sample_rate
+            raise InputError(
+                f"the sample at {seconds:.3f} s in channel {channel + 1} is {block[channel, first]}, which is no audio",
+                code="non-finite-samples",
+                first_seconds=seconds,
+                channel=channel + 1,
+            )
+        self.num_decoded += block.shape[1]
+        if self._limits and self.num_decoded > self._limits.max_duration_seconds * self.facts.sample_rate:
+            raise too_long(f"goes on after {self._limits.max_duration_seconds:.0f} s", self._limits)
+
+    def _check_end(self) -> None:
+        promised = self._source.promised_samples
+        if promised is not None and self.num_decoded < promised:
+            raise InputError(
+                f"the file is damaged or truncated: of {promised} samples promised by its header "
+                f"{self.num_decoded} could be decoded",
+                code="undecodable",
+            )
+        if self.num_decoded == 0:
+            raise InputError("the file holds no samples", code="empty-audio")
+
+
+def open_decoder(path: Path, limits: AudioLimits | None = None) -> AudioDecoder:
+    """Opens a recording of any supported format.
+
+    Args:
+        path: the file; its name means nothing.
+        limits: held against the header here and against the samples while decoding; None: anything goes.
+
+    Raises:
+        InputError: `not-audio`, `unsupported-format`, `undecodable`, `empty-audio`, `invalid-sample-rate`, and with
+            limits
+            `too-many-channels`, `audio-too-long`.
+    """
+    source = _open_source(path, sniff(path))
+    try:
+        if limits is not None:
+            check_limits(source.facts, limits)
+    except InputError:
+        source.close()
+        raise
+    return AudioDecoder(source, limits)
+
+
+def _open_source(path: Path, sniffed: Sniffed) -> BlockSource:
+    codec = sniffed.container
+    if sniffed.container in SNDFILE_CONTAINERS:
+        try:
+            return SndfileSource(path, sniffed)
+        except CodecNotSupportedError as error:
+            codec = f"{sniffed.container} ({error})"
+    return _open_av_source(path, sniffed, codec)
+
+
+def _open_av_source(path: Path, sniffed: Sniffed, codec: str) -> BlockSource:
+    if importlib.util.find_spec("av") is None:
+        raise InputError(
+            f"reading {codec} needs the `av` extra, which is not installed here (pip install 'divisi[av]'); "
+            "wav, flac, ogg, mp3, aiff and caf need nothing",
+            code="unsupported-format",
+            container=sniffed.container,
+        )
+    module, name = _AV_SOURCE
+    source: BlockSource = getattr(importlib.import_module(module), name)(path, sniffed)
+    return source
