@@ -1,0 +1,183 @@
+"""One pitch per voice: which of 156 pitches each voice part sings in each frame, or none.
+
+First half of `satb_small`. The mixture is laid on a logarithmic frequency grid, where a harmonic series is the same
+picture at every pitch, and shifted copies stack a note's partials over its fundamental (as in Bittner et al., "Deep
+salience representations", ISMIR 2017). Convolutions then find notes, a recurrent path decides who sings them, and a
+second pass lets every voice see what the others claim, so that two voices learn not to take the same note.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+BINS_PER_OCTAVE = 36
+LOWEST_PITCH_HZ = 60.0
+PITCH_COUNT = 156
+"""Pitches 60 to 1187 Hz, 33 cents apart; class 156 means that the voice is silent or unvoiced."""
+
+GRID_LOW_HZ = LOWEST_PITCH_HZ / 2
+WIDE_HARMONICS = (0.5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+NARROW_HARMONICS = (0.5, 1, 2)
+"""Partials read from the spectrum of the longer window, which separates neighbouring notes of the low voices."""
+
+
+def pitch_frequencies_hz() -> Tensor:
+    """Centre of every pitch class. Shape: (PITCH_COUNT,)."""
+    return LOWEST_PITCH_HZ * 2 ** (torch.arange(PITCH_COUNT, dtype=torch.float32) / BINS_PER_OCTAVE)
+
+
+def harmonic_shift(harmonic: float) -> int:
+    """First row of the grid that holds `harmonic` times the lowest pitch."""
+    return round(BINS_PER_OCTAVE * math.log2(harmonic * LOWEST_PITCH_HZ / GRID_LOW_HZ))
+
+
+def logarithmic_grid(bin_count: int, bin_width_hz: float, grid_size: int) -> Tensor:
+    """Triangular averages that carry a linear spectrum to the logarithmic grid.
+
+    A triangle reaches to its neighbours on the grid, and at least to the next bin. Rows beyond the spectrum are zero.
+    Shape: (grid_size, bin_count).
+    """
+    centres = GRID_LOW_HZ * 2 ** (torch.arange(grid_size) / BINS_PER_OCTAVE) / bin_width_hz
+    reach = torch.clamp(centres * (2 ** (1 / BINS_PER_OCTAVE) - 1), min=1.0)
+    distance = (torch.arange(bin_count)[None] - centres[:, None]).abs()
+    weights = torch.relu(1 - distance / reach[:, None])
+    weights[centres > bin_count - 1] = 0
+    return weights / weights.sum(1, keepdim=True).clamp(min=1e-9)
+
+
+class ResidualBlock(nn.Module):
+    """Two-dimensional convolution over (pitch, time), added to its input."""
+
+    def __init__(self, channels: int, kernel: tuple[int, int], dilation: tuple[int, int]) -> None:
+        super().__init__()
+        padding = (dilation[0] * (kernel[0] // 2), dilation[1] * (kernel[1] // 2))
+        self.norm = nn.GroupNorm(1, channels)
+        self.conv = nn.Conv2d(channels, channels, kernel, padding=padding, dilation=dilation)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + functional.gelu(self.conv(self.norm(features)))
+
+
+class PitchTracker(nn.Module):
+    """Log spectra of two windows -> class logits of both passes.
+
+    `forward` takes `wide` (B, F, N) and `narrow` (B, F', N), the compressed spectra of the normal and the long window,
+    and gives two tensors (B, 4, PITCH_COUNT + 1, N): the first guess and the one that has seen the first guess.
+    """
+
+    wide_grid: Tensor
+    narrow_grid: Tensor
+
+    def __init__(
+        self,
+        wide_bins: int,
+        narrow_bins: int,
+        bin_width_hz: float,
+        voice_count: int = 4,
+        channels: int = 32,
+        hidden: int = 128,
+        refined_hidden: int = 96,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.voice_count = voice_count
+        wide_size = harmonic_shift(WIDE_HARMONICS[-1]) + PITCH_COUNT
+        narrow_size = harmonic_shift(NARROW_HARMONICS[-1]) + PITCH_COUNT
+        self.register_buffer("wide_grid", logarithmic_grid(wide_bins, bin_width_hz, wide_size), persistent=False)
+        self.register_buffer(
+            "narrow_grid", logarithmic_grid(narrow_bins, bin_width_hz / 2, narrow_size), persistent=False
+        )
+        classes = voice_count * (PITCH_COUNT + 1)
+
+        stacked = len(WIDE_HARMONICS) + len(NARROW_HARMONICS)
+        # The trunk works on pairs of pitches: half the rows, half the cost; the local maps tell the two apart again.
+        self.stem = nn.Conv2d(stacked, channels, (6, 3), stride=(2, 1), padding=(2, 1))
+        self.trunk = nn.Sequential(
+            ResidualBlock(channels, (3, 3), (1, 1)),
+            ResidualBlock(channels, (3, 3), (3, 1)),
+            ResidualBlock(channels, (3, 3), (6, 1)),
+            ResidualBlock(channels, (3, 3), (1, 2)),
+            ResidualBlock(channels, (3, 3), (18, 1)),
+        )
+        self.squeeze = nn.Conv2d(channels, 16, 1)
+        self.context = RecurrentContext(16 * PITCH_COUNT // 2, hidden, classes, dropout)
+        self.local = nn.Conv2d(channels, 2 * voice_count, 1)
+
+        self.claim = nn.Conv2d(voice_count + 1, 16, (4, 1), stride=(2, 1), padding=(1, 0))
+        self.exchange = nn.Conv2d(channels + 16, channels, (3, 3), padding=(1, 1))
+        self.exchange_trunk = ResidualBlock(channels, (3, 3), (1, 2))
+        self.refined_local = nn.Conv2d(channels, 2 * voice_count, 1)
+        self.refined_context = RecurrentContext(classes, refined_hidden, classes, dropout)
+
+    def forward(self, wide: Tensor, narrow: Tensor) -> tuple[Tensor, Tensor]:
+        notes = self.trunk(functional.gelu(self.stem(self.stack_harmonics(wide, narrow))))
+        guess = self._logits(self.local(notes), self.context(self.squeeze(notes).flatten(1, 2)))
+
+        claims = torch.softmax(guess, dim=2)
+        pitched = claims[:, :, :PITCH_COUNT]
+        claimed = self.claim(torch.cat([pitched, pitched.sum(1, keepdim=True)], dim=1))
+        exchanged = self.exchange(torch.cat([notes, claimed], dim=1))
+        exchanged = self.exchange_trunk(notes + functional.gelu(exchanged))
+        change = self._logits(self.refined_local(exchanged), self.refined_context(claims.flatten(1, 2)))
+        return guess, guess + change
+
+    def stack_harmonics(self, wide: Tensor, narrow: Tensor) -> Tensor:
+        """Shifted views of the logarithmic spectra. Shape: (B, F, N), (B, F', N) -> (B, harmonics, PITCH_COUNT, N)."""
+        wide_log = torch.matmul(self.wide_grid, wide)
+        narrow_log = torch.matmul(self.narrow_grid, narrow)
+        views = []
+        for log_spectrum, harmonics in ((wide_log, WIDE_HARMONICS), (narrow_log, NARROW_HARMONICS)):
+            for harmonic in harmonics:
+                first = harmonic_shift(harmonic)
+                views.append(log_spectrum[:, first : first + PITCH_COUNT])
+        return torch.stack(views, dim=1)
+
+    def _logits(self, local: Tensor, context: Tensor) -> Tensor:
+        """Sum the local maps (B, 4 · 2, P / 2, N), which know no silence, and the context (B, 4 · (P + 1), N)."""
+        context = context.unflatten(1, (self.voice_count, PITCH_COUNT + 1))
+        pitched = local.unflatten(1, (self.voice_count, 2)).transpose(2, 3).flatten(2, 3)
+        return context + functional.pad(pitched, (0, 0, 0, 1))
+
+
+class RecurrentContext(nn.Module):
+    """What a frame means in the course of the piece: a two-way recurrent net over whole frames.
+
+    Shape: (B, inputs, N) -> (B, outputs, N).
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.enter = nn.Linear(inputs, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.recurrent = nn.GRU(hidden, hidden, batch_first=True, bidirectional=True)
+        self.leave = nn.Linear(2 * hidden, outputs)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        entered = self.dropout(functional.gelu(self.enter(frames.transpose(1, 2))))
+        remembered, _ = self.recurrent(entered)
+        return self.leave(self.dropout(remembered)).transpose(1, 2)
+
+
+class PitchDecoder(nn.Module):
+    """Logits -> F0 and voicing. Shape: (B, 4, P + 1, N) -> two tensors (B, 4, N), Hz and probability.
+
+    F0 is the local centre of mass around the most probable pitch, defined (and positive) even where voicing is low.
+    """
+
+    reach = 2
+
+    def forward(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        probabilities = torch.softmax(logits, dim=2)
+        pitched = probabilities[:, :, :PITCH_COUNT]
+        voicing = 1 - probabilities[:, :, PITCH_COUNT]
+        # Work away from the ends of the grid, so that the neighbourhood is always whole.
+        best = pitched[:, :, self.reach : PITCH_COUNT - self.reach].argmax(dim=2, keepdim=True) + self.reach
+        weights = [torch.gather(pitched, 2, best + offset) for offset in range(-self.reach, self.reach + 1)]
+        moment = sum(
+            offset * weight for offset, weight in zip(range(-self.reach, self.reach + 1), weights, strict=True)
+        )
+        mass = torch.stack(weights).sum(0) + 1e-9
+        position = (best + moment / mass).squeeze(2)
+        return LOWEST_PITCH_HZ * torch.exp(position * (math.log(2) / BINS_PER_OCTAVE)), voicing
