@@ -1,4 +1,4 @@
-"""The card of a model: all that its weights cannot say, read from `card.yaml` beside them.
+"""The card of a model: all that its weights cannot say, kept beside them in `card.yaml`.
 
 The Separator cuts segments by it, engines check their graph against it, the gateway shows it. `CardDraft` is what the
 author of a model knows before export; `ModelCard` adds what export measured. Sample counts are at the model's own rate.
@@ -9,15 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
-
-from divisi.errors import ModelError
-
-CARD_FILE = "card.yaml"
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 MODEL_ID_PATTERN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 VERSION_PATTERN = re.compile(r"(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){2}")
@@ -50,7 +44,7 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 class _Part(BaseModel):
     """Unknown fields are refused: a misspelt field would otherwise take its default in silence."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ExtraOutput(_Part):
@@ -201,36 +195,6 @@ class ModelCard(CardDraft):
         return self
 
 
-_Card = TypeVar("_Card", bound=CardDraft)
-
-
-def read_card(path: Path, kind: type[_Card]) -> _Card:
-    """Reads a `ModelCard` or a `CardDraft` from YAML.
-
-    Raises:
-        ModelError: code `damaged-card`; the message names file and field.
-    """
-    name = "/".join(path.parts[-3:])
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ModelError(f"{name} cannot be read: {_first_line(error)}", code="damaged-card", file=name) from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{name} holds no mapping of fields", code="damaged-card", file=name)
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        problems = [_describe(problem) for problem in error.errors()]
-        raise ModelError(f"{name}: {'; '.join(problems)}", code="damaged-card", file=name) from error
-
-
-def write_card(card: CardDraft, path: Path) -> None:
-    """Writes the card as YAML that `read_card` reads back as an equal card."""
-    content = card.model_dump(mode="json", exclude_none=True)
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
-    path.write_text(text, encoding="utf-8", newline="\n")
-
-
 def version_key(version: str) -> tuple[int, ...]:
     """Sorting key: 1.10.0 comes after 1.9.0."""
     return tuple(int(number) for number in version.split("."))
@@ -239,13 +203,3 @@ def version_key(version: str) -> tuple[int, ...]:
 def _require_distinct(field: str, names: Any) -> None:
     if len(set(names)) != len(names):
         raise ValueError(f"{field}: {list(names)} names one twice")
-
-
-def _describe(problem: Any) -> str:
-    field = ".".join(str(step) for step in problem["loc"])
-    text = problem["msg"].removeprefix("Value error, ")
-    return f"{field}: {text}" if field else text
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -10,15 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from divisi.bundles.card import (
-    CARD_FILE,
     MODEL_ID_PATTERN,
     VERSION_PATTERN,
     Artifact,
     ArtifactKind,
     ModelCard,
-    read_card,
     version_key,
 )
+from divisi.bundles.card_file import CARD_FILE, read_card
 from divisi.bundles.checksums import check_file, read_checksums
 from divisi.errors import ModelError, NotFoundError
 from divisi.telemetry import get_logger

@@ -23,6 +23,7 @@ class OnnxRuntimeEngine:
         self._card = bundle.card
         self.device = options.device
         self._session: onnxruntime.InferenceSession | None = _open_session(bundle, options)
+        self._run_options = _run_options(bundle, options)
         check_signature(
             {value.name: value.shape for value in self._session.get_inputs()},
             {value.name: value.shape for value in self._session.get_outputs()},
@@ -36,7 +37,7 @@ class OnnxRuntimeEngine:
         mixture = check_mixture(mixture, self._card)
         names = self._card.output_names
         try:
-            arrays = self._session.run(list(names), {"mixture": mixture})
+            arrays = self._session.run(list(names), {"mixture": mixture}, self._run_options)
         except Exception as error:  # the runtime's exceptions share no base class of their own
             message = f"{self._card.id}: ONNX Runtime failed on a mixture of shape {mixture.shape}: {error}"
             raise ModelError(message, code="engine-failed") from error
@@ -74,8 +75,17 @@ def _session_options(options: EngineOptions) -> onnxruntime.SessionOptions:
     session_options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     # Threads that wait must not burn the cores that other workers of this machine need.
     session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Arena and memory pattern keep the memory of every length ever seen; without them memory follows the segment.
-    session_options.enable_cpu_mem_arena = False
+    # A pattern is kept for every shape ever seen. The arena alone stays at what the largest batch of segments took, and
+    # is a third faster than none.
     session_options.enable_mem_pattern = False
     session_options.log_severity_level = _ERRORS_ONLY
     return session_options
+
+
+def _run_options(bundle: ModelBundle, options: EngineOptions) -> onnxruntime.RunOptions:
+    run_options = onnxruntime.RunOptions()
+    if bundle.card.segment_length == "whole":
+        # One long recording must not hold its memory until the process ends.
+        arena = {"cpu": "cpu:0", "cuda": "gpu:0"}[options.device]
+        run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arena)
+    return run_options

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from divisi.bundles.card import CardDraft, read_card
+from divisi.bundles.card import CardDraft
+from divisi.bundles.card_file import read_card
 from divisi.bundles.store import ModelBundle
 from divisi.errors import InputError
 from divisi.export.export import Provenance, export_bundle

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from divisi.bundles.card import CARD_FILE, Artifact, CardDraft, ModelCard, write_card
+from divisi.bundles.card import Artifact, CardDraft, ModelCard
+from divisi.bundles.card_file import CARD_FILE, write_card
 from divisi.bundles.checksums import sha256_of, write_checksums
 from divisi.bundles.store import ModelBundle, open_bundle
 from divisi.errors import ConflictError
