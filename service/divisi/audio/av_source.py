@@ -1,0 +1,132 @@
+"""Decodes m4a, aac and webm (and codecs foreign to libsndfile) with FFmpeg through PyAV: the only module that imports it.
+
+Loaded by name from `decode`, and only where the `av` extra is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+
+from divisi.audio.facts import AudioFacts, check_sample_rate
+from divisi.audio.media_boxes import check_is_whole
+from divisi.audio.sniff import Sniffed
+from divisi.audio.waveform import Samples
+from divisi.errors import InputError
+
+# FFmpeg's names. Said outright: left to guess, it would take a file for a playlist and open what that names.
+_DEMUXERS = {
+    "m4a": "mov",
+    "webm": "matroska",
+    "aac": "aac",
+    "wav": "wav",
+    "rf64": "wav",
+    "aiff": "aiff",
+    "caf": "caf",
+    "flac": "flac",
+    "ogg": "ogg",
+    "mp3": "mp3",
+}
+# Durations in WebM are rounded to milliseconds and include what encoders put in front.
+_DURATION_TOLERANCE_SECONDS = 0.1
+
+
+class AvSource:
+    """A BlockSource over FFmpeg. Raises InputError."""
+
+    def __init__(self, path: Path, sniffed: Sniffed) -> None:
+        check_is_whole(path, sniffed.container)
+        try:
+            self._file = av.open(
+                str(path.absolute()),
+                format=_DEMUXERS[sniffed.container],
+                options={"protocol_whitelist": "file"},
+                metadata_errors="ignore",
+            )
+        except av.FFmpegError as error:
+            raise InputError(f"the file cannot be decoded: {error.strerror}", code="undecodable") from error
+        try:
+            self._stream = self._choose_stream()
+            self.facts = self._read_facts(sniffed)
+        except BaseException:
+            self._file.close()
+            raise
+        self.promised_samples = self._promise(sniffed)
+        self._blocks = self._decode()
+        self._left_over = np.zeros((self.facts.num_channels, 0), np.float32)
+        self._taken = 0
+
+    def read(self, num_samples: int) -> Samples:
+        if not self._left_over.shape[1]:
+            self._left_over = next(self._blocks, self._left_over)
+        block, self._left_over = self._left_over[:, :num_samples], self._left_over[:, num_samples:]
+        self._taken += block.shape[1]
+        return np.ascontiguousarray(block)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _choose_stream(self) -> av.AudioStream:
+        if not self._file.streams.audio:
+            raise InputError("the file has no sound track", code="not-audio")
+        stream = self._file.streams.audio[0]
+        if stream.codec_context is None:
+            raise InputError("the file's sound track has an unknown codec", code="unsupported-format")
+        stream.codec_context.thread_count = 1
+        return stream
+
+    def _read_facts(self, sniffed: Sniffed) -> AudioFacts:
+        context = self._stream.codec_context
+        check_sample_rate(context.sample_rate or 0)
+        seconds = self._header_seconds()
+        if sniffed.container == "aac":
+            seconds = 0.0  # extrapolated by FFmpeg from the first frames
+        return AudioFacts(
+            container=sniffed.container,
+            codec=context.name,
+            sample_rate=context.sample_rate,
+            num_channels=context.channels,
+            num_samples=round(seconds * context.sample_rate),
+            exact=False,
+        )
+
+    def _header_seconds(self) -> float:
+        if self._stream.duration is not None and self._stream.time_base is not None:
+            return float(self._stream.duration * self._stream.time_base)
+        return (self._file.duration or 0) / av.time_base
+
+    def _promise(self, sniffed: Sniffed) -> int | None:
+        """WebM's damaged parts are skipped in silence, so its duration is held against what comes out (unless a film sets it)."""
+        if sniffed.container != "webm" or self._file.streams.video or not self.facts.num_samples:
+            return None
+        tolerance = round(_DURATION_TOLERANCE_SECONDS * self.facts.sample_rate)
+        return max(0, self.facts.num_samples - tolerance)
+
+    def _decode(self) -> Iterator[Samples]:
+        resampler = av.AudioResampler(format="fltp")
+        rate, channels = self.facts.sample_rate, self.facts.num_channels
+        try:
+            for frame in self._file.decode(self._stream):
+                if frame.sample_rate != rate or frame.layout.nb_channels != channels:
+                    raise InputError(
+                        f"rate or channels change at {self._taken / rate:.1f} s; that cannot be separated",
+                        code="unsupported-format",
+                    )
+                length = self._length_of(frame)
+                for plain in resampler.resample(frame):
+                    yield plain.to_ndarray()[:, :length].astype(np.float32, copy=False)
+        except av.FFmpegError as error:
+            raise InputError(
+                f"the file is damaged or truncated after {self._taken / rate:.1f} s: {error.strerror}",
+                code="undecodable",
+            ) from error
+
+    def _length_of(self, frame: av.AudioFrame) -> int:
+        """Samples that count: in MP4 the last frame's duration tells how much of it is the encoder's padding."""
+        is_in_samples = frame.time_base is not None and frame.time_base * self.facts.sample_rate == 1
+        if is_in_samples and frame.duration:
+            return min(frame.samples, frame.duration)
+        return frame.samples
