@@ -1,0 +1,204 @@
+"""From an upload to accepted jobs: read this first.
+
+    Redis and the store answer → the body is on disk → options and models fit → the recording is sound
+    → mixture and accepted job are in the store → the queue has the job → 202
+
+A refusal at any step leaves nothing behind. Whatever was answered 202 is never lost: the store holds enough to rebuild
+the queue's entry (see `reconcile`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass
+
+from starlette.requests import Request
+
+from divisi.audio.encode import check_stem_format
+from divisi.audio.facts import AudioFacts
+from divisi.audio.inspect import inspect_audio_in_child
+from divisi.bundles.card import ModelCard
+from divisi.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
+from divisi.gateway.job_options import JobOptions, choose_models, fingerprint_of, read_options
+from divisi.gateway.services import Services, in_time
+from divisi.gateway.uploads import Upload, receive_upload
+from divisi.jobs.job import Job, new_job_id
+from divisi.jobs.queue import JobQueue, Reservation, Submission
+from divisi.storage.file_names import clean_label
+from divisi.storage.keys import accepted_key, job_prefix, mixture_key
+from divisi.storage.object_store import ObjectStore
+from divisi.telemetry import get_logger
+
+log = get_logger(__name__)
+
+# A key is held this long without a sign of life from the upload that holds it.
+HOLD_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """The jobs of one upload, in the order of the models asked for.
+
+    Args:
+        group: id that they share; None for a single job.
+        is_replay: an earlier request with the same Idempotency-Key had been answered with these jobs.
+    """
+
+    jobs: tuple[Job, ...]
+    group: str | None
+    is_replay: bool = False
+
+
+async def accept_upload(request: Request, services: Services, idempotency_key: str | None) -> Acceptance:
+    """Takes the recording in a request's body and queues a job for each model asked for.
+
+    Raises:
+        InputError, RequestValidationError: the recording or the options are refused.
+        ConflictError: the Idempotency-Key is in use, or was used for something else.
+        UnavailableError: Redis or the store is away, or too many jobs wait.
+    """
+    settings = services.settings
+    await _require_room(services)
+    async with (
+        _held_key(services.queue, idempotency_key) as reservation,
+        receive_upload(request, settings.max_upload_bytes, settings.work_dir) as upload,
+    ):
+        options = read_options(upload.fields, request.query_params.multi_items())
+        cards = await asyncio.to_thread(choose_models, options, services.bundles, settings.default_model)
+        fingerprint = fingerprint_of(upload.sha256, [card.id for card in cards], options)
+        if reservation is not None and reservation.job_ids:
+            return await _replay(services.queue, reservation, fingerprint)
+        async with services.inspection_places:
+            facts = await asyncio.to_thread(inspect_audio_in_child, upload.path, services.audio_limits)
+        check_stem_format(options.encoding, facts.sample_rate, facts.num_channels)
+        jobs = _draft_jobs(cards, options, upload, facts, idempotency_key, fingerprint)
+        return await _publish(services, jobs, upload, reservation)
+
+
+async def _require_room(services: Services) -> None:
+    """Refuses before the body is read when the job could not be taken anyway."""
+    queue = services.queue
+    depths, _ = await asyncio.gather(in_time(queue.depth(), "redis"), in_time(services.store.ping(), "store"))
+    waiting = sum(depth.waiting for depth in depths.values())
+    limit = queue.options.max_queued_jobs
+    if waiting >= limit:
+        raise UnavailableError(f"{waiting} jobs wait; this service queues {limit}", code="queue-full", limit=limit)
+
+
+@asynccontextmanager
+async def _held_key(queue: JobQueue, key: str | None) -> AsyncIterator[Reservation | None]:
+    """Holds an idempotency key while its upload is under way, however long that takes."""
+    if key is None:
+        yield None
+        return
+    reservation = await in_time(queue.reserve_idempotency_key(key, HOLD_SECONDS), "redis")
+    prolonging = asyncio.create_task(_prolong(queue, reservation))
+    try:
+        yield reservation
+    finally:
+        prolonging.cancel()
+        with suppress(UnavailableError):  # it ends by itself
+            await in_time(asyncio.shield(queue.release_idempotency_key(reservation)), "redis")
+
+
+async def _prolong(queue: JobQueue, reservation: Reservation) -> None:
+    while True:
+        await asyncio.sleep(HOLD_SECONDS / 3)
+        with suppress(DivisiError):  # the submit will tell
+            await queue.reserve_idempotency_key(reservation.key, HOLD_SECONDS, prolong=reservation)
+
+
+async def _replay(queue: JobQueue, reservation: Reservation, fingerprint: str) -> Acceptance:
+    try:
+        jobs = tuple([await in_time(queue.get(job_id), "redis") for job_id in reservation.job_ids])
+    except NotFoundError as error:
+        message = "the job of this Idempotency-Key has just been erased; send the recording again"
+        raise ConflictError(message, code="idempotency-key-in-flight") from error
+    if jobs[0].fingerprint != fingerprint:
+        message = "this Idempotency-Key was used for another recording or other options"
+        raise ConflictError(message, code="idempotency-key-reused")
+    return Acceptance(jobs, jobs[0].group, is_replay=True)
+
+
+def _draft_jobs(
+    cards: Sequence[ModelCard],
+    options: JobOptions,
+    upload: Upload,
+    facts: AudioFacts,
+    idempotency_key: str | None,
+    fingerprint: str,
+) -> tuple[Job, ...]:
+    # The ids of a group carry one time, so that they stand together in the list of all jobs.
+    now = time.time()
+    group = new_job_id(now) if len(cards) > 1 else None
+    return tuple(
+        Job(
+            job_id=new_job_id(now),
+            model_id=card.id,
+            model_version=card.version,
+            stem_format=options.encoding.value,
+            submitted_at=now,
+            # In the model's order, whatever order they were asked for in.
+            stems=tuple(name for name in card.stems if name in options.stems) or None,
+            include_residual=options.include_residual,
+            lane=options.lane,
+            group=group,
+            file_name=clean_label(options.file_name) or upload.label or "recording",
+            audio={**asdict(facts), "duration_seconds": facts.duration_seconds},
+            idempotency_key=idempotency_key,
+            fingerprint=fingerprint,
+        )
+        for card in cards
+    )
+
+
+async def _publish(
+    services: Services, jobs: tuple[Job, ...], upload: Upload, reservation: Reservation | None
+) -> Acceptance:
+    store, queue = services.store, services.queue
+    try:
+        for job in jobs:
+            # A mixture of its own for each job: deleting one never takes another's.
+            await store.put_file(mixture_key(job.job_id), upload.path)
+            await store.put_bytes(accepted_key(job.job_id), job.to_json().encode())
+    except BaseException:
+        await asyncio.shield(_erase(store, jobs))
+        raise
+    submission = await _submit(services, jobs, reservation)
+    if submission.is_replay:
+        await asyncio.shield(_erase(store, jobs))
+        jobs = tuple([await queue.get(job_id) for job_id in submission.job_ids])
+    for job in jobs:
+        log.info("job accepted", job_id=job.job_id, model=job.model_id, lane=job.lane.value, group=job.group)
+    return Acceptance(jobs, jobs[0].group, submission.is_replay)
+
+
+async def _submit(services: Services, jobs: tuple[Job, ...], reservation: Reservation | None) -> Submission:
+    """Submits, and erases the recording where it is sure that Redis did not take the jobs."""
+    try:
+        return await services.queue.submit(*jobs, reservation=reservation)
+    except DivisiError as error:
+        if error.code == "redis-unavailable":
+            # A connection that broke does not tell on which side of the command. Asked again, Redis may know.
+            try:
+                await in_time(services.queue.get(jobs[0].job_id), "redis")
+            except NotFoundError:
+                pass
+            except UnavailableError:
+                # Erased, a job that was taken after all would fail. Kept, it runs, or `reconcile` queues it.
+                raise error from None
+            else:
+                return Submission(tuple(job.job_id for job in jobs), is_replay=False)
+        await asyncio.shield(_erase(services.store, jobs))
+        raise
+
+
+async def _erase(store: ObjectStore, jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        try:
+            await store.delete_prefix(job_prefix(job.job_id))
+        except UnavailableError as error:
+            log.warning("refused upload not erased yet", job_id=job.job_id, cause=repr(error.__cause__))

@@ -1,0 +1,87 @@
+"""The gateway's app and its process: routes, error documents, metrics, and what starts and stops with them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+
+import uvicorn
+from fastapi import FastAPI
+
+from divisi.bootstrap import open_bundles, open_queue, open_store
+from divisi.bundles.store import BundleStore
+from divisi.errors import UnavailableError
+from divisi.gateway import health_routes, job_routes, model_routes, stem_routes
+from divisi.gateway.metrics import Metrics
+from divisi.gateway.openapi import DESCRIPTION, install_openapi
+from divisi.gateway.problems import install_error_handlers
+from divisi.gateway.reconcile import keep_reconciled
+from divisi.gateway.request_context import RequestContext
+from divisi.gateway.services import Services
+from divisi.jobs.queue import JobQueue
+from divisi.settings import Settings
+from divisi.storage.object_store import ObjectStore
+from divisi.telemetry import get_logger
+
+log = get_logger(__name__)
+
+# Running downloads and uploads may go on this long after SIGTERM; clients resume downloads, and repeat uploads.
+STOP_SECONDS = 10
+
+
+def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles: BundleStore) -> FastAPI:
+    """The app over given adapters. It connects the queue when it starts and closes it when it stops.
+
+    Redis need not be there at the start: until it is, the app is alive but not ready.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            await queue.connect()
+        except UnavailableError as error:
+            log.warning("started without Redis", reason=error.message)
+        reconciling = asyncio.create_task(keep_reconciled(queue, store))
+        try:
+            yield
+        finally:
+            reconciling.cancel()
+            with suppress(asyncio.CancelledError):
+                await reconciling
+            await queue.close()
+
+    # No documentation pages: the framework's fetch scripts from elsewhere. `/openapi.json` says it all.
+    app = FastAPI(
+        title="divisi",
+        version=version("divisi"),
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.services = Services(settings, queue, store, bundles)
+    app.state.metrics = Metrics()
+    for module in (job_routes, stem_routes, model_routes, health_routes):
+        app.include_router(module.router)
+    install_error_handlers(app)
+    install_openapi(app)
+    app.add_middleware(RequestContext, metrics=app.state.metrics)
+    return app
+
+
+def run_gateway(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT; then answers what is under way and stops."""
+    app = create_app(settings, open_queue(settings), open_store(settings), open_bundles(settings))
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,  # ours is in place
+        access_log=False,  # one line for each request comes from RequestContext
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )

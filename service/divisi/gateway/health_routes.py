@@ -1,0 +1,100 @@
+"""Is the gateway alive, is it ready, and how is it doing. Alive asks nobody; ready asks all it leans on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from divisi.errors import DivisiError, UnavailableError
+from divisi.gateway.metrics import Metrics
+from divisi.gateway.openapi import problems
+from divisi.gateway.problems import problem_response
+from divisi.gateway.services import GatewayServices, Services, in_time
+
+router = APIRouter(tags=["health"])
+
+
+class AliveBody(BaseModel):
+    """The process answers."""
+
+    status: str = "alive"
+
+
+class CheckBody(BaseModel):
+    """How one thing that the gateway leans on answered."""
+
+    is_ready: bool
+    milliseconds: float
+    detail: str | None = None
+
+
+class ReadyBody(BaseModel):
+    """Everything that the gateway leans on answers."""
+
+    status: str = "ready"
+    checks: dict[str, CheckBody] = Field(description="By name: redis, store, models.")
+
+
+@router.get("/livez", response_model=AliveBody, summary="Alive?")
+async def is_alive() -> AliveBody:
+    """Answers as long as the process does; touches neither Redis nor the store."""
+    return AliveBody()
+
+
+@router.get("/readyz", response_model=ReadyBody, summary="Ready?", responses=problems(503))
+async def is_ready(request: Request, services: GatewayServices) -> Any:
+    """Asks Redis, the object store and the model store, and says which of them is away."""
+    names = ("redis", "store", "models")
+    asked = (services.queue.ping(), services.store.ping(), _find_models(services))
+    checks = dict(zip(names, await asyncio.gather(*map(_check, asked, names)), strict=True))
+    away = [name for name, check in checks.items() if not check.is_ready]
+    if not away:
+        return ReadyBody(checks=checks)
+    facts = {name: check.model_dump() for name, check in checks.items()}
+    detail = f"not ready: {', '.join(away)}"
+    return problem_response(request, "not-ready", 503, detail, facts={"checks": facts}, headers={"Retry-After": "5"})
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics",
+    response_class=Response,
+    responses={
+        200: {"description": "Prometheus text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    },
+)
+async def get_metrics(request: Request, services: GatewayServices) -> Response:
+    """Requests by route, and the queue's depth and age at this moment."""
+    metrics: Metrics = request.app.state.metrics
+    try:
+        depths = await in_time(services.queue.depth(), "redis")
+    except UnavailableError:
+        metrics.queue_up.set(0)
+    else:
+        metrics.queue_up.set(1)
+        for lane, depth in depths.items():
+            metrics.queue_depth.labels(lane.value).set(depth.waiting + depth.running)
+            metrics.oldest_seconds.labels(lane.value).set(depth.oldest_waiting_seconds)
+    return Response(metrics.render(), media_type="text/plain; version=0.0.4")
+
+
+async def _check(asked: Awaitable[Any], name: str) -> CheckBody:
+    started = time.perf_counter()
+    detail = None
+    try:
+        await in_time(asked, name)
+    except DivisiError as error:
+        detail = error.message
+    return CheckBody(
+        is_ready=detail is None, milliseconds=round((time.perf_counter() - started) * 1000, 1), detail=detail
+    )
+
+
+async def _find_models(services: Services) -> None:
+    if not await asyncio.to_thread(services.bundles.model_ids):
+        raise UnavailableError("the model store is empty")

@@ -1,0 +1,174 @@
+"""What the OpenAPI document says beyond what routes and models say: bodies of bytes, headers, problems."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from divisi.audio.encode import StemFormat
+from divisi.gateway.problems import MEDIA_TYPE
+from divisi.jobs.job import Lane
+
+DESCRIPTION = (
+    "Separates a recording of a choir or an ensemble into one stem per voice or instrument. Submit a recording, follow "
+    "the job by polling or by its events, download the stems. Errors are RFC 9457 problem documents: act on `code`."
+)
+PROBLEM_REFERENCE = {"$ref": "#/components/schemas/ProblemBody"}
+_MEANINGS = {
+    400: "The body or a header is malformed.",
+    404: "There is no such thing (any more).",
+    408: "The body stopped coming.",
+    409: "Not possible in the present state.",
+    413: "The recording is larger than this service accepts; answered while it is still being sent.",
+    415: "The body is not audio, or not of a kind that is taken.",
+    416: "The range holds none of the bytes there are.",
+    422: "The request or the recording cannot be accepted; the same will be refused again.",
+    500: "Something went wrong on our side.",
+    503: "Redis, the object store or room in the queue is missing; try again later.",
+}
+_WITH_RETRY_AFTER = frozenset({409, 503})
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds until a try is worth while.", "schema": {"type": "integer"}}}
+_TEXT = {"schema": {"type": "string"}}
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+
+IDEMPOTENCY_REPLAYED = {
+    "description": "`true` when an earlier request with the same key had been answered with these jobs.",
+    "schema": {"type": "string"},
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """`responses` entries for refusals with these statuses."""
+    return {
+        status: {
+            "description": _MEANINGS[status],
+            "content": {MEDIA_TYPE: {"schema": PROBLEM_REFERENCE}},
+            **({"headers": _RETRY_AFTER} if status in _WITH_RETRY_AFTER else {}),
+        }
+        for status in statuses
+    }
+
+
+_NAME = {"type": "string", "minLength": 1, "maxLength": 64}
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "model": {
+        "description": "Model to separate with; several values give one job for each.",
+        "type": "array",
+        "items": {**_NAME, "examples": ["satb-small"]},
+        "maxItems": 8,
+    },
+    "stem_format": {
+        "description": "How stems are encoded; `wav` is `wav24`.",
+        "type": "string",
+        "enum": ["wav", *StemFormat],
+        "default": StemFormat.WAV24.value,
+    },
+    "stems": {
+        "description": "Stems to deliver, repeated or joined by commas; all of the model's when left out.",
+        "type": "array",
+        "items": {**_NAME, "examples": ["alto"]},
+        "maxItems": 64,
+    },
+    "include_residual": {
+        "description": "Deliver what no stem explains, too.",
+        "type": "boolean",
+        "default": True,
+    },
+    "lane": {
+        "description": "`batch` lets interactive jobs pass.",
+        "type": "string",
+        "enum": list(Lane),
+        "default": Lane.INTERACTIVE.value,
+    },
+    "file_name": {
+        "description": "What the recording is called, for names of downloads; by default the name of the file sent.",
+        "type": "string",
+        "maxLength": 1000,
+    },
+}
+
+SUBMIT_REQUEST: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The recording: WAV, FLAC, OGG, MP3, AIFF and others, recognised by its bytes.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "file": {"type": "string", "format": "binary", "description": "The recording."},
+                        **_OPTIONS,
+                    },
+                    "required": ["file"],
+                    "additionalProperties": False,
+                },
+                "encoding": {"file": {"contentType": "audio/*, application/octet-stream"}},
+            },
+            "application/octet-stream": _BYTES,
+            "audio/*": _BYTES,
+        },
+    },
+    "parameters": [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": f"{schema['description']} For bare bodies; an option goes here or into the form, not both.",
+            "schema": {key: value for key, value in schema.items() if key != "description"},
+        }
+        for name, schema in _OPTIONS.items()
+    ],
+}
+
+_STEM_HEADERS = {
+    "ETag": {"description": "SHA-256 of the whole stem, in quotes: a strong tag.", **_TEXT},
+    "Accept-Ranges": _TEXT,
+    "Content-Disposition": {"description": "Saves under the names of recording and stem.", **_TEXT},
+}
+STEM_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The stem.", "headers": _STEM_HEADERS, "content": {"audio/*": _BYTES}},
+    206: {
+        "description": "The range asked for.",
+        "headers": {**_STEM_HEADERS, "Content-Range": _TEXT},
+        "content": {"audio/*": _BYTES},
+    },
+    302: {"description": "The object store gives the stem at an expiring link.", "headers": {"Location": _TEXT}},
+    304: {"description": "The stem is still the one of the tag sent.", "headers": {"ETag": _TEXT}},
+}
+ARCHIVE_RESPONSE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A ZIP file of all stems and `manifest.json`.",
+        "headers": {"Content-Disposition": _TEXT},
+        "content": {"application/zip": _BYTES},
+    }
+}
+
+
+def install_openapi(app: FastAPI) -> None:
+    """Makes `/openapi.json` complete: every operation may end in a 500 problem, and names its request in a header."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _complete(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _complete(app: FastAPI) -> dict[str, Any]:
+    schema = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        routes=app.routes,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    request_id = {"description": "Id of the request, yours or ours; our log has it.", **_TEXT}
+    for path in schema["paths"].values():
+        for operation in path.values():
+            operation["responses"].setdefault("500", problems(500)[500])
+            for response in operation["responses"].values():
+                response["headers"] = {**response.get("headers", {}), "X-Request-ID": request_id}
+    return schema

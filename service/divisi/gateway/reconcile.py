@@ -1,0 +1,98 @@
+"""Rebuilds what Redis lost: every accepted job in the store that the queue does not know is submitted again.
+
+Runs beside the gateway, at its start and now and then. Each job is asked for in Redis before its object is read, and
+erasing a job takes the object before the record: so a job that is being erased is never brought back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from divisi.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
+from divisi.jobs.job import Job
+from divisi.jobs.queue import JobQueue
+from divisi.storage.keys import JOBS_PREFIX, accepted_key, job_prefix
+from divisi.storage.object_store import ObjectStore
+from divisi.telemetry import get_logger
+
+log = get_logger(__name__)
+
+PERIOD_SECONDS = 300.0
+# An upload that was broken off between its first object and its last is swept after this; none takes so long to store.
+ORPHAN_AGE = timedelta(hours=6)
+
+
+async def keep_reconciled(queue: JobQueue, store: ObjectStore) -> None:
+    """Reconciles at once and then every few minutes, until cancelled; outages are waited out."""
+    while True:
+        try:
+            await reconcile(queue, store)
+        except UnavailableError as error:
+            log.warning("reconciling put off", reason=error.message)
+        except Exception:  # whatever it was must not end the loop
+            log.exception("reconciling failed")
+        await asyncio.sleep(PERIOD_SECONDS)
+
+
+async def reconcile(queue: JobQueue, store: ObjectStore, now: datetime | None = None) -> list[str]:
+    """Submits lost jobs again and sweeps uploads that never became jobs.
+
+    Returns:
+        Ids of the jobs that were brought back.
+    """
+    uploads: dict[str, list[Job]] = {}
+    for job_id in await store.list_folders(JOBS_PREFIX):
+        if await _is_known(queue, job_id):
+            continue
+        job = await _read_accepted(store, job_id)
+        if job is None:
+            await _sweep_orphan(store, job_id, now or datetime.now(UTC))
+        else:
+            uploads.setdefault(job.group or job_id, []).append(job)
+    return [job_id for jobs in uploads.values() for job_id in await _bring_back(queue, store, jobs)]
+
+
+async def _is_known(queue: JobQueue, job_id: str) -> bool:
+    try:
+        await queue.get(job_id)
+    except NotFoundError:
+        return False
+    return True
+
+
+async def _read_accepted(store: ObjectStore, job_id: str) -> Job | None:
+    try:
+        return Job.from_json(await store.get_bytes(accepted_key(job_id)))
+    except NotFoundError:
+        return None
+    except ValueError as error:
+        log.error("accepted job is not readable", job_id=job_id, reason=str(error)[:200])
+        return None
+
+
+async def _bring_back(queue: JobQueue, store: ObjectStore, jobs: list[Job]) -> Iterable[str]:
+    """All lost jobs of one upload together: they share one idempotency key."""
+    job_ids = [job.job_id for job in jobs]
+    try:
+        submission = await queue.submit(*jobs)
+    except ConflictError:
+        return []  # its key is in use by an upload under way: the next time will tell
+    except DivisiError as error:
+        log.warning("accepted jobs not brought back yet", job_ids=job_ids, reason=error.message)
+        return []
+    if submission.is_replay:
+        # Nobody was told of these: the caller has sent the recording again meanwhile, and follows those jobs.
+        for job_id in job_ids:
+            await store.delete_prefix(job_prefix(job_id))
+        return []
+    log.warning("accepted jobs brought back", job_ids=job_ids)
+    return job_ids
+
+
+async def _sweep_orphan(store: ObjectStore, job_id: str, now: datetime) -> None:
+    stored = await store.list(job_prefix(job_id))
+    if all(now - one.modified > ORPHAN_AGE for one in stored):
+        await store.delete_prefix(job_prefix(job_id))
+        log.info("abandoned upload swept", job_id=job_id)

@@ -1,0 +1,179 @@
+"""What the API says: jobs, stems and lists as pydantic models, made from the records of the jobs room."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from divisi.bundles.card import ModelCard
+from divisi.gateway.problems import ProblemBody, job_problem
+from divisi.jobs.job import Job, JobState, Lane, Manifest, ManifestStem
+
+
+class StemBody(BaseModel):
+    """One delivered stem."""
+
+    name: str = Field(examples=["soprano"])
+    href: str = Field(description="Where its bytes are.", examples=["/v1/jobs/01k…/stems/soprano"])
+    file_name: str = Field(examples=["soprano.wav"])
+    bytes: int
+    sha256: str
+    media_type: str = Field(examples=["audio/wav"])
+    is_residual: bool = Field(description="True for what no stem explains: the recording minus all stems.")
+    peak: float | None = Field(None, description="Largest sample, full scale 1.")
+    clipped_samples: int = Field(0, description="Samples that the stem format could not hold.")
+
+
+class InputBody(BaseModel):
+    """What is known of the recording."""
+
+    container: str | None = Field(None, examples=["wav"])
+    codec: str | None = Field(None, examples=["pcm_16"])
+    sample_rate: int | None = Field(None, description="Hz.")
+    num_channels: int | None = None
+    num_samples: int | None = Field(None, description="Of each channel.")
+    duration_seconds: float | None = None
+    exact: bool | None = Field(None, description="True when counted by decoding everything, else the header's word.")
+
+
+class ReportBody(BaseModel):
+    """How the separation went."""
+
+    conservation_dbfs: float | None = Field(None, description="Peak of recording minus (stems + residual), in dBFS.")
+    real_time_factor: float = Field(description="Seconds of work for one second of audio.")
+    wall_seconds: float
+    engine: dict[str, Any] = Field(description="Name, device and versions of what ran.")
+
+
+class LinksBody(BaseModel):
+    """Where to go from here."""
+
+    self: str
+    events: str
+    archive: str | None = Field(None, description="All stems in one ZIP file, once the job has succeeded.")
+
+
+class JobBody(BaseModel):
+    """One job: what was asked, how far it got, and what came of it."""
+
+    id: str
+    state: JobState
+    progress: float = Field(ge=0, le=1, description="Never falls.")
+    stage: str | None = Field(None, description="What the running attempt does.")
+    position: int | None = Field(None, description="Jobs that start before this one, while it waits; not in lists.")
+    eta_seconds: float | None = Field(None, description="Likely time until it is done, when known; not in lists.")
+    attempt: int = Field(description="Number of the latest attempt; 0 before the first.")
+    model: str
+    model_version: str
+    stem_format: str
+    requested_stems: list[str] | None = Field(None, description="null: all stems of the model.")
+    include_residual: bool
+    lane: Lane
+    group: str | None = Field(None, description="Shared by the jobs of one upload with several models.")
+    file_name: str
+    input: InputBody
+    submitted_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    expires_at: datetime | None = Field(None, description="When audio, stems and this record are erased.")
+    stems: list[StemBody] = Field(default_factory=list, description="Empty until the job has succeeded.")
+    report: ReportBody | None = None
+    problem: ProblemBody | None = Field(None, description="Why the job failed.")
+    links: LinksBody
+
+
+class JobListBody(BaseModel):
+    """One page of jobs, newest first."""
+
+    jobs: list[JobBody]
+    next_cursor: str | None = Field(None, description="Ask for the next page with it; null on the last.")
+
+
+class GroupBody(BaseModel):
+    """The jobs of one upload, one for each model asked for."""
+
+    group: str
+    jobs: list[JobBody]
+
+
+class ModelListBody(BaseModel):
+    """The newest version of every model that this service runs."""
+
+    models: list[ModelCard]
+    default_model: str = Field(description="Used when a request names no model.")
+
+
+class EventBody(BaseModel):
+    """Data of one server-sent event."""
+
+    state: JobState
+    progress: float
+    attempt: int
+    stage: str | None = None
+    problem: ProblemBody | None = None
+
+
+def job_url(job_id: str) -> str:
+    """Path of a job's resource."""
+    return f"/v1/jobs/{job_id}"
+
+
+def job_body(job: Job, position: int | None = None, eta_seconds: float | None = None) -> JobBody:
+    """A job as the API shows it."""
+    url = job_url(job.job_id)
+    manifest = job.manifest if job.state is JobState.SUCCEEDED else None
+    return JobBody(
+        id=job.job_id,
+        state=job.state,
+        progress=job.progress,
+        stage=job.stage,
+        position=position,
+        eta_seconds=eta_seconds,
+        attempt=job.attempt,
+        model=job.model_id,
+        model_version=job.model_version,
+        stem_format=job.stem_format,
+        requested_stems=list(job.stems) if job.stems is not None else None,
+        include_residual=job.include_residual,
+        lane=job.lane,
+        group=job.group,
+        file_name=job.file_name,
+        input=InputBody.model_validate(manifest.audio if manifest else job.audio),
+        submitted_at=_time(job.submitted_at),
+        started_at=_time(job.started_at) if job.started_at else None,
+        ended_at=_time(job.ended_at) if job.ended_at else None,
+        expires_at=_time(job.expires_at) if job.expires_at else None,
+        stems=[_stem_body(url, stem) for stem in manifest.stems] if manifest else [],
+        report=_report_body(manifest) if manifest else None,
+        problem=job_problem(job.problem) if job.problem and job.state is JobState.FAILED else None,
+        links=LinksBody(self=url, events=f"{url}/events", archive=f"{url}/archive.zip" if manifest else None),
+    )
+
+
+def _stem_body(url: str, stem: ManifestStem) -> StemBody:
+    return StemBody(
+        name=stem.name,
+        href=f"{url}/stems/{stem.name}",
+        file_name=stem.file_name,
+        bytes=stem.bytes,
+        sha256=stem.sha256,
+        media_type=stem.media_type,
+        is_residual=stem.is_residual,
+        peak=stem.peak,
+        clipped_samples=stem.clipped_samples,
+    )
+
+
+def _report_body(manifest: Manifest) -> ReportBody:
+    return ReportBody(
+        conservation_dbfs=manifest.conservation_dbfs,
+        real_time_factor=manifest.real_time_factor,
+        wall_seconds=manifest.wall_seconds,
+        engine=manifest.engine,
+    )
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

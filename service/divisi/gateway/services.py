@@ -1,0 +1,61 @@
+"""What the routes of one gateway share: settings and the three adapters, as one value that FastAPI hands around."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Request
+
+from divisi.audio.facts import AudioLimits
+from divisi.bundles.store import BundleStore
+from divisi.errors import UnavailableError
+from divisi.jobs.queue import JobQueue
+from divisi.settings import Settings
+from divisi.storage.object_store import ObjectStore
+
+# A caller is told that Redis or the store is away within this time, even when they hang instead of refusing.
+ANSWER_SECONDS = 2.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Services:
+    """The adapters of one gateway process."""
+
+    settings: Settings
+    queue: JobQueue
+    store: ObjectStore
+    bundles: BundleStore
+    # Each inspection is a process that decodes: more at once than there are cores only makes all of them late.
+    inspection_places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(os.cpu_count() or 1))
+
+    @property
+    def audio_limits(self) -> AudioLimits:
+        """What this deployment accepts of a recording."""
+        return AudioLimits(
+            max_duration_seconds=self.settings.max_duration_seconds,
+            max_channels=self.settings.max_channels,
+            inspect_seconds=self.settings.inspect_seconds,
+        )
+
+
+async def in_time(answer: Awaitable[T], name: str) -> T:
+    """What an adapter answers, or UnavailableError (code `<name>-unavailable`) when it takes too long."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await answer
+    except TimeoutError as error:
+        raise UnavailableError(f"the {name} does not answer", code=f"{name}-unavailable") from error
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+GatewayServices = Annotated[Services, Depends(_services)]
