@@ -1,0 +1,187 @@
+"""A real gateway on loopback for each test: uvicorn in a thread, Redis, a local folder, two models."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import redis
+import soundfile
+import uvicorn
+
+from divisi.bundles.card import ModelCard
+from divisi.bundles.card_file import CARD_FILE, write_card
+from divisi.bundles.checksums import write_checksums
+from divisi.bundles.store import BundleStore
+from divisi.gateway.app import create_app
+from divisi.jobs.door import QueueOptions
+from divisi.jobs.job import Job, Manifest, ManifestStem
+from divisi.jobs.queue import JobQueue
+from divisi.settings import Settings
+from divisi.storage.keys import stem_key
+from divisi.storage.object_store import ObjectStore, open_object_store
+
+WorkOff = Callable[..., Awaitable[Job]]
+
+SAMPLE_RATE = 16_000
+QUARTET = ("soprano", "alto", "tenor", "bass")
+
+
+def publish_model(root: Path, model_id: str, stems: tuple[str, ...]) -> None:
+    """A bundle without artifacts: all that the gateway looks at."""
+    folder = root / model_id / "1.0.0"
+    folder.mkdir(parents=True)
+    card = ModelCard(
+        id=model_id,
+        version="1.0.0",
+        title=model_id,
+        description="For tests.",
+        stem_family="satb",
+        stems=stems,
+        sample_rate=SAMPLE_RATE,
+        segment_length="whole",
+    )
+    write_card(card, folder / CARD_FILE)
+    write_checksums(folder, [CARD_FILE])
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A running gateway and what it leans on."""
+
+    url: str
+    settings: Settings
+    store: ObjectStore
+    folder: Path
+    redis_url: str
+
+    def objects(self) -> list[str]:
+        """Everything that rests in the store."""
+        root = self.folder / "store"
+        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+    def uploads(self) -> list[Path]:
+        """Temporary files of uploads."""
+        return list((self.folder / "work").iterdir())
+
+    def redis_keys(self) -> list[str]:
+        """Keys in Redis beside the empty streams that carry the consumer groups."""
+        with redis.Redis.from_url(self.redis_url, decode_responses=True) as client:
+            return sorted(key for key in client.scan_iter() if client.type(key) != "stream" or client.xlen(key))
+
+
+class Served:
+    """An app behind uvicorn on a free port of the loopback interface, as a context manager."""
+
+    def __init__(self, app: Any) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2)
+        self._server = uvicorn.Server(config)
+        # Connections made before the app is up wait in the socket's backlog.
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
+
+    def __enter__(self) -> Served:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+
+@pytest.fixture(scope="session")
+def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("model_store")
+    publish_model(root, "quartet", QUARTET)
+    publish_model(root, "duo", ("upper", "lower"))
+    return root
+
+
+@pytest.fixture
+def settings(tmp_path: Path, redis_url: str, model_store: Path) -> Settings:
+    (tmp_path / "work").mkdir()
+    return Settings(
+        redis_url=redis_url,
+        store_url=f"file://{tmp_path / 'store'}",
+        model_store=model_store,
+        default_model="quartet",
+        work_dir=tmp_path / "work",
+        max_upload_bytes=3_000_000,
+        max_duration_seconds=600,
+    )
+
+
+@pytest.fixture
+def gateway(settings: Settings, tmp_path: Path) -> Iterator[Gateway]:
+    store = open_object_store(settings.store_url)
+    app = create_app(settings, JobQueue(settings.redis_url), store, BundleStore(settings.model_store))
+    with Served(app) as served:
+        yield Gateway(served.url, settings, store, tmp_path, settings.redis_url)
+
+
+@pytest.fixture
+def http(gateway: Gateway) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=gateway.url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+async def queue(gateway: Gateway) -> AsyncIterator[JobQueue]:
+    """The test's own connection to the gateway's queue."""
+    async with JobQueue(gateway.redis_url, QueueOptions()) as queue:
+        yield queue
+
+
+@pytest.fixture(scope="session")
+def song(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Half a second of quiet noise as WAV."""
+    path = tmp_path_factory.mktemp("song") / "song.wav"
+    noise = np.random.default_rng(7).standard_normal(SAMPLE_RATE // 2).astype(np.float32) * 0.1
+    soundfile.write(path, noise, SAMPLE_RATE)
+    return path.read_bytes()
+
+
+def stem_bytes(name: str, size: int = 100_000) -> bytes:
+    """Bytes of a pretended stem, different for each name."""
+    return (sha256(name.encode()).digest() * (size // 32 + 1))[:size]
+
+
+@pytest.fixture
+def work_off() -> WorkOff:
+    """What a worker does with the next job, without separating: stems into the store, manifest into the queue."""
+    return _work_off
+
+
+async def _work_off(queue: JobQueue, store: ObjectStore, names: tuple[str, ...] = QUARTET) -> Job:
+    claim = await queue.claim("worker-1")
+    assert claim is not None
+    await queue.report(claim, 0.5, "separating")
+    stems = []
+    for name in names:
+        data = stem_bytes(name)
+        key = stem_key(claim.job_id, claim.attempt, f"{name}.wav")
+        await store.put_bytes(key, data)
+        stems.append(ManifestStem(name, f"{name}.wav", key, len(data), sha256(data).hexdigest(), "audio/wav"))
+    manifest = Manifest(
+        attempt=claim.attempt,
+        model_id=claim.job.model_id,
+        model_version=claim.job.model_version,
+        stems=tuple(stems),
+        audio=claim.job.audio,
+        conservation_dbfs=-120.0,
+        real_time_factor=0.1,
+        wall_seconds=0.05,
+        engine={"name": "passthrough"},
+    )
+    assert await queue.commit(claim, manifest) == "ok"
+    return await queue.get(claim.job_id)
