@@ -1,4 +1,5 @@
-"""Decodes m4a, aac and webm (and codecs foreign to libsndfile) with FFmpeg through PyAV: the only module that imports it.
+"""Decodes m4a, aac and webm (and codecs foreign to libsndfile) with FFmpeg through PyAV: the only module that imports
+it.
 
 Loaded by name from `decode`, and only where the `av` extra is installed.
 """
@@ -99,7 +100,9 @@ class AvSource:
         return (self._file.duration or 0) / av.time_base
 
     def _promise(self, sniffed: Sniffed) -> int | None:
-        """WebM's damaged parts are skipped in silence, so its duration is held against what comes out (unless a film sets it)."""
+        """WebM's damaged parts are skipped in silence, so its duration is held against what comes out (unless a film
+        sets it).
+        """
         if sniffed.container != "webm" or self._file.streams.video or not self.facts.num_samples:
             return None
         tolerance = round(_DURATION_TOLERANCE_SECONDS * self.facts.sample_rate)

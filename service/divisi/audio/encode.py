@@ -1,8 +1,7 @@
-"""Stems as files: `open_encoder` takes blocks of float samples and writes one of STEM_FORMATS, in flat memory, the same
-bytes each time.
+"""Stems as files: `open_encoder` takes blocks of samples and writes a file of one StemFormat, the same bytes each time.
 
-The last step of *upload → job → worker → engine → stems*. `check_stem_format` tells before a job is accepted what a
-format cannot hold.
+The last step of *upload → job → worker → engine → stems*; memory stays flat. `check_stem_format` tells before a job is
+accepted what a format cannot hold.
 """
 
 from __future__ import annotations
@@ -10,15 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Protocol, Self
 
-import numpy as np
-import soundfile
-
-from divisi.audio.channel_order import vorbis_from_wav_order
-from divisi.audio.fixed_point import to_fixed_point
-from divisi.audio.ogg_pages import set_serial_number
+from divisi.audio.sndfile_sinks import FlacSink, Mp3Sink, OggSink
 from divisi.audio.wav_writer import WavCoding, WavWriter
 from divisi.audio.waveform import Samples, check_samples
 from divisi.errors import InputError
@@ -59,7 +54,7 @@ class _Sink(Protocol):
 
 
 class AudioEncoder:
-    """One stem being written; a context manager. See `open_encoder`."""
+    """One stem being written; a context manager. See `open_encoder`. `num_samples` counts what was written."""
 
     def __init__(self, sink: _Sink, num_channels: int) -> None:
         self._sink = sink
@@ -75,7 +70,7 @@ class AudioEncoder:
 
     @property
     def clipped_samples(self) -> int:
-        """How many samples lay beyond full scale and were cut there; always 0 for formats without a full scale."""
+        """How many samples lay beyond full scale and were cut there; always 0 for formats that code floats."""
         return self._sink.clipped_samples
 
     def close(self) -> None:
@@ -108,7 +103,7 @@ def check_stem_format(stem_format: StemFormat, sample_rate: int, num_channels: i
             f"{stem_format} holds at most {capability.max_channels} channels; the recording has {num_channels}"
         )
     if not capability.holds_rate(sample_rate):
-        raise _unsupported(f"{stem_format} cannot hold a sample rate of {sample_rate} Hz; {capability.rates} it can")
+        raise _unsupported(f"{stem_format} holds {capability.rates}; the recording has {sample_rate} Hz")
 
 
 def open_encoder(path: Path, stem_format: StemFormat, sample_rate: int, num_channels: int) -> AudioEncoder:
@@ -127,88 +122,9 @@ def open_encoder(path: Path, stem_format: StemFormat, sample_rate: int, num_chan
     return AudioEncoder(STEM_FORMATS[stem_format].open_sink(path, sample_rate, num_channels), num_channels)
 
 
-class _FlacSink:
-    """FLAC of 24 bits. libsndfile takes the words as the top bits of int32."""
-
-    def __init__(self, path: Path, sample_rate: int, num_channels: int) -> None:
-        self.clipped_samples = 0
-        self._file = soundfile.SoundFile(path, "w", sample_rate, num_channels, subtype="PCM_24", format="FLAC")
-
-    def write(self, samples: Samples) -> None:
-        words, num_clipped = to_fixed_point(np.ascontiguousarray(samples.T), bits=24)
-        self.clipped_samples += num_clipped
-        self._file.write(words << 8)
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class _LossySink:
-    """Ogg Vorbis and MP3, which code floats: nothing is clipped here."""
-
-    # libvorbis puts a whole call's samples on the stack and dies of large ones.
-    _BLOCK_LENGTH = 4096
-
-    def __init__(self, file: soundfile.SoundFile, channel_order: list[int] | None) -> None:
-        self.clipped_samples = 0
-        self._file = file
-        self._channel_order = channel_order
-
-    def write(self, samples: Samples) -> None:
-        if self._channel_order is not None:
-            samples = samples[self._channel_order]
-        interleaved = np.ascontiguousarray(samples.T)
-        for start in range(0, len(interleaved), self._BLOCK_LENGTH):
-            self._file.write(interleaved[start : start + self._BLOCK_LENGTH])
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class _OggSink(_LossySink):
-    # Of libsndfile's scale 0 … 1 from best to smallest: Vorbis quality 6, about 190 kbit/s for stereo at 44.1 kHz.
-    _COMPRESSION = 0.4
-
-    def __init__(self, path: Path, sample_rate: int, num_channels: int) -> None:
-        file = soundfile.SoundFile(
-            path, "w", sample_rate, num_channels, format="OGG", subtype="VORBIS", compression_level=self._COMPRESSION
-        )
-        super().__init__(file, vorbis_from_wav_order(num_channels))
-        self._path = path
-
-    def close(self) -> None:
-        if self._file.closed:
-            return
-        super().close()
-        # libsndfile draws the stream's serial number by lot; equal stems shall be equal bytes.
-        set_serial_number(self._path, 1)
-
-
-def _open_mp3_sink(path: Path, sample_rate: int, num_channels: int) -> _LossySink:
-    # LAME's variable rate V2, about 190 kbit/s for stereo at 44.1 kHz.
-    file = soundfile.SoundFile(
-        path,
-        "w",
-        sample_rate,
-        num_channels,
-        format="MP3",
-        subtype="MPEG_LAYER_III",
-        bitrate_mode="VARIABLE",
-        compression_level=0.2,
-    )
-    return _LossySink(file, None)
-
-
-def _wav_opener(coding: WavCoding) -> Callable[[Path, int, int], _Sink]:
-    def open_wav(path: Path, sample_rate: int, num_channels: int) -> _Sink:
-        return WavWriter(path, coding, sample_rate, num_channels)
-
-    return open_wav
-
-
 @dataclass(frozen=True)
 class StemFormatCapability:
-    """What a format is called outside, what it can hold, and how to open a file of it."""
+    """What a format is called outside, what it can hold (`rates` in words), and how to open a file of it."""
 
     extension: str
     media_type: str
@@ -219,55 +135,45 @@ class StemFormatCapability:
     open_sink: Callable[[Path, int, int], _Sink]
 
 
+def _wav_holds(sample_rate: int) -> bool:
+    return 1 <= sample_rate <= 0xFFFF_FFFF
+
+
 def _flac_holds(sample_rate: int) -> bool:
-    """The frame header has 16 bits for Hz, or for tens of Hz."""
+    """A frame header has 16 bits for Hz, or for tens of Hz."""
     return 1 <= sample_rate <= 65_535 or (sample_rate <= 655_350 and sample_rate % 10 == 0)
 
 
-# MPEG 1, 2 and 2.5 layer III.
-_MP3_RATES = frozenset({8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000})
-# libvorbis has no set-up beyond and crashes instead of saying so.
-_MAX_VORBIS_RATE = 200_000
-
-_ANY_RATE = "1 to 4 294 967 295 Hz"
+def _ogg_holds(sample_rate: int) -> bool:
+    """libvorbis has no set-up for more and crashes instead of saying so."""
+    return 1 <= sample_rate <= 200_000
 
 
-def _wav_capability(coding: WavCoding) -> StemFormatCapability:
-    return StemFormatCapability(
-        ".wav", "audio/wav", True, 1024, _ANY_RATE, lambda rate: 1 <= rate <= 0xFFFF_FFFF, _wav_opener(coding)
-    )
+# MPEG 1, 2 and 2.5, layer III.
+_MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+
+
+def _wav(coding: WavCoding) -> StemFormatCapability:
+    open_sink = partial(WavWriter, coding)
+    return StemFormatCapability(".wav", "audio/wav", True, 1024, "1 to 4294967295 Hz", _wav_holds, open_sink)
 
 
 STEM_FORMATS: dict[StemFormat, StemFormatCapability] = {
-    StemFormat.WAV16: _wav_capability(WavCoding.PCM_16),
-    StemFormat.WAV24: _wav_capability(WavCoding.PCM_24),
-    StemFormat.WAV32F: _wav_capability(WavCoding.FLOAT),
+    StemFormat.WAV16: _wav(WavCoding.PCM_16),
+    StemFormat.WAV24: _wav(WavCoding.PCM_24),
+    StemFormat.WAV32F: _wav(WavCoding.FLOAT),
     StemFormat.FLAC: StemFormatCapability(
-        ".flac",
-        "audio/flac",
-        True,
-        8,
-        "up to 65 535 Hz, or tens of Hz up to 655 350 Hz",
-        _flac_holds,
-        _FlacSink,
+        ".flac", "audio/flac", True, 8, "up to 65535 Hz, and tens of Hz up to 655350 Hz", _flac_holds, FlacSink
     ),
-    StemFormat.OGG: StemFormatCapability(
-        ".ogg",
-        "audio/ogg",
-        False,
-        255,
-        "up to 200 000 Hz",
-        lambda rate: 1 <= rate <= _MAX_VORBIS_RATE,
-        _OggSink,
-    ),
+    StemFormat.OGG: StemFormatCapability(".ogg", "audio/ogg", False, 255, "up to 200000 Hz", _ogg_holds, OggSink),
     StemFormat.MP3: StemFormatCapability(
         ".mp3",
         "audio/mpeg",
         False,
         2,
-        ", ".join(str(rate) for rate in sorted(_MP3_RATES)) + " Hz",
-        lambda rate: rate in _MP3_RATES,
-        _open_mp3_sink,
+        ", ".join(map(str, _MP3_RATES)) + " Hz",
+        _MP3_RATES.__contains__,
+        Mp3Sink,
     ),
 }
 

@@ -34,15 +34,15 @@ class WavWriter:
     """One WAV file being written; sizes are filled in by `close`.
 
     Args:
-        path: file to create or replace.
         coding: sample coding.
+        path: file to create or replace.
         sample_rate: Hz.
         num_channels: C.
         largest_riff: bytes beyond which the file is an RF64; only tests lower it.
     """
 
     def __init__(
-        self, path: Path, coding: WavCoding, sample_rate: int, num_channels: int, *, largest_riff: int = _LARGEST_RIFF
+        self, coding: WavCoding, path: Path, sample_rate: int, num_channels: int, *, largest_riff: int = _LARGEST_RIFF
     ) -> None:
         self._coding = coding
         self._sample_rate = sample_rate
@@ -51,7 +51,6 @@ class WavWriter:
         self._num_samples = 0
         self.clipped_samples = 0
         self._file = path.open("wb")
-        self._header_length = len(self._header())
         self._file.write(self._header())
 
     def write(self, samples: Samples) -> None:
