@@ -62,7 +62,6 @@ class RedisDoor:
             protocol=2,
             socket_timeout=_ANSWER_SECONDS,
             socket_connect_timeout=_CONNECT_SECONDS,
-            socket_keepalive=True,
             max_connections=_MAX_CONNECTIONS,
             retry=Retry(ConstantBackoff(0.05), 1),
         )
@@ -104,7 +103,7 @@ class RedisDoor:
         keys = [self.options.prefix]
         try:
             return await self._ask(script(keys, list(arguments)))
-        except _NoGroupError:
+        except NoGroupError:
             await self._create_groups()
             return await self._ask(script(keys, list(arguments)))
 
@@ -113,8 +112,8 @@ class RedisDoor:
         try:
             return await answer
         except ResponseError as error:
-            if "NOGROUP" in str(error):
-                raise _NoGroupError("The consumer group is missing", code="redis-unavailable") from error
+            if "NOGROUP" in str(error) or "no such key" in str(error):
+                raise NoGroupError("The consumer group is missing", code="redis-unavailable") from error
             raise _unavailable(error) from error
         except (RedisError, OSError, TimeoutError) as error:
             raise _unavailable(error) from error
@@ -130,7 +129,7 @@ class RedisDoor:
                 raise _unavailable(error) from error
 
 
-class _NoGroupError(UnavailableError):
+class NoGroupError(UnavailableError):
     """Redis is there but has forgotten the consumer groups."""
 
 

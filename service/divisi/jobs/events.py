@@ -81,7 +81,7 @@ class EventReader(RedisDoor):
         if state in ENDED_STATES:
             return JobEvent.from_entry(values["last_event"], values), True
         if state == "queued":
-            return JobEvent.from_entry(f"{values['queued_at']}-1", values), False
+            return JobEvent.from_entry(f"{int(values['queued_at']) // 1000}-1", values), False
         return None, False
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
-from divisi.jobs.door import GROUP, RedisDoor
+from divisi.jobs.door import GROUP, NoGroupError, RedisDoor
 from divisi.jobs.job import Job, JobState, Lane
 
 # Consumers of the group that stand for nobody, see scripts/shared.lua.
@@ -32,7 +32,7 @@ class Figures(RedisDoor):
             return None
         lane = Lane(lane_name)
         other = Lane.BATCH if lane is Lane.INTERACTIVE else Lane.INTERACTIVE
-        head_start_ms = self.options.batch_head_start_seconds * 1000
+        head_start_us = self.options.batch_head_start_seconds * 1e6
         pipe = self._redis.pipeline(transaction=False)
         pipe.zscore(self.key("waiting", lane), job_id)
         pipe.zrank(self.key("waiting", lane), job_id)
@@ -40,7 +40,7 @@ class Figures(RedisDoor):
         if score is None or rank is None:
             return None
         # Of the other lane, those that come first once the batch lane's head start is added.
-        before = score - head_start_ms if lane is Lane.INTERACTIVE else score + head_start_ms
+        before = score - head_start_us if lane is Lane.INTERACTIVE else score + head_start_us
         return rank + await self._ask(self._redis.zcount(self.key("waiting", other), "-inf", f"({before:.0f}"))
 
     async def eta_seconds(self, job: Job) -> float | None:
@@ -48,14 +48,13 @@ class Figures(RedisDoor):
         if job.state.is_ended:
             return None
         recent = await self._recent()
-        audio_seconds = job.audio.get("duration_seconds")
-        if not recent or not audio_seconds:
+        if not recent or not job.duration_seconds:
             return None
         rates = [wall / audio for model, audio, wall in recent if audio > 0 and model == job.model_id]
         rates = rates or [wall / audio for _, audio, wall in recent if audio > 0]
         if not rates:
             return None
-        own_seconds = audio_seconds * statistics.median(rates)
+        own_seconds = job.duration_seconds * statistics.median(rates)
         if job.state is JobState.RUNNING:
             return own_seconds * (1 - job.progress)
         ahead = await self.position(job.job_id) or 0
@@ -85,11 +84,14 @@ class Figures(RedisDoor):
         pipe.zrange(self.key("waiting", lane), 0, 0, withscores=True)
         pipe.xlen(self.stream(lane))
         waiting, oldest, length = await self._ask(pipe.execute())
-        oldest_seconds = max(0.0, now - oldest[0][1] / 1000) if oldest else 0.0
+        oldest_seconds = max(0.0, now - oldest[0][1] / 1e6) if oldest else 0.0
         return LaneDepth(waiting, await self._running(lane), length, oldest_seconds)
 
     async def _running(self, lane: Lane) -> int:
-        pending = await self._ask(self._redis.xpending(self.stream(lane), GROUP))
+        try:
+            pending = await self._ask(self._redis.xpending(self.stream(lane), GROUP))
+        except NoGroupError:
+            return 0
         return sum(holder["pending"] for holder in pending["consumers"] or [] if holder["name"] not in _NOBODY)
 
     async def _recent(self) -> list[tuple[str, float, float]]:

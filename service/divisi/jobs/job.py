@@ -107,6 +107,11 @@ class Manifest:
     wall_seconds: float
     engine: dict[str, Any]
 
+    @property
+    def duration_seconds(self) -> float:
+        """Seconds of audio, 0 when not known."""
+        return _duration_seconds(self.audio)
+
     def to_json(self) -> str:
         """As JSON text."""
         return _MANIFEST.dump_json(self).decode()
@@ -157,6 +162,11 @@ class Job:
     expires_at: float | None = None
     problem: Problem | None = None
     manifest: Manifest | None = None
+
+    @property
+    def duration_seconds(self) -> float:
+        """Seconds of audio as far as the gateway counted, 0 when not known."""
+        return _duration_seconds(self.audio)
 
     def to_json(self) -> str:
         """What was asked, without how far it got: the record in Redis and the accepted-job object in the store."""
@@ -246,3 +256,8 @@ def new_job_id(now: float | None = None) -> str:
 
 def _seconds(milliseconds: str | None) -> float | None:
     return int(milliseconds) / 1000 if milliseconds else None
+
+
+def _duration_seconds(audio: Mapping[str, Any]) -> float:
+    num_samples, sample_rate = audio.get("num_samples"), audio.get("sample_rate")
+    return num_samples / sample_rate if num_samples and sample_rate else 0.0

@@ -191,7 +191,7 @@ class JobQueue(WorkerSide, EventReader, Figures):
         answer = await self._run("retry", job_id)
         if answer == "missing":
             raise _unknown(job_id)
-        if answer != "queued":
+        if answer != "retried":
             raise ConflictError(f"Job {job_id} is {answer} and no dead letter", code="not-a-dead-letter", state=answer)
 
 

@@ -56,9 +56,9 @@ class WorkerSide(RedisDoor):
                 lost, the same job is given again.
         """
         for may_wait in (True, False):
-            answer = await self._run("claim", consumer, int(self.options.batch_head_start_seconds * 1000))
+            answer = await self._run("claim", consumer, int(self.options.batch_head_start_seconds * 1e6))
             while answer[0] == "again":
-                answer = await self._run("claim", consumer, int(self.options.batch_head_start_seconds * 1000))
+                answer = await self._run("claim", consumer, int(self.options.batch_head_start_seconds * 1e6))
             if answer[0] == "job":
                 values = dict(zip(answer[2::2], answer[3::2], strict=True))
                 return Claim(Job.from_hash(values), consumer)
@@ -81,8 +81,7 @@ class WorkerSide(RedisDoor):
 
         May be repeated when its answer was lost.
         """
-        audio_seconds = manifest.audio.get("duration_seconds") or 0.0
-        figures = f"{manifest.model_id}|{audio_seconds:.3f}|{manifest.wall_seconds:.3f}"
+        figures = f"{manifest.model_id}|{manifest.duration_seconds:.3f}|{manifest.wall_seconds:.3f}"
         return _lease_answer(await self._run("commit", *_token(claim), manifest.to_json(), self._retention_ms, figures))
 
     async def fail(self, claim: Claim, problem: Problem, *, is_dead_letter: bool = False) -> LeaseAnswer:
@@ -111,6 +110,9 @@ class WorkerSide(RedisDoor):
             How many were queued again, and how many became dead letters.
         """
         lease = self.options.lease_seconds
+        server = await self._ask(self._redis.info("server"))
+        if server["uptime_in_seconds"] < lease:
+            return 0, 0  # Redis was away: every lease looks expired, though the workers may be well
         problem = Problem("worker-lost", f"The worker fell silent for more than {lease:g} s.", {"lease_seconds": lease})
         given_back, buried = await self._run(
             "reclaim", int(lease * 1000), self.options.max_attempts, problem.to_json(), self._retention_ms

@@ -1,4 +1,4 @@
--- Takes the next job for a worker that has none. ARGV: consumer, head start of the interactive lane in ms.
+-- Takes the next job for a worker that has none. ARGV: consumer, head start of the interactive lane in µs.
 -- Returns {'job', id, fields and values of its hash…}, {'none', last id of the bell} or {'again'}.
 local consumer, head_start = ARGV[1], tonumber(ARGV[2])
 local MOST_DROPPED = 1000 -- cancelled entries passed over in one call

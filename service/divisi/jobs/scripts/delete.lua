@@ -2,7 +2,6 @@
 local id = ARGV[1]
 local seen = look(id, 'state', 'idempotency', 'dead_entry')
 local state, digest, dead = seen[1], seen[2], seen[3]
-if not state then return 'missing' end
 if state == 'queued' or state == 'running' then return state end
 if dead then redis.call('XDEL', prefix .. ':dead', dead) end
 if digest then
@@ -12,4 +11,4 @@ end
 redis.call('ZREM', prefix .. ':index', id)
 redis.call('ZREM', prefix .. ':expiry', id)
 redis.call('DEL', job_of(id), events_of(id))
-return 'deleted'
+return state and 'deleted' or 'missing'

