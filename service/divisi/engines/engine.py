@@ -71,12 +71,15 @@ class Engine(Protocol):
 def open_engine(name: str, bundle: ModelBundle, options: EngineOptions) -> Engine:
     """Opens a bundle in the named engine and has it separate some silence: what it opens is warm and fits its card.
 
+    Args:
+        name: a name in `ENGINES`, or `module:Class` for an adapter of one's own.
+
     Raises:
         ModelError: unknown engine, library or device missing, artifact missing or damaged, or graph and card disagree.
     """
-    if name not in ENGINES:
+    module_name, separator, class_name = ENGINES.get(name, name).partition(":")
+    if not separator:
         raise ModelError(f"there is no engine {name!r}; there are: {', '.join(ENGINES)}", code="unknown-engine")
-    module_name, class_name = ENGINES[name].split(":")
     try:
         module = import_module(module_name)
     except ModuleNotFoundError as error:
