@@ -172,9 +172,10 @@ class PitchDecoder(nn.Module):
         probabilities = torch.softmax(logits, dim=2)
         pitched = probabilities[:, :, :PITCH_COUNT]
         voicing = 1 - probabilities[:, :, PITCH_COUNT]
-        # Work away from the ends of the grid, so that the neighbourhood is always whole.
-        best = pitched[:, :, self.reach : PITCH_COUNT - self.reach].argmax(dim=2, keepdim=True) + self.reach
-        weights = [torch.gather(pitched, 2, best + offset) for offset in range(-self.reach, self.reach + 1)]
+        best = pitched.argmax(dim=2, keepdim=True)
+        # Nothing lies beyond the ends of the grid, but a neighbourhood must be whole to be gathered.
+        padded = functional.pad(pitched, (0, 0, self.reach, self.reach))
+        weights = [torch.gather(padded, 2, best + offset) for offset in range(2 * self.reach + 1)]
         moment = sum(
             offset * weight for offset, weight in zip(range(-self.reach, self.reach + 1), weights, strict=True)
         )

@@ -80,7 +80,7 @@ class Run:
             for kept, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 kept.lerp_(new, 1 - decay)
         self.step += 1
-        return {name: float(value) for name, value in parts.items()}
+        return {name: value.item() for name, value in parts.items()}
 
     def save(self, path: Path) -> None:
         """Write a checkpoint in one piece; `torch.load(weights_only=True)` reads it."""

@@ -93,7 +93,7 @@ def validate(network: SatbSmall, excerpts: list[Excerpt], true_pitch: bool = Fal
         mixture_db=float(np.mean([mixture for _, _, mixture in scores])),
         per_voice_db=tuple(float(np.mean([s for v, s, _ in scores if v == voice] or [np.nan])) for voice in range(4)),
         pitch_accuracy=float(np.mean(np.concatenate(found))),
-        silence_accuracy=float(np.mean(np.concatenate(quiet))),
+        silence_accuracy=float(np.mean(np.concatenate(quiet) if any(map(len, quiet)) else np.nan)),
     )
 
 
@@ -122,7 +122,8 @@ def main() -> None:
     hop_length = network.config.hop_length
     labels = arguments.cache / "labels" / "nino_dios"
     held = load_nino_dios(arguments.data / "nino_dios", labels, (arguments.singer,))
-    logger.info("held singer: %s", validate(network, cut_excerpts(held, *arguments.seconds, hop_length)))
+    first_second, last_second = arguments.seconds
+    logger.info("held singer: %s", validate(network, cut_excerpts(held, first_second, last_second, hop_length)))
     choirs = load_resung(arguments.cache / "resung_valid")
     resung = [item for choir in choirs for item in cut_excerpts(choir, 0.0, choir.seconds, hop_length)]
     if resung:

@@ -1,0 +1,60 @@
+"""Grid, stacking and decoding of pitches, apart from what is learned."""
+
+import torch
+
+from divisi.networks.pitch_tracker import PITCH_COUNT, PitchDecoder, PitchTracker, pitch_frequencies_hz
+from divisi.networks.spectral import ShortTimeFourier, compress
+
+
+def small_tracker() -> PitchTracker:
+    torch.manual_seed(0)
+    return PitchTracker(1025, 640, 16_000 / 2048, channels=8, hidden=8, refined_hidden=8).eval()
+
+
+def spectra_of_tone(frequency_hz: float) -> tuple[torch.Tensor, torch.Tensor]:
+    time = torch.arange(512 * 16) / 16_000
+    tone = sum(torch.sin(2 * torch.pi * frequency_hz * k * time) / k for k in range(1, 11))
+    assert isinstance(tone, torch.Tensor)
+    narrow_real, narrow_imag = ShortTimeFourier(4096, 512).analyse(tone[None])
+    wide = compress(*ShortTimeFourier(2048, 512).analyse(tone[None]))
+    return wide, compress(narrow_real[:, :640], narrow_imag[:, :640])
+
+
+def test_stacked_harmonics_of_a_tone_meet_at_its_pitch() -> None:
+    stack = small_tracker().stack_harmonics(*spectra_of_tone(220.0))
+    assert stack.shape == (1, 14, PITCH_COUNT, 17)
+    salience = stack[0, :, :, 8].mean(0) - 0.5 * stack[0, [0, 11], :, 8].mean(0)  # less what lies an octave below
+    found_hz = pitch_frequencies_hz()[salience.argmax()]
+    assert abs(1200 * torch.log2(found_hz / 220.0)) < 40  # a bin is 33 cents
+
+
+def test_both_passes_give_logits_for_every_voice_pitch_and_frame() -> None:
+    guess, refined = small_tracker()(*spectra_of_tone(300.0))
+    assert guess.shape == refined.shape == (1, 4, PITCH_COUNT + 1, 17)
+
+
+def test_a_pitch_between_two_classes_is_decoded_between_them() -> None:
+    logits = torch.full((1, 4, PITCH_COUNT + 1, 3), -20.0)
+    logits[:, :, 50] = 5.0
+    logits[:, :, 51] = 5.0
+    f0_hz, voicing = PitchDecoder()(logits)
+    expected = torch.sqrt(pitch_frequencies_hz()[50] * pitch_frequencies_hz()[51])
+    assert torch.allclose(f0_hz, expected.expand(1, 4, 3), rtol=1e-4)
+    assert (voicing > 0.99).all()
+
+
+def test_a_voice_that_rests_is_decoded_unvoiced_with_a_finite_pitch() -> None:
+    logits = torch.zeros(1, 4, PITCH_COUNT + 1, 3)
+    logits[:, :, PITCH_COUNT] = 30.0
+    f0_hz, voicing = PitchDecoder()(logits)
+    assert (voicing < 0.01).all()
+    assert torch.isfinite(f0_hz).all()
+    assert (f0_hz > 50).all()
+
+
+def test_pitches_at_the_ends_of_the_grid_can_be_decoded() -> None:
+    for end in (0, PITCH_COUNT - 1):
+        logits = torch.full((1, 4, PITCH_COUNT + 1, 1), -20.0)
+        logits[:, :, end] = 5.0
+        f0_hz, _ = PitchDecoder()(logits)
+        assert abs(1200 * torch.log2(f0_hz[0, 0, 0] / pitch_frequencies_hz()[end])) < 35
