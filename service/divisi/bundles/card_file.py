@@ -26,7 +26,7 @@ def read_card(path: Path, kind: type[_Card]) -> _Card:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ModelError(f"{name} cannot be read: {_first_line(error)}", code="damaged-card", file=name) from error
+        raise ModelError(f"{name} cannot be read: {_reason(error)}", code="damaged-card", file=name) from error
     if not isinstance(content, dict):
         raise ModelError(f"{name} holds no mapping of fields", code="damaged-card", file=name)
     try:
@@ -49,5 +49,7 @@ def _describe(problem: Any) -> str:
     return f"{field}: {text}" if field else text
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _reason(error: Exception) -> str:
+    """In one line, and without the path: messages travel to callers who need not know where models rest."""
+    text = error.strerror if isinstance(error, OSError) else str(error)
+    return "; ".join((text or type(error).__name__).splitlines())

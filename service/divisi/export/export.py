@@ -82,7 +82,7 @@ def _write_artifacts(network: nn.Module, draft: CardDraft, stage: Path) -> tuple
     example = NOISE_LEVEL * torch.randn(2, num_channels, length, generator=generator)
     run_network(network, example.numpy(), draft)
     export_onnx(network, example, draft, stage / ONNX_FILE)
-    export_torch_script(network, example, draft.output_names, stage / TORCH_SCRIPT_FILE)
+    export_torch_script(network, example, draft, stage / TORCH_SCRIPT_FILE)
     files = (("onnx", ONNX_FILE, OPSET), ("torchscript", TORCH_SCRIPT_FILE, None))
     return tuple(
         Artifact(kind=kind, file=file, sha256=sha256_of(stage / file), bytes=(stage / file).stat().st_size, opset=opset)

@@ -6,33 +6,34 @@ import json
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from divisi.bundles.card import CardDraft
+from divisi.engines.agreement import signature_of
 from divisi.engines.torch_script import SIGNATURE_FILE
 
 # Source lines of every operation, with absolute paths; only error messages would read them.
 _DEBUG_SUFFIX = ".debug_pkl"
 
 
-def export_torch_script(network: nn.Module, example: Tensor, output_names: Sequence[str], path: Path) -> None:
+def export_torch_script(network: nn.Module, example: Tensor, card: CardDraft, path: Path) -> None:
     """Writes the network's graph as TorchScript.
 
     Args:
         network: in evaluation mode, on the CPU.
         example: float32 (B, C, T), a mixture to trace with.
-        output_names: names of the network's outputs in order, kept in the artifact.
+        card: names and sizes of what goes in and out, kept in the artifact.
     """
     with warnings.catch_warnings(), torch.inference_mode():
         # Deprecated upstream, yet asked for. Whether tracing froze a size is measured afterwards, on other sizes.
         warnings.simplefilter("ignore")
         module = torch.jit.freeze(torch.jit.trace(network, (example,), check_trace=False))
     _follow_the_device_of_the_mixture(module)
-    signature = json.dumps({"inputs": ["mixture"], "outputs": list(output_names)})
+    signature = json.dumps(signature_of(card))
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         whole = Path(folder) / path.name
         torch.jit.save(module, str(whole), _extra_files={SIGNATURE_FILE: signature})
