@@ -30,6 +30,8 @@ from divisi.storage.keys import stem_key
 from divisi.storage.object_store import ObjectStore, open_object_store
 
 WorkOff = Callable[..., Awaitable[Job]]
+StemBytes = Callable[[str], bytes]
+Serve = Callable[[Any], "Served"]
 
 SAMPLE_RATE = 16_000
 QUARTET = ("soprano", "alto", "tenor", "bass")
@@ -151,9 +153,21 @@ def song(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-def stem_bytes(name: str, size: int = 100_000) -> bytes:
+def _stem_bytes(name: str, size: int = 100_000) -> bytes:
     """Bytes of a pretended stem, different for each name."""
     return (sha256(name.encode()).digest() * (size // 32 + 1))[:size]
+
+
+@pytest.fixture
+def stem_bytes() -> StemBytes:
+    """Bytes of the stem of that name, as `work_off` pretends them."""
+    return _stem_bytes
+
+
+@pytest.fixture
+def serve() -> Serve:
+    """Puts an app behind a server: `with serve(app) as served`."""
+    return Served
 
 
 @pytest.fixture
@@ -168,7 +182,7 @@ async def _work_off(queue: JobQueue, store: ObjectStore, names: tuple[str, ...] 
     await queue.report(claim, 0.5, "separating")
     stems = []
     for name in names:
-        data = stem_bytes(name)
+        data = _stem_bytes(name)
         key = stem_key(claim.job_id, claim.attempt, f"{name}.wav")
         await store.put_bytes(key, data)
         stems.append(ManifestStem(name, f"{name}.wav", key, len(data), sha256(data).hexdigest(), "audio/wav"))
