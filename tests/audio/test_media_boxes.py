@@ -1,0 +1,54 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from divisi.audio.media_boxes import check_is_whole
+from divisi.errors import InputError
+
+WriteBytes = Callable[[bytes], Path]
+
+
+def box(name: bytes, body: bytes) -> bytes:
+    return (8 + len(body)).to_bytes(4, "big") + name + body
+
+
+FILE_TYPE = box(b"ftyp", b"M4A \0\0\0\0")
+LONG_BOX = (1).to_bytes(4, "big") + b"mdat" + (116).to_bytes(8, "big") + bytes(100)
+EBML_HEADER = b"\x1a\x45\xdf\xa3\x84" + bytes(4)
+SEGMENT = b"\x18\x53\x80\x67"
+
+
+@pytest.mark.parametrize(
+    ("container", "content"),
+    [
+        ("m4a", FILE_TYPE + box(b"mdat", bytes(100))),
+        ("m4a", FILE_TYPE + LONG_BOX),
+        ("m4a", FILE_TYPE + (0).to_bytes(4, "big") + b"mdat" + bytes(77)),
+        ("m4a", FILE_TYPE + box(b"mdat", bytes(100)) + bytes(50)),
+        ("webm", EBML_HEADER + SEGMENT + b"\xe4" + bytes(100)),
+        ("webm", EBML_HEADER + SEGMENT + b"\x01\0\0\0\0\0\0\x64" + bytes(100)),
+        ("webm", EBML_HEADER + SEGMENT + b"\x01" + b"\xff" * 7 + bytes(33)),
+        ("webm", EBML_HEADER + SEGMENT + b"\xff" + bytes(33)),
+        ("aac", b"anything"),
+    ],
+    ids=["box", "long box", "open box", "padding", "segment", "long length", "open", "open in one byte", "unboxed"],
+)
+def test_a_whole_file_passes(write_bytes: WriteBytes, container: str, content: bytes) -> None:
+    check_is_whole(write_bytes(content), container)
+
+
+@pytest.mark.parametrize(
+    ("container", "content"),
+    [
+        ("m4a", FILE_TYPE + box(b"mdat", bytes(100))[:-1]),
+        ("m4a", FILE_TYPE + LONG_BOX[:-1]),
+        ("webm", EBML_HEADER + SEGMENT + b"\xe4" + bytes(99)),
+        ("webm", EBML_HEADER + SEGMENT + b"\x01\0\0\0\0\0\0\x64" + bytes(99)),
+    ],
+    ids=["box", "long box", "segment", "long length"],
+)
+def test_a_missing_byte_is_found(write_bytes: WriteBytes, container: str, content: bytes) -> None:
+    with pytest.raises(InputError, match=f"{len(content)} are there") as caught:
+        check_is_whole(write_bytes(content), container)
+    assert caught.value.code == "undecodable"
