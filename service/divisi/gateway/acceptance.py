@@ -66,6 +66,7 @@ async def accept_upload(request: Request, services: Services, idempotency_key: s
         _held_key(services.queue, idempotency_key) as reservation,
         receive_upload(request, settings.max_upload_bytes, settings.work_dir) as upload,
     ):
+        services.metrics.observe_upload(upload.num_bytes)
         options = read_options(upload.fields, request.query_params.multi_items())
         cards = await asyncio.to_thread(choose_models, options, services.bundles, settings.default_model)
         fingerprint = fingerprint_of(upload.sha256, [card.id for card in cards], options)

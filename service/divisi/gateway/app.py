@@ -62,13 +62,13 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.services = Services(settings, queue, store, bundles)
-    app.state.metrics = Metrics()
+    metrics = Metrics()
+    app.state.services = Services(settings, queue, store, bundles, metrics)
     for module in (job_routes, stem_routes, model_routes, health_routes):
         app.include_router(module.router)
     install_error_handlers(app)
     install_openapi(app)
-    app.add_middleware(RequestContext, metrics=app.state.metrics)
+    app.add_middleware(RequestContext, metrics=metrics)
     return app
 
 

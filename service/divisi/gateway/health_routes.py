@@ -11,7 +11,6 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from divisi.errors import DivisiError, UnavailableError
-from divisi.gateway.metrics import Metrics
 from divisi.gateway.openapi import problems
 from divisi.gateway.problems import problem_response
 from divisi.gateway.services import GatewayServices, Services, in_time
@@ -68,9 +67,9 @@ async def is_ready(request: Request, services: GatewayServices) -> Any:
         200: {"description": "Prometheus text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
     },
 )
-async def get_metrics(request: Request, services: GatewayServices) -> Response:
+async def get_metrics(services: GatewayServices) -> Response:
     """Requests by route, and the queue's depth and age at this moment."""
-    metrics: Metrics = request.app.state.metrics
+    metrics = services.metrics
     try:
         depths = await in_time(services.queue.depth(), "redis")
     except UnavailableError:

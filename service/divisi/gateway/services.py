@@ -1,4 +1,4 @@
-"""What the routes of one gateway share: settings and the three adapters, as one value that FastAPI hands around."""
+"""What the routes of one gateway share: settings, adapters, metrics, as one value that FastAPI hands around."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from divisi.audio.facts import AudioLimits
 from divisi.bundles.store import BundleStore
 from divisi.errors import UnavailableError
+from divisi.gateway.metrics import Metrics
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
@@ -25,12 +26,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Services:
-    """The adapters of one gateway process."""
+    """What one gateway process leans on."""
 
     settings: Settings
     queue: JobQueue
     store: ObjectStore
     bundles: BundleStore
+    metrics: Metrics
     # Each inspection is a process that decodes: more at once than there are cores only makes all of them late.
     inspection_places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(os.cpu_count() or 1))
 

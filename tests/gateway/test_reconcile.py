@@ -1,0 +1,112 @@
+"""What Redis lost is rebuilt from the store; what never became a job is swept."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+import redis
+
+from divisi.bundles.store import BundleStore
+from divisi.gateway.app import create_app
+from divisi.gateway.reconcile import ORPHAN_AGE, reconcile
+from divisi.jobs.queue import JobQueue
+from divisi.storage.keys import mixture_key
+
+if TYPE_CHECKING:
+    from tests.gateway.conftest import Gateway, Serve, WorkOff
+
+pytestmark = pytest.mark.anyio
+
+
+def lose_all(gateway: Gateway) -> None:
+    with redis.Redis.from_url(gateway.redis_url) as client:
+        client.flushall()
+
+
+async def test_lost_jobs_are_queued_again_as_they_were(
+    http: httpx.Client, song: bytes, gateway: Gateway, queue: JobQueue, work_off: WorkOff
+) -> None:
+    posted = http.post("/v1/jobs", files={"file": ("a.wav", song)}, data={"stems": "alto", "lane": "batch"}).json()
+    lose_all(gateway)
+    assert http.get(f"/v1/jobs/{posted['id']}").status_code == 404
+    assert await reconcile(queue, gateway.store) == [posted["id"]]
+    assert http.get(f"/v1/jobs/{posted['id']}").json() == posted
+    assert (await work_off(queue, gateway.store)).job_id == posted["id"]
+
+
+async def test_what_redis_knows_is_left_alone(
+    http: httpx.Client, song: bytes, gateway: Gateway, queue: JobQueue, work_off: WorkOff
+) -> None:
+    http.post("/v1/jobs", files={"file": song})
+    await work_off(queue, gateway.store)
+    http.post("/v1/jobs", files={"file": song})
+    before = gateway.redis_keys()
+    assert await reconcile(queue, gateway.store) == []
+    assert gateway.redis_keys() == before
+
+
+async def test_a_deleted_job_never_comes_back(
+    http: httpx.Client, song: bytes, gateway: Gateway, queue: JobQueue
+) -> None:
+    url = http.post("/v1/jobs", files={"file": song}).headers["location"]
+    http.delete(url)
+    assert await reconcile(queue, gateway.store) == []
+    assert http.get(url).status_code == 404
+    assert await queue.claim("worker-1") is None
+
+
+async def test_all_jobs_of_a_group_come_back_with_their_key(
+    http: httpx.Client, song: bytes, gateway: Gateway, queue: JobQueue
+) -> None:
+    def post() -> httpx.Response:
+        return http.post(
+            "/v1/jobs", files={"file": song}, data={"model": ["duo", "quartet"]}, headers={"Idempotency-Key": "k"}
+        )
+
+    ids = {job["id"] for job in post().json()["jobs"]}
+    lose_all(gateway)
+    assert set(await reconcile(queue, gateway.store)) == ids
+    again = post()
+    assert again.headers["idempotency-replayed"] == "true"
+    assert {job["id"] for job in again.json()["jobs"]} == ids
+
+
+async def test_a_lost_job_whose_caller_has_sent_it_again_is_dropped(
+    http: httpx.Client, song: bytes, gateway: Gateway, queue: JobQueue
+) -> None:
+    def post() -> str:
+        return str(http.post("/v1/jobs", files={"file": song}, headers={"Idempotency-Key": "k"}).json()["id"])
+
+    first = post()
+    lose_all(gateway)
+    second = post()
+    assert second != first
+    assert await reconcile(queue, gateway.store) == []
+    assert gateway.objects() == [f"jobs/{second}/accepted.json", f"jobs/{second}/mixture"]
+
+
+async def test_an_upload_that_was_broken_off_is_swept_when_it_is_old(gateway: Gateway, queue: JobQueue) -> None:
+    key = mixture_key("01m82509an0z2za7kt3a89vjd6")
+    await gateway.store.put_bytes(key, b"half a story")
+    now = datetime.now(UTC)
+    await reconcile(queue, gateway.store, now)
+    assert gateway.objects() == [key]
+    await reconcile(queue, gateway.store, now + ORPHAN_AGE + timedelta(minutes=1))
+    assert gateway.objects() == []
+
+
+async def test_a_starting_gateway_brings_lost_jobs_back_by_itself(
+    http: httpx.Client, song: bytes, gateway: Gateway, serve: Serve, queue: JobQueue, model_store: Path
+) -> None:
+    posted = http.post("/v1/jobs", files={"file": song}).json()
+    lose_all(gateway)
+    app = create_app(gateway.settings, JobQueue(gateway.redis_url), gateway.store, BundleStore(model_store))
+    with serve(app):
+        claim = None
+        while claim is None:
+            claim = await queue.claim("worker-1", wait_seconds=2)
+    assert claim.job_id == posted["id"]
