@@ -17,16 +17,21 @@ import divisi
 from divisi.bundles.store import BundleStore, ModelBundle
 from divisi.engines.engine import EngineOptions, open_engine
 from divisi.errors import ConflictError, ModelError
-from divisi.export.export import Provenance, export_bundle
+from divisi.export.export import ExportOptions, export_bundle
 from divisi.export.parity import TOLERANCE, parity_lengths
 
-PROVENANCE = Provenance("0123456789abcdef0123456789abcdef01234567", datetime(2026, 11, 22, 12, 30, 15, 999, tzinfo=UTC))
+OPTIONS = ExportOptions(
+    notes="Sings *well*.",
+    git_commit="0123456789abcdef0123456789abcdef01234567",
+    created=datetime(2026, 11, 22, 12, 30, 15, 999, tzinfo=UTC),
+    seed=21,
+)
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     root = tmp_path_factory.mktemp("models")
-    return export_bundle(tiny_network(), tiny_draft(), root, "Sings *well*.", PROVENANCE)
+    return export_bundle(tiny_network(), tiny_draft(), root, OPTIONS)
 
 
 def test_the_bundle_is_found_and_intact(bundle: ModelBundle) -> None:
@@ -57,10 +62,10 @@ def test_the_card_keeps_the_draft_and_adds_what_export_found(bundle: ModelBundle
     card = bundle.card
     stated = tiny_draft().model_dump()
     assert {name: value for name, value in card.model_dump().items() if name in stated} == stated
-    assert [(artifact.kind, artifact.opset) for artifact in card.artifacts] == [("onnx", 20), ("torchscript", None)]
+    assert [(artifact.kind, artifact.opset) for artifact in card.artifacts] == [("onnx", 17), ("torchscript", None)]
     for artifact in card.artifacts:
         assert artifact.bytes == (bundle.path / artifact.file).stat().st_size
-    assert card.git_commit == PROVENANCE.git_commit
+    assert card.git_commit == OPTIONS.git_commit
     assert card.created == datetime(2026, 11, 22, 12, 30, 15, tzinfo=UTC)
 
 
@@ -69,6 +74,7 @@ def test_the_stated_parity_is_within_the_tolerance_at_two_batches_and_two_length
     assert parity is not None
     assert set(parity.max_abs_error) == {"onnx", "torchscript"}
     assert all(0 <= error <= parity.tolerance == TOLERANCE for error in parity.max_abs_error.values())
+    assert parity.seed == OPTIONS.seed
     assert parity.batch_sizes == (1, 3)
     assert parity.lengths == parity_lengths(bundle.card) == (13 * HOP, 40 * HOP)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from divisi.bundles.card import ModelCard
+from divisi.bundles.card import CardDraft, ModelCard
 from divisi.errors import ModelError
 
 # A length in samples or frames that the card does not fix.
@@ -75,10 +75,9 @@ def check_signature(
     Raises:
         ModelError: code `wrong-signature`.
     """
-    num_channels = ANY if card.num_channels == "any" else card.num_channels
-    expected_inputs = {"mixture": (ANY, num_channels, ANY)}
-    expected_outputs = {name: _output_shape(name, card, ANY, num_channels, ANY) for name in card.output_names}
-    for what, declared, expected in (("inputs", inputs, expected_inputs), ("outputs", outputs, expected_outputs)):
+    signature = signature_of(card)
+    for what, declared in (("inputs", inputs), ("outputs", outputs)):
+        expected = signature[what]
         if list(declared) != list(expected):
             message = f"{card.id}: the graph's {what} are {list(declared)}, the card says {list(expected)}"
             raise ModelError(message, code="wrong-signature")
@@ -88,6 +87,15 @@ def check_signature(
                     f"{card.id}: the graph declares {name} as {_show(declared[name])}, the card says {_show(shape)}"
                 )
                 raise ModelError(message, code="wrong-signature")
+
+
+def signature_of(card: CardDraft) -> dict[str, dict[str, tuple[int | None, ...]]]:
+    """What the card says of the graph: `inputs` and `outputs`, name → shape in order, None where a size is free."""
+    num_channels = ANY if card.num_channels == "any" else card.num_channels
+    return {
+        "inputs": {"mixture": (ANY, num_channels, ANY)},
+        "outputs": {name: _output_shape(name, card, ANY, num_channels, ANY) for name in card.output_names},
+    }
 
 
 def silence(card: ModelCard) -> np.ndarray:
@@ -100,7 +108,7 @@ def silence(card: ModelCard) -> np.ndarray:
 
 
 def _output_shape(
-    name: str, card: ModelCard, batch: int | None, num_channels: int | None, length: int | None
+    name: str, card: CardDraft, batch: int | None, num_channels: int | None, length: int | None
 ) -> tuple[int | None, ...]:
     if name == "estimates":
         return (batch, len(card.stems), num_channels, length)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,14 @@ from divisi.bundles.card import CardDraft
 from divisi.bundles.card_file import read_card
 from divisi.bundles.store import ModelBundle
 from divisi.errors import InputError
-from divisi.export.export import Provenance, export_bundle
+from divisi.export.export import ExportOptions, export_bundle
+from divisi.export.parity import SEED
 
 _GIT_SECONDS = 10
 
 
 def export_from_checkpoint(
-    network: str, checkpoint: Path, draft: Path, out_root: Path, notes: Path | None = None
+    network: str, checkpoint: Path, draft: Path, out_root: Path, notes: Path | None = None, seed: int = SEED
 ) -> ModelBundle:
     """Publishes trained weights as a bundle.
 
@@ -33,6 +33,7 @@ def export_from_checkpoint(
         draft: YAML of a CardDraft.
         out_root: folder of the bundles, such as `model_store`.
         notes: Markdown for the end of MODEL_CARD.md.
+        seed: see `ExportOptions`.
 
     Raises:
         InputError: network or checkpoint cannot be used; code `unknown-network` or `damaged-checkpoint`.
@@ -48,7 +49,7 @@ def export_from_checkpoint(
         message = f"{checkpoint.name} does not fit {network}: {error}"
         raise InputError(message, code="damaged-checkpoint") from error
     text = notes.read_text(encoding="utf-8") if notes else ""
-    return export_bundle(module, card, out_root, text, Provenance(_git_commit(), datetime.now(UTC)))
+    return export_bundle(module, card, out_root, ExportOptions(text, _git_commit(), seed=seed))
 
 
 def _find_builder(network: str) -> Callable[[Mapping[str, Any] | None], nn.Module]:

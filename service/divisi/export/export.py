@@ -21,7 +21,7 @@ from divisi.bundles.store import ModelBundle, open_bundle
 from divisi.errors import ConflictError
 from divisi.export.model_card import MODEL_CARD_FILE, render_model_card
 from divisi.export.onnx_graph import OPSET, export_onnx
-from divisi.export.parity import NOISE_LEVEL, measure_parity, parity_lengths, run_network
+from divisi.export.parity import NOISE_LEVEL, SEED, measure_parity, parity_lengths, run_network
 from divisi.export.torch_script import export_torch_script
 
 ONNX_FILE = "model.onnx"
@@ -29,27 +29,31 @@ TORCH_SCRIPT_FILE = "model.ts"
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """Where a bundle comes from.
+class ExportOptions:
+    """What an export may say besides the draft.
 
     Attributes:
+        notes: Markdown for the end of MODEL_CARD.md.
         git_commit: of the code that made the network; None outside a repository.
-        created: time of the export, with time zone.
+        created: time of the export, with time zone; None: now.
+        seed: of the noise that parity is measured on, and kept in the card. A network with hard decisions (argmax,
+            thresholds) may meet a tie in one noise, where rounding decides; another seed tells that from a wrong graph.
     """
 
-    git_commit: str | None
-    created: datetime
+    notes: str = ""
+    git_commit: str | None = None
+    created: datetime | None = None
+    seed: int = SEED
 
 
 def export_bundle(
-    network: nn.Module, draft: CardDraft, out_root: Path, notes: str = "", provenance: Provenance | None = None
+    network: nn.Module, draft: CardDraft, out_root: Path, options: ExportOptions = ExportOptions()
 ) -> ModelBundle:
     """Publishes a network as `<out_root>/<model_id>/<version>/`.
 
     Args:
         network: mixture (B, C, T) → estimates (B, S, C, T), or a tuple of them and the draft's extra outputs in order.
         draft: what the author states about it.
-        notes: Markdown for the end of MODEL_CARD.md.
 
     Raises:
         ConflictError: code `version-exists`; a published version never changes.
@@ -60,12 +64,12 @@ def export_bundle(
     network = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
     with _stage(out_root, draft) as stage:
         artifacts = _write_artifacts(network, draft, stage)
-        candidate = _complete(draft, artifacts, provenance or Provenance(None, datetime.now(UTC)))
+        candidate = _complete(draft, artifacts, options)
         checksums = {artifact.file: artifact.sha256 for artifact in artifacts}
-        parity = measure_parity(network, ModelBundle(stage, candidate, checksums))
+        parity = measure_parity(network, ModelBundle(stage, candidate, checksums), options.seed)
         card = candidate.model_copy(update={"parity": parity})
         write_card(card, stage / CARD_FILE)
-        (stage / MODEL_CARD_FILE).write_text(render_model_card(card, notes), encoding="utf-8", newline="\n")
+        (stage / MODEL_CARD_FILE).write_text(render_model_card(card, options.notes), encoding="utf-8", newline="\n")
         write_checksums(stage, [CARD_FILE, MODEL_CARD_FILE, ONNX_FILE, TORCH_SCRIPT_FILE])
         open_bundle(stage).verify()
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -90,14 +94,10 @@ def _write_artifacts(network: nn.Module, draft: CardDraft, stage: Path) -> tuple
     )
 
 
-def _complete(draft: CardDraft, artifacts: tuple[Artifact, ...], provenance: Provenance) -> ModelCard:
+def _complete(draft: CardDraft, artifacts: tuple[Artifact, ...], options: ExportOptions) -> ModelCard:
+    created = (options.created or datetime.now(UTC)).replace(microsecond=0)
     stated = {name: getattr(draft, name) for name in CardDraft.model_fields}
-    return ModelCard(
-        **stated,
-        artifacts=artifacts,
-        git_commit=provenance.git_commit,
-        created=provenance.created.replace(microsecond=0),
-    )
+    return ModelCard(**stated, artifacts=artifacts, git_commit=options.git_commit, created=created)
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from torch.onnx import register_custom_op_symbolic, unregister_custom_op_symboli
 
 from divisi.bundles.card import CardDraft
 
-# The first operator set with a GELU of its own, and the last that the exporter writes.
-OPSET = 20
+# Every runtime of today knows it. The newest that the exporter writes, 20, runs no faster.
+OPSET = 17
 
 
 def export_onnx(network: nn.Module, example: Tensor, card: CardDraft, path: Path) -> None:
