@@ -80,12 +80,15 @@ class HarmonicMask(nn.Module):
         voices = f0_hz.shape[1]
         order = torch.arange(1, HARMONIC_COUNT + 1, device=f0_hz.device, dtype=f0_hz.dtype)[:, None]
         partial_hz = f0_hz[:, :, None] * order
-        present = voicing[:, :, None] * (partial_hz < (self.bin_count - 8) * self.bin_width_hz)
+        # Limits are ramps, not steps: what is read must not jump where runtimes round differently.
+        headroom = self.bin_count - 8 - partial_hz / self.bin_width_hz
+        present = voicing[:, :, None] * torch.clamp(headroom / 8, 0.0, 1.0)
 
         at = sample(wide, partial_hz / self.bin_width_hz)
         between = sample(wide, (partial_hz + 0.5 * f0_hz[:, :, None]) / self.bin_width_hz)
         narrow_bin = partial_hz / (0.5 * self.bin_width_hz)
-        fine = torch.where(narrow_bin < narrow.shape[1] - 2, sample(narrow, narrow_bin), at)
+        trust = torch.clamp((narrow.shape[1] - 2 - narrow_bin) / 16, 0.0, 1.0)
+        fine = trust * sample(narrow, narrow_bin) + (1 - trust) * at
 
         others_hz = f0_hz[:, None, :, None]
         harmonic = torch.clamp(torch.round(partial_hz[:, :, None] / others_hz), min=1.0)

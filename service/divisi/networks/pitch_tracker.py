@@ -164,21 +164,21 @@ class PitchDecoder(nn.Module):
     """Logits -> F0 and voicing. Shape: (B, 4, P + 1, N) -> two tensors (B, 4, N), Hz and probability.
 
     F0 is the local centre of mass around the most probable pitch, defined (and positive) even where voicing is low.
+    The most probable pitch is found by a very sharp average, not by a comparison, so that F0 is a continuous function
+    of the logits: runtimes that round differently then never disagree about which of two pitches is ahead.
     """
 
-    reach = 2
+    sharpness = 20.0
+    reach_bins = 1.0
 
     def forward(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        pitches = torch.arange(PITCH_COUNT, device=logits.device, dtype=logits.dtype)[:, None]
         probabilities = torch.softmax(logits, dim=2)
-        pitched = probabilities[:, :, :PITCH_COUNT]
-        voicing = 1 - probabilities[:, :, PITCH_COUNT]
-        best = pitched.argmax(dim=2, keepdim=True)
-        # Nothing lies beyond the ends of the grid, but a neighbourhood must be whole to be gathered.
-        padded = functional.pad(pitched, (0, 0, self.reach, self.reach))
-        weights = [torch.gather(padded, 2, best + offset) for offset in range(2 * self.reach + 1)]
-        moment = sum(
-            offset * weight for offset, weight in zip(range(-self.reach, self.reach + 1), weights, strict=True)
-        )
-        mass = torch.stack(weights).sum(0) + 1e-9
-        position = (best + moment / mass).squeeze(2)
-        return LOWEST_PITCH_HZ * torch.exp(position * (math.log(2) / BINS_PER_OCTAVE)), voicing
+        best = (torch.softmax(self.sharpness * logits[:, :, :PITCH_COUNT], dim=2) * pitches).sum(2, keepdim=True)
+        offset = pitches - best
+        # Relative to the pitched classes alone: also a voice that hardly sounds has a pitch it would sing.
+        pitched = torch.softmax(logits[:, :, :PITCH_COUNT], dim=2)
+        weights = pitched * torch.exp(-0.5 * (offset / self.reach_bins).square())
+        position = (best + (weights * offset).sum(2, keepdim=True) / (weights.sum(2, keepdim=True) + 1e-6)).squeeze(2)
+        f0_hz = LOWEST_PITCH_HZ * torch.exp(position * (math.log(2) / BINS_PER_OCTAVE))
+        return f0_hz, 1 - probabilities[:, :, PITCH_COUNT]

@@ -12,10 +12,11 @@ from divisi.training.remix import RemixOptions
 
 
 class Stage(StrEnum):
-    """Which half learns: pitches from labels, masks from disturbed labels, or both from one another."""
+    """What learns: pitches from labels, masks from disturbed labels, masks from what a finished tracker hears, or both."""
 
     PITCH = "pitch"
     MASK = "mask"
+    ADAPT = "adapt"
     JOINT = "joint"
 
 

@@ -51,9 +51,8 @@ class Run:
         self.step = 0
 
     def trained_part(self) -> nn.Module:
-        return {Stage.PITCH: self.network.pitch, Stage.MASK: self.network.mask, Stage.JOINT: self.network}[
-            self.config.stage
-        ]
+        parts = {Stage.PITCH: self.network.pitch, Stage.JOINT: self.network}
+        return parts.get(self.config.stage, self.network.mask)
 
     def learning_rate(self) -> float:
         """Linear warm-up, then half a cosine down to nearly nothing."""
@@ -66,6 +65,7 @@ class Run:
         # Seeding every step makes dropout and pitch errors the same after a resume.
         torch.manual_seed((self.config.seed << 32) + self.step)
         self.network.train()
+        self.network.pitch.train(self.config.stage is not Stage.ADAPT)
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
         parts = batch_losses(self.network, batch, self.config, self.step)
@@ -104,9 +104,9 @@ class Run:
         self.step = state["step"]
 
     def start_from(self, path: Path) -> None:
-        """Take over what another run has learned: the half it trained, or all of a joint run."""
+        """Take over the half another run has trained: `pitch`, `mask` (also of an adapting run), or both."""
         state = torch.load(path, weights_only=True)
-        prefix = {"pitch": "pitch.", "mask": "mask.", "joint": ""}[state["config"]["stage"]]
+        prefix = {"pitch": "pitch.", "mask": "mask.", "adapt": "mask.", "joint": ""}[state["config"]["stage"]]
         learned = {name: value for name, value in state["average"].items() if name.startswith(prefix)}
         for network in (self.network, self.average):
             network.load_state_dict(learned, strict=False)
@@ -122,6 +122,9 @@ def batch_losses(network: SatbSmall, batch: Batch, config: TrainConfig, step: in
     if config.stage is Stage.MASK:
         rng = np.random.default_rng((config.seed, step, 1))
         heard_hz, voicing = map(torch.from_numpy, disturb(rng, batch.f0_hz))
+    elif config.stage is Stage.ADAPT:
+        with torch.no_grad():
+            heard_hz, voicing = network.decode(network.pitch(wide, narrow)[1])
     else:
         guess, refined = network.pitch(wide, narrow)
         parts["guess"] = 0.5 * config.pitch_weight * losses.pitch_loss(guess, f0_hz)
