@@ -55,11 +55,14 @@ class Client:
         model: str | None = None,
         stem_format: str | None = None,
         stems: Sequence[str] = (),
+        include_residual: bool | None = None,
         lane: str | None = None,
     ) -> Job:
         """Uploads one recording and queues its separation; what is left out takes the server's default."""
-        fields: dict[str, Any] = {"model": model, "stem_format": stem_format, "lane": lane}
+        fields = {"model": model, "stem_format": stem_format, "lane": lane}
         data = {name: value for name, value in fields.items() if value}
+        if include_residual is not None:
+            data["include_residual"] = "true" if include_residual else "false"
         if stems:
             data["stems"] = ",".join(stems)
         with path.open("rb") as audio:

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -36,6 +37,7 @@ LOCK_SECONDS = 3.0
 REDIS_STOP_SECONDS = 10.0
 GATEWAY_STOP_SECONDS = 10.0
 WORKER_RESTART_SECONDS = 1.0
+WATCH_SECONDS = 0.2
 PR_SET_PDEATHSIG = 1
 
 
@@ -83,18 +85,21 @@ class Standalone:
     ) -> None:
         self.stop()
 
-    def watch(self, is_stopping: Callable[[], bool], pause: Callable[[float], None]) -> None:
-        """Stays until `is_stopping()`; restarts a worker that died; raises UnavailableError when another part did."""
-        while not is_stopping():
+    def watch(self, stopping: threading.Event) -> None:
+        """Stays until `stopping` is set; restarts a worker that died.
+
+        Raises:
+            UnavailableError: Redis or the gateway ended by itself.
+        """
+        while not stopping.wait(WATCH_SECONDS):
             for name, process in list(self._processes.items()):
                 if process.poll() is None:
                     continue
                 log.error("process ended", process=name, exit_code=process.returncode)
                 if name != "worker":
                     raise UnavailableError(f"{name} ended with exit code {process.returncode}; see its log above")
-                pause(WORKER_RESTART_SECONDS)
+                stopping.wait(WORKER_RESTART_SECONDS)
                 self._start("worker", [sys.executable, "-m", "divisi.cli", "worker"])
-            pause(0.2)
 
     def stop(self) -> None:
         """Stops gateway, worker and Redis in this order; a running job goes back to the queue on disk."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +12,9 @@ import typer
 
 from divisi.cli.terminal import console, exit_on_error, progress_bar, settings_with
 from divisi.errors import InputError
+
+SeparateOne = Callable[[Path, Path, Callable[[float], None]], None]
+"""Separates one recording into a folder, calling back with its progress 0..1."""
 
 
 class OutputFormat(StrEnum):
@@ -22,6 +27,16 @@ class OutputFormat(StrEnum):
     WAV32F = "wav32f"
     OGG = "ogg"
     MP3 = "mp3"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of each recording; empty `stems` means all."""
+
+    model: str | None = None
+    stem_format: OutputFormat = OutputFormat.WAV
+    stems: tuple[str, ...] = ()
+    include_residual: bool = False
 
 
 def separate(
@@ -47,17 +62,11 @@ def separate(
         for path in files:
             if not path.is_file():
                 raise InputError(f"{path} is not a file", code="no-such-file")
-        separate_one = local_separation(model) if server is None else remote_separation(server, model)
+        request = Request(model, stem_format, wanted, residual)
+        separate_one = local_separation(request) if server is None else remote_separation(server, request)
         for path, folder in zip(files, folders, strict=True):
             task = progress.add_task(path.name, total=1.0)
-            separate_one(
-                path,
-                folder,
-                stem_format.value,
-                wanted,
-                residual,
-                lambda done, t=task: progress.update(t, completed=done),
-            )
+            separate_one(path, folder, lambda done, task=task: progress.update(task, completed=done))
             progress.update(task, completed=1.0)
     for folder in folders:
         console.print(f"stems in {folder}")
@@ -69,3 +78,49 @@ def output_folders(files: list[Path], out: Path) -> list[Path]:
         return [out]
     names = [path.stem for path in files]
     return [out / (name if names.count(name) == 1 else path.name) for path, name in zip(files, names, strict=True)]
+
+
+def local_separation(request: Request) -> SeparateOne:
+    """Separation in this process; the model is opened once for all recordings."""
+    from divisi.audio.encode import parse_stem_format
+    from divisi.bundles.store import BundleStore
+    from divisi.engines.engine import EngineOptions, open_engine
+    from divisi.separation.deliver import separate_file
+    from divisi.separation.options import SeparationOptions
+    from divisi.separation.separator import Separator
+
+    settings = settings_with()
+    bundle = BundleStore(settings.model_store).get(request.model or settings.default_model)
+    options = SeparationOptions(request.stems or None, include_residual=request.include_residual)
+    options.indices(bundle.card.stems)
+    engine = open_engine(settings.engine, bundle, EngineOptions(settings.device, settings.engine_threads))
+    separator = Separator(engine, bundle.card, settings.batch_size)
+    stem_format = parse_stem_format(request.stem_format.value)
+
+    def separate_one(path: Path, folder: Path, on_progress: Callable[[float], None]) -> None:
+        separate_file(path, folder, separator, stem_format, options, on_progress)
+
+    return separate_one
+
+
+def remote_separation(server: str, request: Request) -> SeparateOne:
+    """Separation by a server; its record and audio are erased there once the stems are here."""
+    from divisi.client import Client
+
+    client = Client(server)
+
+    def separate_one(path: Path, folder: Path, on_progress: Callable[[float], None]) -> None:
+        submitted = client.submit(
+            path,
+            model=request.model,
+            stem_format=request.stem_format,
+            stems=request.stems,
+            include_residual=request.include_residual,
+        )
+        try:
+            job = client.wait(submitted["id"], on_progress=lambda job: on_progress(job["progress"]))
+            client.download_stems(job, folder)
+        finally:
+            client.delete(submitted["id"])
+
+    return separate_one

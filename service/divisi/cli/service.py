@@ -34,7 +34,7 @@ def up(
             signal.signal(number, lambda *_: stopping.set())
         with Standalone(settings, data) as machine:
             console.print(f"divisi listens on [bold]{machine.url}[/bold]  (Ctrl-C stops it)")
-            machine.watch(stopping.is_set, lambda seconds: stopping.wait(seconds) and None)
+            machine.watch(stopping)
 
 
 def gateway(
