@@ -12,7 +12,7 @@ from divisi.training.remix import RemixOptions
 
 
 class Stage(StrEnum):
-    """What learns: pitches from labels, masks from disturbed labels, masks from what a finished tracker hears, or both."""
+    """What learns: pitches from labels, masks from disturbed labels, masks from what a tracker hears, or both."""
 
     PITCH = "pitch"
     MASK = "mask"
