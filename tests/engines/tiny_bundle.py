@@ -46,7 +46,7 @@ class TinyNetwork(nn.Module):
         masked = spectra[:, None] * torch.cat([masks, masks], dim=2)[:, :, None]
         waves = nn.functional.conv_transpose1d(masked.flatten(0, 2), self.dft / WINDOW, stride=HOP)
         estimates = waves[:, 0, WINDOW // 2 : -(WINDOW // 2)].reshape(batch, len(STEMS), channels, length)
-        f0_hz = 110 * torch.exp2(self.pitch(hidden).tanh()).transpose(1, 2)
+        f0_hz = 110 * torch.exp(self.pitch(hidden).tanh()).transpose(1, 2)
         return estimates, f0_hz, estimates.sum(1)
 
 

@@ -7,15 +7,11 @@ wrote the number of frames of its example into a graph with recurrent layers, so
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
-from torch.onnx import register_custom_op_symbolic, unregister_custom_op_symbolic
 
 from divisi.bundles.card import CardDraft
 
@@ -31,7 +27,7 @@ def export_onnx(network: nn.Module, example: Tensor, card: CardDraft, path: Path
         example: float32 (B, C, T), a mixture to trace with.
         card: names the outputs; gives every axis that is not free its size.
     """
-    with warnings.catch_warnings(), torch.inference_mode(), _operators_that_the_exporter_lacks():
+    with warnings.catch_warnings(), torch.inference_mode():
         # Deprecated upstream. Whether tracing froze a size is measured afterwards, on other sizes.
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -57,15 +53,3 @@ def _free_axes(card: CardDraft) -> dict[str, dict[int, str]]:
     if card.num_channels == "any":
         axes["mixture"][1] = axes["estimates"][2] = axes["resynthesis"][1] = "C"
     return {name: axes[name] for name in ("mixture", *card.output_names)}
-
-
-@contextmanager
-def _operators_that_the_exporter_lacks() -> Iterator[None]:
-    def exp2(graph: Any, exponent: Any) -> Any:
-        return graph.op("Pow", graph.op("Constant", value_t=torch.tensor(2.0)), exponent)
-
-    register_custom_op_symbolic("aten::exp2", exp2, OPSET)
-    try:
-        yield
-    finally:
-        unregister_custom_op_symbolic("aten::exp2", OPSET)
