@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from divisi.cli import models, separate, service
+from divisi.cli import models, separate, service, workshop
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,7 +22,8 @@ for command in (
     service.gateway,
     service.worker,
     models.models,
-    models.export,
+    workshop.train,
+    workshop.export,
 ):
     app.command()(command)
 

@@ -1,8 +1,7 @@
-"""Commands about models: list them, export a trained network."""
+"""`divisi models`: what there is to separate with, and how good it is."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,20 +27,3 @@ def models(server: Annotated[str | None, typer.Option(help="Address of a divisi 
         speed = "\n".join(f"{s['real_time_factor']:.3f} {s['engine']}" for s in card["speed"])
         table.add_row(card["id"], card["version"], ", ".join(card["stems"]), quality, speed, card["title"])
     console.print(table)
-
-
-def export(
-    network: Annotated[str, typer.Argument(help="Factory of the network, `module:function`.")],
-    checkpoint: Annotated[Path, typer.Argument(help="Trained weights (a state dict).")],
-    card: Annotated[Path, typer.Option(help="Draft of the model card, YAML.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Model store.")] = Path("model_store"),
-) -> None:
-    """Export a trained network as a bundle: ONNX, TorchScript, card, checksums.
-
-    Nothing is published unless both artifacts agree with the network.
-    """
-    from divisi.export.command import export_from_checkpoint
-
-    with exit_on_error():
-        bundle = export_from_checkpoint(network, checkpoint, card, out)
-    console.print(f"{bundle.card.id} {bundle.card.version} in {bundle.path}")
