@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from httpx_sse import aconnect_sse
+from httpx_sse import ServerSentEvent, aconnect_sse
 
 from divisi.gateway.events import RECONNECT_MILLISECONDS
 from divisi.jobs.job import Job, Problem
@@ -74,6 +74,11 @@ def test_stems_are_asked_for_repeated_or_joined_and_kept_in_the_models_order(htt
     assert submit(http, song, stems="bass,alto").json()["requested_stems"] == ["alto", "bass"]
     assert submit(http, song, stems=["bass", "alto"]).json()["requested_stems"] == ["alto", "bass"]
     assert submit(http, song).json()["requested_stems"] is None
+
+
+def test_a_field_of_the_form_goes_before_the_query(http: httpx.Client, song: bytes) -> None:
+    answer = http.post("/v1/jobs?lane=batch&model=duo", files={"file": song}, data={"lane": "interactive"})
+    assert (answer.json()["lane"], answer.json()["model"]) == ("interactive", "duo")
 
 
 def test_several_models_give_a_job_each_under_one_group(http: httpx.Client, song: bytes, gateway: Gateway) -> None:
@@ -265,9 +270,11 @@ async def test_two_hundred_posts_with_one_key_make_one_job(gateway: Gateway, son
 # --- events ---
 
 
-async def events_of(gateway: Gateway, job_id: str, after: str | None = None, most: int | None = None) -> list:
+async def events_of(
+    gateway: Gateway, job_id: str, after: str | None = None, most: int | None = None
+) -> list[ServerSentEvent]:
     headers = {"Last-Event-ID": after} if after else {}
-    found = []
+    found: list[ServerSentEvent] = []
     async with (
         httpx.AsyncClient(base_url=gateway.url, timeout=30) as client,
         aconnect_sse(client, "GET", f"/v1/jobs/{job_id}/events", headers=headers) as source,
@@ -307,6 +314,32 @@ async def test_a_listener_that_reconnects_misses_and_repeats_nothing(
         pieces += [event.id for event in found if event.data]
     assert pieces == whole
     assert [event for event in await events_of(gateway, job_id, after=whole[-1]) if event.data] == []
+
+
+async def test_a_hundred_drops_while_the_job_runs_lose_nothing(
+    http: httpx.Client, song: bytes, gateway: Gateway, queue: JobQueue
+) -> None:
+    job_id = submit(http, song).json()["id"]
+
+    async def run_slowly() -> None:
+        claim = await queue.claim("worker-1")
+        assert claim is not None
+        for percent in range(100):
+            await queue.report(claim, percent / 100, "separating")
+        await queue.fail(claim, Problem("undecodable", "at last"))
+
+    async def listen_with_drops() -> list[ServerSentEvent]:
+        heard: list[ServerSentEvent] = []
+        while not heard or '"failed"' not in heard[-1].data:
+            after = heard[-1].id if heard else None
+            heard += [event for event in await events_of(gateway, job_id, after, most=2) if event.data]
+        return heard
+
+    heard, _ = await asyncio.wait_for(asyncio.gather(listen_with_drops(), run_slowly()), 60)
+    assert len(heard) > 100
+    assert [event.id for event in heard] == [event.id for event in await events_of(gateway, job_id) if event.data]
+    progress = [json.loads(event.data)["progress"] for event in heard]
+    assert progress == sorted(progress)
 
 
 async def test_listeners_are_told_how_soon_to_reconnect(http: httpx.Client, song: bytes, gateway: Gateway) -> None:

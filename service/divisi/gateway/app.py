@@ -60,6 +60,7 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
     )
     metrics = Metrics()

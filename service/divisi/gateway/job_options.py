@@ -42,7 +42,7 @@ class JobOptions(BaseModel):
 
 
 def read_options(form: dict[str, list[str]], query: Iterable[tuple[str, str]]) -> JobOptions:
-    """Options from both places; one that is given in both, or twice where one value is meant, is refused.
+    """Options from both places; the form goes before the query. One value given twice is refused.
 
     Raises:
         RequestValidationError: with a pointer to each field that is wrong.
@@ -54,14 +54,14 @@ def read_options(form: dict[str, list[str]], query: Iterable[tuple[str, str]]) -
     problems: list[dict[str, Any]] = []
     for place, given in (("query", in_query), ("body", form)):
         for name, texts in given.items():
-            if name in values or (len(texts) > 1 and name not in REPEATABLE):
+            if len(texts) > 1 and name not in REPEATABLE:
                 problems.append({"loc": (place, name), "msg": "give this option once", "type": "repeated"})
             values[name] = _split(texts) if name in REPEATABLE else texts[0]
     try:
         options = JobOptions.model_validate(values)
     except ValidationError as error:
         for problem in error.errors(include_url=False, include_context=False):
-            place = "query" if problem["loc"] and problem["loc"][0] in in_query else "body"
+            place = "body" if problem["loc"][0] in form else "query"
             problems.append({"loc": (place, *problem["loc"]), "msg": problem["msg"], "type": problem["type"]})
     if problems:
         raise RequestValidationError(problems)

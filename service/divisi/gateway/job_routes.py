@@ -11,7 +11,7 @@ from sse_starlette import EventSourceResponse
 from divisi.errors import ConflictError, UnavailableError
 from divisi.gateway.acceptance import Acceptance, accept_upload
 from divisi.gateway.events import follow
-from divisi.gateway.openapi import IDEMPOTENCY_REPLAYED, SUBMIT_REQUEST, problems
+from divisi.gateway.openapi import EVENT, IDEMPOTENCY_REPLAYED, JOB_LINKS, SUBMIT_REQUEST, problems
 from divisi.gateway.schemas import GroupBody, JobBody, JobListBody, job_body, job_url
 from divisi.gateway.services import GatewayServices, Services, in_time
 from divisi.jobs.job import ENDED_STATES, Job, JobState
@@ -40,6 +40,7 @@ MAX_POLL_SECONDS = 30
                 "Retry-After": {"description": "Seconds until a look is worth while.", "schema": {"type": "integer"}},
                 "Idempotency-Replayed": IDEMPOTENCY_REPLAYED,
             },
+            "links": JOB_LINKS,
         },
         **problems(400, 408, 409, 413, 415, 422, 503),
     },
@@ -52,6 +53,7 @@ async def submit_job(
     idempotency_key: Annotated[
         str | None,
         Header(
+            alias="Idempotency-Key",
             min_length=1,
             max_length=255,
             pattern=r"^[!-~]+$",
@@ -104,9 +106,9 @@ async def get_job(job_id: JobId, services: GatewayServices, response: Response) 
     response_class=EventSourceResponse,
     responses={
         200: {
-            "description": "Server-sent events: `state` on each change of state, `progress` between. The data is an "
-            "EventBody as JSON. Ends after the event of the job's end; a comment comes after 15 s of silence.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "description": "Server-sent events: `state` on each change of state, `progress` between. Ends after the "
+            "event of the job's end; a comment comes after 15 s of silence.",
+            "content": {"text/event-stream": {"schema": EVENT}},
         },
         **problems(404, 422, 503),
     },
@@ -115,7 +117,12 @@ async def listen_to_job(
     job_id: JobId,
     services: GatewayServices,
     last_event_id: Annotated[
-        str | None, Header(pattern=r"^\d{1,16}-\d{1,16}$", description="Resume after this event, without gap.")
+        str | None,
+        Header(
+            alias="Last-Event-ID",
+            pattern=r"^[0-9]{1,16}-[0-9]{1,16}$",
+            description="Resume after this event, without gap.",
+        ),
     ] = None,
 ) -> Any:
     """The job's events from the first one, or from where a broken connection left off."""

@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from divisi.audio.encode import StemFormat
 from divisi.gateway.problems import MEDIA_TYPE
+from divisi.gateway.schemas import EventBody
 from divisi.jobs.job import Lane
 
 DESCRIPTION = (
@@ -33,6 +34,23 @@ _RETRY_AFTER = {"Retry-After": {"description": "Seconds until a try is worth whi
 _TEXT = {"schema": {"type": "string"}}
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 
+EVENT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "Resume after it with Last-Event-ID."},
+        "event": {"enum": ["state", "progress"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/EventBody"},
+        },
+    },
+    "required": ["id", "event", "data"],
+}
+JOB_LINKS = {
+    operation: {"operationId": operation, "parameters": {"job_id": "$response.body#/id"}}
+    for operation in ("get_job", "listen_to_job", "cancel_job", "erase_job", "get_archive")
+}
 IDEMPOTENCY_REPLAYED = {
     "description": "`true` when an earlier request with the same key had been answered with these jobs.",
     "schema": {"type": "string"},
@@ -115,7 +133,7 @@ SUBMIT_REQUEST: dict[str, Any] = {
             "name": name,
             "in": "query",
             "required": False,
-            "description": f"{schema['description']} For bare bodies; an option goes here or into the form, not both.",
+            "description": f"{schema['description']} For bare bodies; a form's own field goes before it.",
             "schema": {key: value for key, value in schema.items() if key != "description"},
         }
         for name, schema in _OPTIONS.items()
@@ -136,6 +154,10 @@ STEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     },
     302: {"description": "The object store gives the stem at an expiring link.", "headers": {"Location": _TEXT}},
     304: {"description": "The stem is still the one of the tag sent.", "headers": {"ETag": _TEXT}},
+}
+STEM_HEAD_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "What a GET would answer, without the bytes.", "headers": _STEM_HEADERS},
+    304: STEM_RESPONSES[304],
 }
 ARCHIVE_RESPONSE: dict[int | str, dict[str, Any]] = {
     200: {
@@ -165,10 +187,21 @@ def _complete(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
+    event = EventBody.model_json_schema(ref_template="#/components/schemas/{model}")
+    event.pop("$defs")  # all of them are components already, by way of JobBody
+    schema["components"]["schemas"]["EventBody"] = event
     request_id = {"description": "Id of the request, yours or ours; our log has it.", **_TEXT}
     for path in schema["paths"].values():
         for operation in path.values():
+            for parameter in operation.get("parameters", []):
+                parameter["schema"] = _never_null(parameter["schema"])
             operation["responses"].setdefault("500", problems(500)[500])
             for response in operation["responses"].values():
                 response["headers"] = {**response.get("headers", {}), "X-Request-ID": request_id}
     return schema
+
+
+def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Parameters can be left out, but nothing in a URL or a header is null."""
+    choices = [choice for choice in schema.pop("anyOf", []) if choice != {"type": "null"}]
+    return {**schema, **choices[0]} if choices else schema

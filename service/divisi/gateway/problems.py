@@ -157,11 +157,17 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     assert isinstance(error, HTTPException)
     phrase = HTTPStatus(error.status_code).phrase
     code = phrase.lower().replace(" ", "-")
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        # Several routes may share a path; the framework names the methods of the first one only.
+        template = getattr(request.scope.get("route"), "path", "")
+        methods = request.app.openapi()["paths"].get(template, {})
+        headers["Allow"] = ", ".join(sorted(method.upper() for method in methods)) or headers.get("Allow", "")
     detail = {
         404: f"there is nothing at {request.url.path}",
         405: f"{request.method} is not possible at {request.url.path}",
     }.get(error.status_code, phrase)
-    return problem_response(request, code, error.status_code, detail, headers=error.headers)
+    return problem_response(request, code, error.status_code, detail, headers=headers)
 
 
 def _body(code: str, status: int, detail: str, facts: dict[str, Any]) -> ProblemBody:

@@ -11,7 +11,7 @@ from divisi.errors import ConflictError, ModelError, NotFoundError
 from divisi.gateway.archive import archive_of
 from divisi.gateway.byte_ranges import matches_any, parse_range
 from divisi.gateway.job_routes import JobId
-from divisi.gateway.openapi import ARCHIVE_RESPONSE, STEM_RESPONSES, problems
+from divisi.gateway.openapi import ARCHIVE_RESPONSE, STEM_HEAD_RESPONSES, STEM_RESPONSES, problems
 from divisi.gateway.services import GatewayServices, Services, in_time
 from divisi.jobs.job import Job, JobState, Manifest, ManifestStem
 from divisi.storage.file_names import content_disposition, download_name
@@ -21,7 +21,13 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["stems"])
 StemName = Annotated[str, Path(max_length=64, description="Name of a stem, such as `soprano`, or `residual`.")]
 
 
-@router.head("/stems/{stem}", include_in_schema=False)
+@router.head(
+    "/stems/{stem}",
+    name="look_at_stem",
+    summary="Look at a stem",
+    response_class=Response,
+    responses={**STEM_HEAD_RESPONSES, **problems(404, 409, 422, 503)},
+)
 @router.get(
     "/stems/{stem}",
     summary="Download a stem",
@@ -34,8 +40,12 @@ async def get_stem(
     stem: StemName,
     services: GatewayServices,
     range_header: Annotated[str | None, Header(alias="Range", description="One range of bytes.")] = None,
-    if_range: Annotated[str | None, Header(description="Honour the range only if this is the stem's tag.")] = None,
-    if_none_match: Annotated[str | None, Header(description="Answer 304 if this is the stem's tag.")] = None,
+    if_range: Annotated[
+        str | None, Header(alias="If-Range", description="Honour the range only if this is the stem's tag.")
+    ] = None,
+    if_none_match: Annotated[
+        str | None, Header(alias="If-None-Match", description="Answer 304 if this is the stem's tag.")
+    ] = None,
 ) -> Any:
     """The stem's bytes. The entity tag is their SHA-256, so a download can be resumed and checked.
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 FILE_FIELD = "file"
-MAX_FIELDS = 64
+MAX_FIELDS = 128
 MAX_FIELD_BYTES = 4096
 # Boundaries, part headers and fields around the file; far more than the limits on fields can fill.
 MULTIPART_OVERHEAD_BYTES = 1024 * 1024
