@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
@@ -75,6 +76,10 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
 
 def run_gateway(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT; then answers what is under way and stops."""
+    # The server hands the signal that stopped it on to whoever listened before; by default that kills the process, and
+    # an orderly stop would look like a crash.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     app = create_app(settings, open_queue(settings), open_store(settings), open_bundles(settings))
     uvicorn.run(
         app,

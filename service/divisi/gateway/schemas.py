@@ -140,7 +140,7 @@ def job_body(job: Job, position: int | None = None, eta_seconds: float | None = 
         lane=job.lane,
         group=job.group,
         file_name=job.file_name,
-        input=InputBody.model_validate(manifest.audio if manifest else job.audio),
+        input=_input_body(manifest.audio if manifest else job.audio),
         submitted_at=_time(job.submitted_at),
         started_at=_time(job.started_at) if job.started_at else None,
         ended_at=_time(job.ended_at) if job.ended_at else None,
@@ -150,6 +150,13 @@ def job_body(job: Job, position: int | None = None, eta_seconds: float | None = 
         problem=job_problem(job.problem) if job.problem and job.state is JobState.FAILED else None,
         links=LinksBody(self=url, events=f"{url}/events", archive=f"{url}/archive.zip" if manifest else None),
     )
+
+
+def _input_body(facts: dict[str, Any]) -> InputBody:
+    body = InputBody.model_validate(facts)
+    if body.duration_seconds is None and body.num_samples is not None and body.sample_rate:
+        return body.model_copy(update={"duration_seconds": body.num_samples / body.sample_rate})
+    return body
 
 
 def _stem_body(url: str, stem: ManifestStem) -> StemBody:
