@@ -12,10 +12,10 @@ def small_mask() -> HarmonicMask:
     return HarmonicMask(1025, BIN_WIDTH_HZ, channels=8, detail_channels=8, band_hidden=8).eval()
 
 
-def test_masks_of_voices_and_residual_sum_to_one() -> None:
+def test_the_shares_of_the_voices_sum_to_one() -> None:
     f0_hz = torch.tensor([440.0, 330.0, 220.0, 110.0])[None, :, None].expand(2, 4, 6)
     masks = small_mask()(torch.randn(2, 1025, 6), torch.randn(2, 640, 6), f0_hz, torch.ones(2, 4, 6))
-    assert masks.shape == (2, 5, 1025, 6)
+    assert masks.shape == (2, 4, 1025, 6)
     assert (masks >= 0).all()
     assert torch.allclose(masks.sum(1), torch.ones(2, 1025, 6), atol=1e-5)
 

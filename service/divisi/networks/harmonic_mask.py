@@ -23,10 +23,13 @@ LOBES_BINS = (1.3, 3.0)
 
 
 class HarmonicMask(nn.Module):
-    """Compressed spectra and pitch tracks -> mask of every voice, and of a residual that is nobody's.
+    """Compressed spectra and pitch tracks -> share of every voice in every bin.
+
+    There is no class for what is nobody's: given one, the network hides there whatever it cannot assign, and a soloist
+    vanishes.
 
     Shape: `wide` (B, F, N), `narrow` (B, F', N) of twice the resolution, `f0_hz` (B, 4, N) positive everywhere,
-    `voicing` (B, 4, N) in 0..1 -> (B, 5, F, N), sums to 1 over the second axis.
+    `voicing` (B, 4, N) in 0..1 -> (B, 4, F, N), sums to 1 over the second axis.
     """
 
     band_average: Tensor
@@ -56,16 +59,16 @@ class HarmonicMask(nn.Module):
             nn.GELU(),
             nn.Conv2d(detail_channels, detail_channels, 3, padding=1),
             nn.GELU(),
-            nn.Conv2d(detail_channels, voice_count + 1, 1),
+            nn.Conv2d(detail_channels, voice_count, 1),
         )
         self.bands_in = nn.Linear(BAND_COUNT + 2 * voice_count, 96)
         self.bands_recurrent = nn.GRU(96, band_hidden, batch_first=True, bidirectional=True)
-        self.bands_out = nn.Linear(2 * band_hidden, (voice_count + 1) * BAND_COUNT)
+        self.bands_out = nn.Linear(2 * band_hidden, voice_count * BAND_COUNT)
 
     def forward(self, wide: Tensor, narrow: Tensor, f0_hz: Tensor, voicing: Tensor) -> Tensor:
         teeth = self.comb(self.along(*self.read_harmonics(wide, narrow, f0_hz, voicing)), f0_hz, voicing)
         detail = self.detail(torch.cat([wide[:, None, :DETAIL_BINS], teeth.flatten(1, 2)[:, :, :DETAIL_BINS]], dim=1))
-        combs = functional.pad(teeth.sum(2), (0, 0, 0, self.bin_count - COMB_BINS, 0, 1))
+        combs = functional.pad(teeth.sum(2), (0, 0, 0, self.bin_count - COMB_BINS))
         detail = functional.pad(detail, (0, 0, 0, self.bin_count - DETAIL_BINS))
         return torch.softmax(combs + detail + self.bands(wide, f0_hz, voicing), dim=1)
 
@@ -119,11 +122,11 @@ class HarmonicMask(nn.Module):
         return spread * torch.stack([*shapes, fade], dim=2)
 
     def bands(self, wide: Tensor, f0_hz: Tensor, voicing: Tensor) -> Tensor:
-        """Slow, broad share of every voice. Shape: (B, 5, F, N)."""
+        """Slow, broad share of every voice. Shape: (B, 4, F, N)."""
         pitch = torch.log2(f0_hz / 250.0) * voicing
         frames = torch.cat([torch.matmul(self.band_average, wide), pitch, voicing], dim=1).transpose(1, 2)
         remembered, _ = self.bands_recurrent(functional.gelu(self.bands_in(frames)))
-        logits = self.bands_out(remembered).transpose(1, 2).unflatten(1, (self.voice_count + 1, BAND_COUNT))
+        logits = self.bands_out(remembered).transpose(1, 2).unflatten(1, (self.voice_count, BAND_COUNT))
         return torch.matmul(self.band_spread, logits)
 
 

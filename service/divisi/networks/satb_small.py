@@ -72,7 +72,7 @@ class SatbSmall(nn.Module):
         signal = (mixture / level).squeeze(1)
         real, imag, wide, narrow = self.spectra(signal)
         f0_hz, voicing = self.decode(self.pitch(wide, narrow)[1])
-        masks = self.mask(wide, narrow, f0_hz, voicing)[:, : len(VOICES)]
+        masks = self.mask(wide, narrow, f0_hz, voicing)
         waves = self.fourier.synthesise((masks * real[:, None]).flatten(0, 1), (masks * imag[:, None]).flatten(0, 1))
         estimates = waves.reshape(mixture.shape[0], len(VOICES), 1, mixture.shape[2]) * level[:, None]
         return estimates, f0_hz * (voicing > 0.5)

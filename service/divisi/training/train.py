@@ -131,7 +131,7 @@ def batch_losses(network: SatbSmall, batch: Batch, config: TrainConfig, step: in
         parts["pitch"] = config.pitch_weight * losses.pitch_loss(refined, f0_hz)
         heard_hz, voicing = network.decode(refined.detach())
     if config.stage is not Stage.PITCH:
-        masks = network.mask(wide, narrow, heard_hz, voicing)[:, :4]
+        masks = network.mask(wide, narrow, heard_hz, voicing)
         sources = spectra_of_sources(network, torch.from_numpy(batch.sources))
         parts["energy"] = losses.energy_loss(masks, (real, imag), sources)
         parts["magnitude"] = config.magnitude_weight * losses.magnitude_loss(masks, (real, imag), sources)

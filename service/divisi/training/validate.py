@@ -103,7 +103,7 @@ def with_true_pitch(network: SatbSmall, mixture: Tensor, f0_hz: np.ndarray) -> T
     real, imag, wide, narrow = network.spectra(signal)
     held = torch.from_numpy(hold(f0_hz[None]).astype(np.float32))
     voicing = torch.from_numpy((f0_hz[None] > 0).astype(np.float32))
-    masks = network.mask(wide, narrow, held, voicing)[:, :4]
+    masks = network.mask(wide, narrow, held, voicing)
     waves = network.fourier.synthesise((masks * real[:, None])[0], (masks * imag[:, None])[0])
     return waves[None, :, None]
 
