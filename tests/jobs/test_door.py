@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 import subprocess
 import time
@@ -82,6 +84,24 @@ async def test_consumer_groups_that_redis_forgot_are_made_again(
         raw.flushall()
         await queue.submit(make_job())
         assert await queue.claim("worker") is not None
+
+
+async def test_a_cancellation_that_redis_py_swallows_still_ends_the_caller(redis_url: str) -> None:
+    queue = JobQueue(redis_url)
+    began = asyncio.Event()
+
+    async def swallow_a_cancellation() -> str:  # as asyncio.wait_for does on Python 3.11
+        began.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return "PONG"
+
+    caller = asyncio.create_task(queue._ask(swallow_a_cancellation()))
+    await began.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    await queue.close()
 
 
 async def test_a_redis_that_refuses_writes_is_unavailable(redis_url: str, raw: redis.Redis, make_job: MakeJob) -> None:

@@ -5,6 +5,7 @@ Base of the queue's classes; holds the only Redis client of a process. scripts/s
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Self
@@ -109,14 +110,21 @@ class RedisDoor:
 
     async def _ask(self, answer: Any) -> Any:
         """Awaits a call of redis-py. Untyped: its annotations allow for bytes, which decode_responses rules out."""
+        task = asyncio.current_task()
+        cancellations = task.cancelling() if task else 0
         try:
-            return await answer
+            value = await answer
         except ResponseError as error:
             if "NOGROUP" in str(error) or "no such key" in str(error):
                 raise NoGroupError("The consumer group is missing", code="redis-unavailable") from error
             raise _unavailable(error) from error
         except (RedisError, OSError, TimeoutError) as error:
             raise _unavailable(error) from error
+        if task and task.cancelling() > cancellations:
+            # redis-py sends within asyncio.wait_for, which on Python 3.11 swallows a cancellation that comes just when
+            # the sending is done. Whoever cancelled us would wait for ever.
+            raise asyncio.CancelledError
+        return value
 
     async def _create_groups(self) -> None:
         for lane in Lane:
