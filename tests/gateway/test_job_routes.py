@@ -316,6 +316,7 @@ async def test_a_listener_that_reconnects_misses_and_repeats_nothing(
     assert [event for event in await events_of(gateway, job_id, after=whole[-1]) if event.data] == []
 
 
+@pytest.mark.slow
 async def test_a_hundred_drops_while_the_job_runs_lose_nothing(
     http: httpx.Client, song: bytes, gateway: Gateway, queue: JobQueue
 ) -> None:

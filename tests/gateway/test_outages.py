@@ -100,6 +100,7 @@ def test_without_redis_the_gateway_is_alive_and_says_503(frail: Frail, song: byt
     }
 
 
+@pytest.mark.slow
 def test_a_redis_that_hangs_is_as_good_as_away(frail: Frail, song: bytes) -> None:
     server = frail.start()
     assert frail.http.get("/readyz").status_code == 200
