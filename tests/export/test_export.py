@@ -179,12 +179,20 @@ class HasThreeStems(Estimates):
         return torch.stack([mixture] * 3, dim=1)
 
 
+class UsesComplexNumbers(Estimates):
+    """What ONNX Runtime has no operators for."""
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        return super().forward(torch.fft.irfft(torch.fft.rfft(mixture)))
+
+
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize(
     ("network", "code"),
     [
         (DependsOnTheBatch(), "parity-failed"),
         (DependsOnTheLength(), "parity-failed"),
+        (UsesComplexNumbers(), "export-failed"),
         (DividesByTheLevel(), "non-finite-estimates"),
         (HasThreeStems(), "wrong-signature"),
         (TinyNetwork(), "wrong-output"),

@@ -57,7 +57,7 @@ def export_bundle(
 
     Raises:
         ConflictError: code `version-exists`; a published version never changes.
-        ModelError: code `parity-failed`, or an engine refuses an artifact; nothing is published then.
+        ModelError: code `export-failed`, `parity-failed`, or an engine refuses an artifact; nothing is published then.
     """
     target = out_root / draft.id / draft.version
     _refuse_existing(target)

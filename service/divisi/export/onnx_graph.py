@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from divisi.bundles.card import CardDraft
+from divisi.errors import ModelError
+from divisi.export.onnx_operators import accurate_operators
 
 # Every runtime of today knows it. The newest that the exporter writes, 20, runs no faster.
 OPSET = 17
@@ -26,8 +28,19 @@ def export_onnx(network: nn.Module, example: Tensor, card: CardDraft, path: Path
         network: in evaluation mode, on the CPU.
         example: float32 (B, C, T), a mixture to trace with.
         card: names the outputs; gives every axis that is not free its size.
+
+    Raises:
+        ModelError: code `export-failed`, such as for an operator that ONNX does not have.
     """
-    with warnings.catch_warnings(), torch.inference_mode():
+    try:
+        _trace(network, example, card, path)
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception as error:  # the exporter and what it calls share no base class
+        raise ModelError(f"{card.id} cannot be exported to ONNX: {error}", code="export-failed", kind="onnx") from error
+
+
+def _trace(network: nn.Module, example: Tensor, card: CardDraft, path: Path) -> None:
+    with warnings.catch_warnings(), torch.inference_mode(), accurate_operators(OPSET):
         # Deprecated upstream. Whether tracing froze a size is measured afterwards, on other sizes.
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -40,7 +53,6 @@ def export_onnx(network: nn.Module, example: Tensor, card: CardDraft, path: Path
             opset_version=OPSET,
             dynamo=False,
         )
-    onnx.checker.check_model(str(path), full_check=True)
 
 
 def _free_axes(card: CardDraft) -> dict[str, dict[int, str]]:
