@@ -111,7 +111,6 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path, redis_url: str, model_store: Path) -> Settings:
-    (tmp_path / "work").mkdir()
     return Settings(
         redis_url=redis_url,
         store_url=f"file://{tmp_path / 'store'}",

@@ -40,6 +40,8 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if settings.work_dir is not None:
+            settings.work_dir.mkdir(parents=True, exist_ok=True)
         try:
             await queue.connect()
         except UnavailableError as error:

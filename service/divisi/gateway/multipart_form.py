@@ -1,0 +1,140 @@
+"""Reads a multipart/form-data body as it comes: the part `file` goes to a sink, small text parts become fields."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+
+from divisi.errors import InputError
+from divisi.gateway.upload_sink import UploadSink
+from divisi.storage.file_names import clean_label
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+FILE_FIELD = "file"
+MAX_FIELDS = 128
+MAX_FIELD_BYTES = 4096
+# Boundaries, part headers and fields around the file; far more than the limits on fields can fill.
+MULTIPART_OVERHEAD_BYTES = 1024 * 1024
+
+
+class MultipartForm:
+    """A multipart body: the part `file` goes to the sink, small text parts become fields."""
+
+    def __init__(self, sink: UploadSink) -> None:
+        self._sink = sink
+        self._part = _Part()
+        self._num_parts = 0
+        self._is_complete = False
+        self._has_file = False
+        self.label: str | None = None
+        self.fields: dict[str, list[str]] = {}
+
+    async def read(self, chunks: AsyncIterable[bytes], boundary: bytes, max_bytes: int) -> None:
+        """Parses the whole body; what it finds is in `fields`, `label` and the sink."""
+        callbacks: MultipartCallbacks = {
+            "on_part_begin": self._begin,
+            "on_header_field": self._take_header_name,
+            "on_header_value": self._take_header_value,
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._end_headers,
+            "on_part_data": self._take_data,
+            "on_part_end": self._end,
+            "on_end": self._complete,
+        }
+        if not boundary:
+            raise _malformed("the Content-Type names no boundary")
+        num_bytes = 0
+        try:
+            parser = MultipartParser(boundary, callbacks)
+            async for chunk in chunks:
+                num_bytes += len(chunk)
+                if num_bytes > max_bytes:
+                    raise _malformed(f"the form has more than {MULTIPART_OVERHEAD_BYTES} bytes beside its file")
+                parser.write(chunk)
+                await self._sink.settle()
+            parser.finalize()
+        except FormParserError as error:
+            raise _malformed(f"the multipart body is broken: {error}") from error
+        if not self._is_complete:
+            raise _malformed("the multipart body ends before its last boundary")
+        if not self._has_file:
+            raise InputError(f"the form has no file in its field `{FILE_FIELD}`", code="missing-file")
+
+    def _begin(self) -> None:
+        self._num_parts += 1
+        if self._num_parts > MAX_FIELDS:
+            raise _malformed(f"the form has more than {MAX_FIELDS} fields")
+        self._part = _Part()
+
+    def _take_header_name(self, data: bytes, start: int, end: int) -> None:
+        self._part.header_name += data[start:end]
+
+    def _take_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._part.header_value += data[start:end]
+
+    def _end_header(self) -> None:
+        part = self._part
+        part.headers[part.header_name.lower()] = part.header_value
+        part.header_name = part.header_value = b""
+
+    def _end_headers(self) -> None:
+        _, options = parse_options_header(self._part.headers.get(b"content-disposition"))
+        self._part.name = _decode(options.get(b"name", b""))
+        self._part.is_file = self._part.name == FILE_FIELD
+        if not self._part.name:
+            raise _malformed("a part of the form has no name")
+        if b"filename" in options and not self._part.is_file:
+            raise InputError(
+                f"the file is in the field {self._part.name[:80]!r}; it belongs in `{FILE_FIELD}`", code="missing-file"
+            )
+        if self._part.is_file:
+            if self._has_file:
+                raise InputError("the form has more than one file; one job takes one recording", code="too-many-files")
+            self._has_file = True
+            # Old clients send names in other encodings; a name is only a label, no reason to refuse.
+            self.label = clean_label(options.get(b"filename", b"").decode("utf-8", "replace"))
+
+    def _take_data(self, data: bytes, start: int, end: int) -> None:
+        if self._part.is_file:
+            self._sink.add(data[start:end])
+            return
+        self._part.value += data[start:end]
+        if len(self._part.value) > MAX_FIELD_BYTES:
+            raise _malformed(f"the field {self._part.name[:80]!r} is longer than {MAX_FIELD_BYTES} bytes")
+
+    def _end(self) -> None:
+        if not self._part.is_file:
+            self.fields.setdefault(self._part.name, []).append(_decode(bytes(self._part.value)))
+
+    def _complete(self) -> None:
+        self._is_complete = True
+
+
+@dataclass
+class _Part:
+    """The part of a form that is being read."""
+
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    header_name: bytes = b""
+    header_value: bytes = b""
+    name: str = ""
+    is_file: bool = False
+    value: bytearray = field(default_factory=bytearray)
+
+
+def _decode(value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _malformed("names and values of the form are UTF-8 text") from error
+
+
+def _malformed(detail: str) -> InputError:
+    return InputError(detail, code="malformed-upload")
