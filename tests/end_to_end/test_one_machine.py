@@ -18,7 +18,7 @@ import soundfile
 
 from divisi.client import Client
 from divisi.errors import NotFoundError
-from divisi.sample import sample_mixture
+from divisi.sample import mixture_path
 from divisi.standalone import redis_executable
 
 READY_SECONDS = 60
@@ -58,14 +58,14 @@ def test_a_recording_goes_in_over_rest_and_its_stems_come_back(tmp_path: Path) -
     port = free_port()
     with divisi_up(tmp_path / "data", port) as process, Client(f"http://127.0.0.1:{port}") as client:
         seen: list[float] = []
-        job = client.submit(sample_mixture(), stem_format="wav32f")
+        job = client.submit(mixture_path(), stem_format="wav32f")
         job = client.wait(job["id"], on_progress=lambda now: seen.append(now["progress"]))
         paths = client.download_stems(job, tmp_path / "stems")
         assert seen == sorted(seen)
         assert seen[-1] == 1.0
         assert {path.name for path in paths} >= {"soprano.wav", "alto.wav", "tenor.wav", "bass.wav"}
 
-        recording, rate = soundfile.read(sample_mixture())
+        recording, rate = soundfile.read(mixture_path())
         total = np.zeros_like(recording)
         for path in paths:
             stem, stem_rate = soundfile.read(path)
@@ -85,7 +85,7 @@ def test_jobs_that_wait_at_a_stop_are_done_after_the_next_start(tmp_path: Path) 
     port = free_port()
     data = tmp_path / "data"
     with divisi_up(data, port) as process, Client(f"http://127.0.0.1:{port}") as client:
-        jobs = [client.submit(sample_mixture())["id"] for _ in range(4)]
+        jobs = [client.submit(mixture_path())["id"] for _ in range(4)]
         process.send_signal(signal.SIGTERM)
         process.wait(60)
     with divisi_up(data, port), Client(f"http://127.0.0.1:{port}") as client:
@@ -97,7 +97,7 @@ def test_a_killed_service_leaves_no_process_behind_and_loses_no_job(tmp_path: Pa
     port = free_port()
     data = tmp_path / "data"
     with divisi_up(data, port) as process, Client(f"http://127.0.0.1:{port}") as client:
-        job = client.submit(sample_mixture())["id"]
+        job = client.submit(mixture_path())["id"]
         process.kill()
         process.wait(10)
     with divisi_up(data, port), Client(f"http://127.0.0.1:{port}") as client:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from divisi.sample import sample_mixture
+from divisi.sample import mixture_path
 
 GATEWAY = "import divisi.gateway.app, divisi.bootstrap"
 WORKER = """
@@ -32,7 +32,7 @@ def test_the_gateway_does_not_load_torch() -> None:
 
 
 def test_a_worker_that_has_separated_a_recording_has_not_loaded_torch(tmp_path: Path) -> None:
-    run(WORKER.format(mixture=str(sample_mixture()), folder=str(tmp_path)))
+    run(WORKER.format(mixture=str(mixture_path()), folder=str(tmp_path)))
 
 
 def test_no_extra_for_serving_asks_for_torch() -> None:

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -65,30 +66,31 @@ def demo(
 ) -> None:
     """Start everything, separate the sample chorale through the REST API, leave the stems, stop."""
     from divisi.client import Client
-    from divisi.sample import sample_mixture
+    from divisi.sample import mixture_path
     from divisi.standalone import Standalone
 
-    with exit_on_error():
+    mixture = mixture_path()
+    with exit_on_error(), TemporaryDirectory(prefix="divisi-demo-") as data:
         settings = settings_with(port=free_port(), log_level="warning")
         configure_logging(settings.log_level, settings.log_format, process="demo")
-        mixture = sample_mixture()
         started = time.monotonic()
-        with Standalone(settings, out / ".service") as machine, Client(machine.url) as client:
+        with Standalone(settings, Path(data)) as machine, Client(machine.url) as client:
             console.print(f"divisi is up at {machine.url} after {time.monotonic() - started:.1f} s")
             with progress_bar() as progress:
                 task = progress.add_task(mixture.name, total=1.0)
                 submitted = time.monotonic()
                 job = client.submit(mixture)
-                job = client.wait(job["id"], on_progress=lambda j: progress.update(task, completed=j["progress"]))
+                job = client.wait(job["id"], on_progress=lambda now: progress.update(task, completed=now["progress"]))
                 seconds = time.monotonic() - submitted
                 paths = client.download_stems(job, out)
             client.delete(job["id"])
     length = job["input"]["duration_seconds"]
     console.print(
-        f"{mixture.name} ({length:.1f} s) separated by {job['model']} {job['model_version']} through the REST API "
-        f"in {seconds:.1f} s, {length / seconds:.1f} x faster than it plays"
+        f"{mixture.name}, {length:.1f} s, separated by {job['model']} {job['model_version']} through the REST API "
+        f"in {seconds:.1f} s: {length / seconds:.1f} times as fast as it plays.",
+        soft_wrap=True,
     )
-    console.print("listen to: " + "  ".join(str(path) for path in paths))
+    console.print(f"Listen to {'  '.join(str(path) for path in paths)}", soft_wrap=True)
 
 
 def free_port() -> int:
