@@ -103,3 +103,14 @@ def test_steps_on_one_batch_lower_its_losses(choir: Choir) -> None:
     for _ in range(14):
         last = sum(run.train_step(batch).values())
     assert last < first - 1
+
+
+def test_a_run_of_no_steps_puts_two_halves_together(data_folders: tuple[Path, Path], tmp_path: Path) -> None:
+    for seed, stage in enumerate((Stage.PITCH, Stage.ADAPT)):
+        Run(replace(TINY, stage=stage, seed=seed)).save(tmp_path / f"{stage}.pt")
+    whole = replace(TINY, steps=0, seed=7)
+    train(whole, *data_folders, tmp_path / "run", [tmp_path / "pitch.pt", tmp_path / "adapt.pt"])
+    made = weights(tmp_path / "run" / "checkpoint.pt")
+    for name, value in made.items():
+        half = "pitch" if name.startswith("pitch.") else "adapt"
+        assert torch.equal(value, weights(tmp_path / f"{half}.pt")[name]), name

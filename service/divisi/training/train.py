@@ -182,6 +182,9 @@ def train(config: TrainConfig, data: Path, cache: Path, out: Path, start_from: l
             if run.step % config.validate_every == 0 or run.step == config.steps:
                 report(run, held, log)
                 handle.flush()
+        if config.steps == 0:
+            run.save(checkpoint)  # nothing to learn: halves trained elsewhere are put together
+            report(run, held, log)
     return validate(run.average, held, true_pitch=config.stage is Stage.MASK)
 
 
