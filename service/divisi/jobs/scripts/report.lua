@@ -2,7 +2,11 @@
 -- Progress never falls; an event is written for each whole per cent and each new stage.
 local id = ARGV[1]
 local ours, state = is_ours(id, ARGV[2], ARGV[3])
-if not ours then return state == 'cancelled' and 'cancelled' or 'lost' end
+if not ours then
+  if state == 'cancelled' then return 'cancelled' end
+  count('stale_beats')
+  return 'lost'
+end
 local seen = look(id, 'progress', 'stage')
 local before, after = tonumber(seen[1] or '0'), tonumber(ARGV[4])
 if after > before then redis.call('HSET', job_of(id), 'progress', ARGV[4]) end

@@ -1,0 +1,111 @@
+"""What a worker does for one job; read this first.
+
+    mixture from the store → examine → separate → stems into the store → manifest
+
+Runs in the child (child.py). Nobody sees the stems unless the supervisor's commit of the manifest is accepted.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from divisi.audio.encode import StemFormat
+from divisi.audio.inspect import AudioLimits, inspect_audio
+from divisi.jobs.job import Job, Manifest, ManifestStem
+from divisi.separation.deliver import StemFile, separate_file
+from divisi.separation.options import SeparationOptions
+from divisi.separation.separator import Separator
+from divisi.settings import Settings
+from divisi.storage.file_names import download_name
+from divisi.storage.keys import mixture_key, stem_key
+from divisi.storage.object_store import ObjectStore
+from divisi.worker.warm_models import engine_facts
+
+Report = Callable[[float, str], None]
+"""Called with progress 0..1 and the stage."""
+
+# Said of a recording that its stems add up to exactly: JSON has no minus infinity, and float32 has nothing below.
+LOWEST_DBFS = -400.0
+
+# Shares of the whole that are reached when a stage begins; separating is nearly all of the work.
+_SEPARATING_FROM, _UPLOADING_FROM = 0.05, 0.95
+
+
+def process_job(
+    job: Job, separator: Separator, store: ObjectStore, settings: Settings, work_dir: Path, report: Report
+) -> Manifest:
+    """Makes the stems of one attempt and uploads them to the attempt's own folder.
+
+    Args:
+        job: with the number of the attempt.
+        work_dir: an empty folder for the recording and its stems.
+
+    Raises:
+        InputError: the recording cannot be separated.
+        ModelError: the model cannot do it.
+        UnavailableError: the object store is away.
+    """
+    began = time.monotonic()
+    report(0.0, "fetching")
+    mixture = work_dir / "mixture"
+    store.download(mixture_key(job.job_id), mixture)
+
+    # What the gateway had no time to count is counted here, before anything expensive begins.
+    facts = job.audio
+    if not facts.get("exact"):
+        report(0.02, "inspecting")
+        limits = AudioLimits(settings.max_duration_seconds, settings.max_channels, inspect_seconds=math.inf)
+        facts = asdict(inspect_audio(mixture, limits))
+
+    def report_separation(share: float) -> None:
+        report(_SEPARATING_FROM + share * (_UPLOADING_FROM - _SEPARATING_FROM), "separating")
+
+    delivery = separate_file(
+        mixture,
+        work_dir / "stems",
+        separator,
+        StemFormat(job.stem_format),
+        SeparationOptions(job.stems, job.include_residual),
+        report_separation,
+    )
+
+    stems = []
+    for number, file in enumerate(delivery.files):
+        report(_UPLOADING_FROM + (1 - _UPLOADING_FROM) * number / len(delivery.files), "uploading")
+        stems.append(_upload(job, file, store))
+    return Manifest(
+        attempt=job.attempt,
+        model_id=separator.card.id,
+        model_version=separator.card.version,
+        stems=tuple(stems),
+        audio=facts | {"num_samples": delivery.num_samples, "exact": True},
+        conservation_dbfs=_finite_dbfs(delivery.conservation_dbfs),
+        real_time_factor=delivery.real_time_factor,
+        wall_seconds=time.monotonic() - began,
+        engine=engine_facts(separator),
+    )
+
+
+def _finite_dbfs(level_dbfs: float | None) -> float | None:
+    return None if level_dbfs is None else max(level_dbfs, LOWEST_DBFS)
+
+
+def _upload(job: Job, file: StemFile, store: ObjectStore) -> ManifestStem:
+    key = stem_key(job.job_id, job.attempt, file.path.name)
+    media_type = StemFormat(job.stem_format).media_type
+    store.upload(key, file.path, media_type=media_type, download_name=download_name(job.file_name, file.path.name))
+    return ManifestStem(
+        name=file.name,
+        file_name=file.path.name,
+        key=key,
+        bytes=file.bytes,
+        sha256=file.sha256,
+        media_type=media_type,
+        is_residual=file.is_residual,
+        peak=file.peak,
+        clipped_samples=file.clipped_samples,
+    )

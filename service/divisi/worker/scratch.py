@@ -1,0 +1,73 @@
+"""A worker's folder for temporary files, removed at its end, and the folders of workers that were killed before theirs.
+
+A killed process cannot tidy up, and what it leaves is somebody's recording. Each folder holds a locked file; the kernel
+drops the lock of a dead process, so a folder whose lock is free belongs to nobody.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+_PREFIX = "divisi-worker-"
+_LOCK = "lock"
+
+
+class Scratch:
+    """The folder of one worker, as a context manager; `fresh_folder` gives an empty one for an attempt."""
+
+    def __init__(self, parent: Path | None) -> None:
+        """
+        Args:
+            parent: where to make it; None: the system's folder for temporary files.
+        """
+        self._parent = Path(tempfile.gettempdir()) if parent is None else parent
+
+    def __enter__(self) -> Self:
+        self._parent.mkdir(parents=True, exist_ok=True)
+        self._remove_orphans()
+        # Locked before it gets its name: a worker that starts at the same time must not take it for an orphan.
+        unnamed = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=self._parent))
+        self._lock = (unnamed / _LOCK).open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.path = unnamed.rename(self._parent / unnamed.name.removeprefix("."))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+
+    def fresh_folder(self, name: str) -> Path:
+        """An empty folder of this name; whatever was there is removed."""
+        folder = self.path / name
+        self.remove(name)
+        folder.mkdir()
+        return folder
+
+    def remove(self, name: str) -> None:
+        """Removes the folder of this name, if there is one."""
+        shutil.rmtree(self.path / name, ignore_errors=True)
+
+    def _remove_orphans(self) -> None:
+        for folder in self._parent.glob(f"{_PREFIX}*"):
+            lock_path = folder / _LOCK
+            if not os.access(lock_path, os.W_OK):
+                continue  # another user's
+            with lock_path.open("r+") as lock:
+                if _is_free(lock):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_free(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,76 @@
+"""Opened models, kept warm between jobs: loading one takes longer than separating a short song."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections import OrderedDict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from divisi.bundles.store import BundleStore
+from divisi.engines.engine import EngineOptions, open_engine
+from divisi.errors import ModelError
+from divisi.separation.separator import Separator
+from divisi.settings import Settings
+
+# A GPU holds a few models; a worker that is asked for more in turn closes the one that was not used for longest.
+MAX_WARM_MODELS = 3
+
+# Distributions whose version says what ran, and the module they bring.
+_RUNTIMES = {"onnxruntime": "onnxruntime", "onnxruntime-gpu": "onnxruntime", "torch": "torch"}
+
+
+class WarmModels:
+    """Separators by model and version, opened when first asked for."""
+
+    def __init__(self, settings: Settings, bundles: BundleStore) -> None:
+        self._settings = settings
+        self._bundles = bundles
+        self._open: OrderedDict[tuple[str, str], Separator] = OrderedDict()
+
+    def get(self, model_id: str, model_version: str | None = None) -> Separator:
+        """The opened model.
+
+        Raises:
+            NotFoundError: no such model (`unknown-model`).
+            ModelError: it does not open, or not on the configured device.
+        """
+        settings = self._settings
+        wanted = (model_id, model_version or self._bundles.get(model_id).card.version)
+        if wanted not in self._open:
+            while len(self._open) >= MAX_WARM_MODELS:
+                _, oldest = self._open.popitem(last=False)
+                oldest.engine.close()
+            bundle = self._bundles.get(*wanted)
+            options = EngineOptions(settings.device, settings.engine_threads)
+            engine = open_engine(settings.engine, bundle, options)
+            self._open[wanted] = Separator(engine, bundle.card, settings.batch_size)
+        self._open.move_to_end(wanted)
+        return self._open[wanted]
+
+    def warm_up(self) -> dict[str, Any]:
+        """Opens the default model, or the first there is. Returns name, device and versions of what runs it.
+
+        Raises:
+            ModelError: there is no model, or it does not open.
+        """
+        model_ids = self._bundles.model_ids()
+        if not model_ids:
+            raise ModelError(f"there is no model in {self._bundles.root}", code="no-models")
+        default = self._settings.default_model
+        return engine_facts(self.get(default if default in model_ids else model_ids[0]))
+
+
+def engine_facts(separator: Separator) -> dict[str, Any]:
+    """Name and device of an engine, and the versions that explain its output."""
+    return {"name": separator.engine.name, "device": separator.engine.device, **_versions()}
+
+
+def _versions() -> dict[str, str]:
+    versions = {"divisi": version("divisi")}
+    for name, module in _RUNTIMES.items():
+        if module in sys.modules:
+            with contextlib.suppress(PackageNotFoundError):
+                versions[name] = version(name)
+    return versions

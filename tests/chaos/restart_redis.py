@@ -1,0 +1,85 @@
+"""kill -9 of Redis under load and its restart: no accepted job may be lost, and workers go on by themselves.
+
+    python tests/chaos/restart_redis.py [--restarts 10] [--workers 2]
+
+Redis writes each change to its append-only file before it answers (appendfsync always).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import random
+import sys
+import time
+
+from bars import Row, at_most, exactly, report, rows_of, told
+from deployment import Deployment, deployment
+
+from divisi.errors import UnavailableError
+
+LEASE_SECONDS = 5.0
+AUDIO_SECONDS = 3.0  # 0.3 s of work
+CONSUMING_AGAIN_SECONDS = 5.0
+
+
+async def restart_redis(num_restarts: int, num_workers: int) -> list[Row]:
+    async with deployment(lease_seconds=LEASE_SECONDS, max_attempts=num_restarts + 1) as cruel:
+        workers = [cruel.start_worker() for _ in range(num_workers)]
+        await cruel.wait_for_workers(num_workers)
+        submitting = asyncio.create_task(_keep_submitting(cruel))
+        waits: list[float] = []
+        for _ in range(num_restarts):
+            await cruel.wait_for_busy_worker()
+            await asyncio.sleep(random.uniform(0, 0.5))
+            cruel.kill_redis()
+            await asyncio.sleep(random.uniform(0.2, 1.0))
+            cruel.start_redis()
+            waits.append(await _seconds_until_all_consume(cruel))
+        submitting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await submitting
+        await cruel.wait_for_ends(120)
+        audit = await cruel.audit()
+        survivors = sum(worker.poll() is None for worker in workers)
+    return [
+        *rows_of(audit),
+        told("kills of Redis", num_restarts),
+        told("submits refused meanwhile, then repeated", cruel.refused_submits),
+        exactly("workers that are still the same", survivors, num_workers),
+        told("all workers consume again after, median s", sorted(waits)[len(waits) // 2]),
+        at_most("all workers consume again after, worst", max(waits), CONSUMING_AGAIN_SECONDS),
+    ]
+
+
+async def _keep_submitting(cruel: Deployment) -> None:
+    """Keeps a few jobs waiting."""
+    while True:
+        with contextlib.suppress(UnavailableError):
+            if sum(lane.waiting for lane in (await cruel.queue.depth()).values()) < 6:
+                await cruel.accept(AUDIO_SECONDS)
+        await asyncio.sleep(0.05)
+
+
+async def _seconds_until_all_consume(cruel: Deployment) -> float:
+    """From Redis being back until every worker has claimed a job."""
+    began, before = time.monotonic(), [cruel.claims_of(worker) for worker in cruel.workers]
+    while time.monotonic() - began < 3 * CONSUMING_AGAIN_SECONDS:
+        if all(cruel.claims_of(worker) > claims for worker, claims in zip(cruel.workers, before, strict=True)):
+            break
+        await asyncio.sleep(0.05)
+    return time.monotonic() - began
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--restarts", type=int, default=10)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    rows = asyncio.run(restart_redis(options.restarts, options.workers))
+    return report(f"kill -9 of Redis, {options.workers} workers", rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
