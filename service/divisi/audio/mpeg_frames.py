@@ -7,10 +7,11 @@ small (files put one after the other) from a true one.
 
 from __future__ import annotations
 
-import mmap
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 # What all frames of a stream have in common: sync, version, layer, sample rate.
 _STREAM_MASK = 0xFFFE_0C00
@@ -64,19 +65,20 @@ def find_first_frame(head: bytes) -> int | None:
     """Byte of the first of two consistent frames in a row, or of one that fills the rest; None: there is no MPEG audio
     here.
     """
-    return _find_frame(head, 0, min(len(head), _SEARCH_LENGTH), None)
+    return _find_frame(_Window(io.BytesIO(head)), 0, _SEARCH_LENGTH, None)
 
 
 def read_mpeg_stream(path: Path, start: int) -> MpegStream | None:
     """Walks all frames from byte `start` on; None where there are none."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        first = _find_frame(data, start, min(len(data), start + _SEARCH_LENGTH), None)
+    with path.open("rb") as file:
+        window = _Window(file)
+        first = _find_frame(window, start, start + _SEARCH_LENGTH, None)
         if first is None:
             return None
-        header = parse_frame_header(data[first : first + 4])
+        header = parse_frame_header(window.read(first, 4))
         assert header is not None  # _find_frame gives places of valid headers
-        has_tag, promised = _read_tag(data[first : first + header.length], header)
-        num_frames, end = _count_frames(data, first)
+        has_tag, promised = _read_tag(window.read(first, header.length), header)
+        num_frames, end = _count_frames(window, first)
         return MpegStream(
             first, end, header, num_frames - has_tag, promised, first + header.length if has_tag else first
         )
@@ -120,23 +122,22 @@ def _read_tag(frame: bytes, header: FrameHeader) -> tuple[bool, int | None]:
     return False, None
 
 
-def _count_frames(data: mmap.mmap, first: int) -> tuple[int, int]:
+def _count_frames(window: _Window, first: int) -> tuple[int, int]:
     """Number of whole frames from `first` on, and the byte behind the last; bytes between frames are stepped over."""
-    stream = int.from_bytes(data[first : first + 4], "big") & _STREAM_MASK
+    stream = int.from_bytes(window.read(first, 4), "big") & _STREAM_MASK
     length_of = _lengths_by_header(stream)
-    size = len(data)
     position = end = first
     count = 0
-    while position < size:
-        length = length_of(data[position : position + 4])
+    while position < window.file_bytes:
+        length = length_of(window.read(position, 4))
         if length:
             position += length
-            if position > size:
+            if position > window.file_bytes:
                 break
             count += 1
             end = position
         else:
-            following = _find_frame(data, position, size, stream)
+            following = _find_frame(window, position, window.file_bytes, stream)
             if following is None:
                 break
             position = following
@@ -160,20 +161,54 @@ def _lengths_by_header(stream: int) -> Callable[[bytes], int]:
     return length_of
 
 
-def _find_frame(data: bytes | mmap.mmap, start: int, stop: int, stream: int | None) -> int | None:
-    """Byte in `start … stop` of a frame (of this stream) that another follows, or that ends the data."""
-    position = data.find(b"\xff", start, stop)
-    while position >= 0:
-        word = data[position : position + 4]
+def _find_frame(window: _Window, start: int, stop: int, stream: int | None) -> int | None:
+    """Byte in `start … stop` of a frame (of this stream) that another follows, or that ends the file."""
+    position = window.find(b"\xff", start, stop)
+    while position is not None:
+        word = window.read(position, 4)
         header = parse_frame_header(word)
         if header is not None:
             common = int.from_bytes(word, "big") & _STREAM_MASK
-            following = data[position + header.length : position + header.length + 4]
+            following = window.read(position + header.length, 4)
             is_followed = (
                 parse_frame_header(following) is not None and int.from_bytes(following, "big") & _STREAM_MASK == common
             )
-            is_last = position + header.length == len(data)
+            is_last = position + header.length == window.file_bytes
             if (stream is None or common == stream) and (is_followed or is_last):
                 return position
-        position = data.find(b"\xff", position + 1, stop)
+        position = window.find(b"\xff", position + 1, stop)
     return None
+
+
+class _Window:
+    """A file read forward, with a stretch of it held in memory: memory does not grow with the file."""
+
+    _LENGTH = 1 << 18
+    # Reading goes back by no more than a frame (2880 bytes at most).
+    _KEPT_BEHIND = 1 << 12
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.file_bytes = file.seek(0, io.SEEK_END)
+        self._start = 0
+        self._bytes = b""
+
+    def read(self, position: int, length: int) -> bytes:
+        """Bytes from a position on; fewer at the end of the file."""
+        place = position - self._start
+        if place < 0 or place + length > len(self._bytes):
+            self._start = max(0, position - self._KEPT_BEHIND)
+            self._file.seek(self._start)
+            self._bytes = self._file.read(self._KEPT_BEHIND + max(length, self._LENGTH))
+            place = position - self._start
+        return self._bytes[place : place + length]
+
+    def find(self, wanted: bytes, start: int, stop: int) -> int | None:
+        """First place of a byte in `start … stop`."""
+        while start < min(stop, self.file_bytes):
+            stretch = self.read(start, min(stop - start, 4_096))
+            place = stretch.find(wanted)
+            if place >= 0:
+                return start + place
+            start += len(stretch)
+        return None

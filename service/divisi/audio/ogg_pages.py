@@ -6,11 +6,12 @@ libsndfile decodes the first stream as far as it goes and says nothing of what i
 
 from __future__ import annotations
 
-import mmap
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 _CAPTURE = b"OggS"
 _FIXED_HEADER_LENGTH = 27
@@ -38,14 +39,15 @@ class OggStructure:
 
 
 def read_ogg_structure(path: Path) -> OggStructure:
-    """Walks all pages by their lengths (10 ms for an hour of audio)."""
+    """Walks all pages by their lengths (0.1 s for an hour of audio)."""
     num_links = 0
     position = 0
     is_last = False
     follows_first_page = False
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for page in _pages(data):
-            if page.end > len(data):
+    with path.open("rb") as file:
+        file_bytes = os.fstat(file.fileno()).st_size
+        for page in _pages(file):
+            if page.end > file_bytes:
                 return OggStructure(num_links, is_torn=True)
             is_first = bool(page.flags & _IS_FIRST_OF_STREAM)
             # Streams that begin together are played together; one that begins later follows in a chain.
@@ -55,29 +57,34 @@ def read_ogg_structure(path: Path) -> OggStructure:
             is_last = bool(page.flags & _IS_LAST_OF_STREAM)
             position = page.end
         # After the last page of a stream, anything may follow (tags, padding); in the middle of one, nothing.
-        return OggStructure(num_links, is_torn=position < len(data) and not is_last)
+        return OggStructure(num_links, is_torn=position < file_bytes and not is_last)
 
 
 def set_serial_number(path: Path, serial_number: int) -> None:
     """Writes this serial number into every page of a file of one stream, and the checksums that follow from it."""
-    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
-        for page in _pages(data):
-            data[page.start + 14 : page.start + 18] = serial_number.to_bytes(4, "little")
-            data[page.start + 22 : page.start + 26] = bytes(4)
-            checksum = _checksum(data[page.start : page.end])
-            data[page.start + 22 : page.start + 26] = checksum.to_bytes(4, "little")
+    with path.open("r+b") as file:
+        for page in _pages(file):
+            file.seek(page.start)
+            content = bytearray(file.read(page.end - page.start))
+            content[14:18] = serial_number.to_bytes(4, "little")
+            content[22:26] = bytes(4)
+            content[22:26] = _checksum(content).to_bytes(4, "little")
+            file.seek(page.start)
+            file.write(content)
 
 
-def _pages(data: mmap.mmap) -> Iterator[OggPage]:
+def _pages(file: BinaryIO) -> Iterator[OggPage]:
     start = 0
-    while data[start : start + 4] == _CAPTURE:
-        header = data[start : start + _FIXED_HEADER_LENGTH]
+    while True:
+        file.seek(start)
+        header = file.read(_FIXED_HEADER_LENGTH)
+        if header[:4] != _CAPTURE:
+            return
         if len(header) < _FIXED_HEADER_LENGTH:
             yield OggPage(start, start + _FIXED_HEADER_LENGTH, 0)
             return
         num_segments = header[26]
-        table = data[start + _FIXED_HEADER_LENGTH : start + _FIXED_HEADER_LENGTH + num_segments]
-        end = start + _FIXED_HEADER_LENGTH + num_segments + sum(table)
+        end = start + _FIXED_HEADER_LENGTH + num_segments + sum(file.read(num_segments))
         yield OggPage(start, end, header[5])
         start = end
 
@@ -87,6 +94,6 @@ def _pages(data: mmap.mmap) -> Iterator[OggPage]:
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def _checksum(page: bytes) -> int:
+def _checksum(page: bytearray) -> int:
     mirrored_sum = zlib.crc32(page.translate(_MIRRORED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
     return int(f"{mirrored_sum:032b}"[::-1], 2)
