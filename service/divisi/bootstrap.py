@@ -31,6 +31,7 @@ def open_store(settings: Settings) -> ObjectStore:
     return open_object_store(
         settings.store_url,
         endpoint=settings.s3_endpoint,
+        public_endpoint=settings.s3_public_endpoint,
         region=settings.s3_region,
         access_key_id=settings.s3_access_key_id,
         secret_access_key=secret.get_secret_value() if secret else None,

@@ -34,6 +34,7 @@ class Settings(BaseSettings):
         "file://./.divisi/store", description="Object store: file://PATH, memory:// or s3://BUCKET/PREFIX."
     )
     s3_endpoint: str | None = Field(None, description="Address of an S3-speaking server other than AWS.")
+    s3_public_endpoint: str | None = Field(None, description="Address of that server as clients reach it, for links.")
     s3_region: str = Field("us-east-1", description="S3 region.")
     s3_access_key_id: str | None = Field(None, description="S3 access key; unset: the usual AWS sources.")
     s3_secret_access_key: SecretStr | None = Field(None, description="S3 secret key.")

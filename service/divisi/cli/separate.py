@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import Progress, TaskID
 
 from divisi.cli.terminal import console, exit_on_error, progress_bar, settings_with
 from divisi.errors import InputError
@@ -66,10 +68,14 @@ def separate(
         separate_one = local_separation(request) if server is None else remote_separation(server, request)
         for path, folder in zip(files, folders, strict=True):
             task = progress.add_task(path.name, total=1.0)
-            separate_one(path, folder, lambda done, task=task: progress.update(task, completed=done))
+            separate_one(path, folder, partial(_show, progress, task))
             progress.update(task, completed=1.0)
     for folder in folders:
         console.print(f"stems in {folder}")
+
+
+def _show(progress: Progress, task: TaskID, done: float) -> None:
+    progress.update(task, completed=done)
 
 
 def output_folders(files: list[Path], out: Path) -> list[Path]:

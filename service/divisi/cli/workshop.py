@@ -31,9 +31,10 @@ def train(
 
 def export(
     network: Annotated[str, typer.Argument(help="Factory of the network, `module:function`.")],
-    checkpoint: Annotated[Path, typer.Argument(help="Trained weights (a state dict).")],
+    checkpoint: Annotated[Path, typer.Argument(help="`checkpoint.pt` of a training run.")],
     card: Annotated[Path, typer.Option(help="Draft of the model card, YAML.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Model store.")] = Path("model_store"),
+    notes: Annotated[Path | None, typer.Option(help="Markdown for the end of MODEL_CARD.md.")] = None,
 ) -> None:
     """Export a trained network as a bundle: ONNX, TorchScript, card, checksums.
 
@@ -42,5 +43,5 @@ def export(
     from divisi.export.command import export_from_checkpoint
 
     with exit_on_error():
-        bundle = export_from_checkpoint(network, checkpoint, card, out)
+        bundle = export_from_checkpoint(network, checkpoint, card, out, notes)
     console.print(f"{bundle.card.id} {bundle.card.version} in {bundle.path}")
