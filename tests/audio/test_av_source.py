@@ -107,9 +107,10 @@ def test_damage_in_the_middle_is_undecodable(
     assert error_of(write_bytes(bytes(content))).code == "undecodable"
 
 
-def test_a_codec_unknown_to_libsndfile_in_a_container_it_knows_goes_to_ffmpeg(encode: Encode) -> None:
-    with open_decoder(encode("wav", "adpcm_yamaha")) as decoder:
-        assert (decoder.facts.container, decoder.facts.codec) == ("wav", "adpcm_yamaha")
+@pytest.mark.parametrize(("container", "codec"), [("wav", "adpcm_yamaha"), ("wav", "libmp3lame"), ("ogg", "flac")])
+def test_a_codec_that_libsndfile_does_not_master_goes_to_ffmpeg(encode: Encode, container: str, codec: str) -> None:
+    with open_decoder(encode(container, codec)) as decoder:
+        assert decoder.facts.container == container
         assert sum(block.shape[1] for block in decoder.blocks(10_000)) >= 96_000
 
 

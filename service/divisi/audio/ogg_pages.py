@@ -30,16 +30,20 @@ class OggPage:
 
 @dataclass(frozen=True)
 class OggStructure:
-    """Attributes: `num_links`: streams following each other; `is_torn`: the file ends within a page or has other bytes
-    between pages.
+    """Attributes:
+    first_packet: the first bytes of the first stream, which name its codec.
+    num_links: streams following each other.
+    is_torn: the file ends within a page, or has other bytes between pages.
     """
 
+    first_packet: bytes
     num_links: int
     is_torn: bool
 
 
 def read_ogg_structure(path: Path) -> OggStructure:
     """Walks all pages by their lengths (0.1 s for an hour of audio)."""
+    first_packet = b""
     num_links = 0
     position = 0
     is_last = False
@@ -48,7 +52,9 @@ def read_ogg_structure(path: Path) -> OggStructure:
         file_bytes = os.fstat(file.fileno()).st_size
         for page in _pages(file):
             if page.end > file_bytes:
-                return OggStructure(num_links, is_torn=True)
+                return OggStructure(first_packet, num_links, is_torn=True)
+            if not first_packet:
+                first_packet = file.read(8)
             is_first = bool(page.flags & _IS_FIRST_OF_STREAM)
             # Streams that begin together are played together; one that begins later follows in a chain.
             if is_first and not follows_first_page:
@@ -57,7 +63,7 @@ def read_ogg_structure(path: Path) -> OggStructure:
             is_last = bool(page.flags & _IS_LAST_OF_STREAM)
             position = page.end
         # After the last page of a stream, anything may follow (tags, padding); in the middle of one, nothing.
-        return OggStructure(num_links, is_torn=position < file_bytes and not is_last)
+        return OggStructure(first_packet, num_links, is_torn=position < file_bytes and not is_last)
 
 
 def set_serial_number(path: Path, serial_number: int) -> None:
@@ -74,6 +80,7 @@ def set_serial_number(path: Path, serial_number: int) -> None:
 
 
 def _pages(file: BinaryIO) -> Iterator[OggPage]:
+    """All pages; the file stands at a page's content when it is given."""
     start = 0
     while True:
         file.seek(start)

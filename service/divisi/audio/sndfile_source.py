@@ -31,6 +31,7 @@ from divisi.errors import InputError
 _UNKNOWN_LENGTH = 0x7FFF_FFFF_FFFF_FFFF
 # SF_ERR_UNSUPPORTED_ENCODING, and what its WAV reader says to a format tag that it does not know.
 _UNSUPPORTED_CODEC_ERRORS = frozenset({4, 64})
+_OGG_CODECS = (b"\x01vorbis", b"OpusHead")
 # What a pipe of Linux holds.
 _PIPE_BYTES = 65_536
 _FLAC_WORD_LENGTHS = frozenset({8, 16, 24})
@@ -55,6 +56,12 @@ class _Opened:
     promised_samples: int | None
     expected_samples: int | None
     on_close: list[Callable[[], None]] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Closes the file first: it reads from the others."""
+        self.file.close()
+        while self.on_close:
+            self.on_close.pop()()
 
 
 class SndfileSource:
@@ -99,9 +106,7 @@ class SndfileSource:
         return samples if self._channel_order is None else samples[self._channel_order]
 
     def close(self) -> None:
-        self._opened.file.close()
-        while self._opened.on_close:
-            self._opened.on_close.pop()()
+        self._opened.close()
 
 
 def _open(source: Path | PatchedFile | int) -> soundfile.SoundFile:
@@ -131,7 +136,11 @@ def _open_chunked(path: Path, sniffed: Sniffed) -> _Opened:
     header = read_chunked_header(path, sniffed.container)
     if header.sample_rate is not None:
         check_sample_rate(header.sample_rate)
-    return _open_patched(path, header.patches)
+    opened = _open_patched(path, header.patches)
+    if opened.file.subtype.startswith("MPEG"):
+        opened.close()
+        raise CodecNotSupportedError("MPEG audio in WAV")  # libsndfile would lose the end of it
+    return opened
 
 
 def _open_flac(path: Path, sniffed: Sniffed) -> _Opened:
@@ -153,6 +162,8 @@ def _open_ogg(path: Path, sniffed: Sniffed) -> _Opened:
             f"the file holds {structure.num_links} Ogg streams one after the other; split it, or convert it to FLAC",
             code="unsupported-format",
         )
+    if not structure.first_packet.startswith(_OGG_CODECS):
+        raise CodecNotSupportedError("not Vorbis or Opus")
     return _open_patched(path, {})
 
 
