@@ -26,9 +26,9 @@ __all__ = ["AudioFacts", "AudioLimits", "inspect_audio", "inspect_audio_in_child
 # Long enough that Python's share of the time is small, short enough to look at the clock often: 1.5 s at 44.1 kHz.
 _BLOCK_LENGTH = 65_536
 
-# Address space of the child: about 250 MB are Python, numpy and libraries (500 MB with FFmpeg), the decoding itself
-# takes few.
-_CHILD_MEMORY_BYTES = 1024**3
+# Address space of the child: Python, numpy and the libraries take less than 250 MiB (FFmpeg included), decoding a few
+# more.
+_CHILD_MEMORY_BYTES = 512 * 1024**2
 # A child that has not come back this long after the time it was given for decoding is stuck inside a decoder.
 _CHILD_GRACE_SECONDS = 5.0
 
