@@ -1,0 +1,37 @@
+"""What one request asks of a separation. (What belongs to the model is in its card, to the deployment in Settings.)"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from divisi.errors import InputError
+
+
+@dataclass(frozen=True)
+class SeparationOptions:
+    """What to deliver.
+
+    Attributes:
+        stems: names of the wanted stems; None for all of the model's.
+        include_residual: also deliver what is left: the recording minus the delivered stems.
+        include_f0: also deliver the pitch tracks, where the model has them.
+    """
+
+    stems: tuple[str, ...] | None = None
+    include_residual: bool = True
+    include_f0: bool = False
+
+    def indices(self, model_stems: Sequence[str]) -> list[int]:
+        """Places of the wanted stems on the model's axis S, in the model's order.
+
+        Raises:
+            InputError: code `unknown-stem`.
+        """
+        if self.stems is None:
+            return list(range(len(model_stems)))
+        for name in self.stems:
+            if name not in model_stems:
+                message = f"the model has no stem {name[:80]!r}; it has {', '.join(model_stems)}"
+                raise InputError(message, code="unknown-stem", stems=list(model_stems))
+        return [place for place, name in enumerate(model_stems) if name in self.stems]
