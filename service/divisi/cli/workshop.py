@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from divisi.cli.terminal import console, exit_on_error
+from divisi.cli.terminal import console, exit_on_error, progress_bar, settings_with
 
 
 def train(
@@ -45,3 +45,44 @@ def export(
     with exit_on_error():
         bundle = export_from_checkpoint(network, checkpoint, card, out, notes)
     console.print(f"{bundle.card.id} {bundle.card.version} in {bundle.path}")
+
+
+def evaluate(
+    models: Annotated[str | None, typer.Option(help="Model ids, comma-separated; default: the service's.")] = None,
+    dataset: Annotated[str, typer.Option(help="sample (comes with the package) or nino_dios.")] = "sample",
+    data: Annotated[Path | None, typer.Option(help="Folder that holds the data sets, such as `nino_dios/`.")] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Separate the recording in one go, not excerpt by excerpt.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for evaluation.json and scores.csv.")] = None,
+) -> None:
+    """Score models: SI-SDR of every voice, next to the mixture and the oracle ratio mask.
+
+    Models run as in the service. Without options the service's model is scored on the sample chorale.
+
+        divisi evaluate --models satb-small --dataset nino_dios --data DIR --out figures
+    """
+    from divisi.bundles.store import BundleStore
+    from divisi.engines.engine import EngineOptions, open_engine
+    from divisi.evaluation.datasets import load_dataset
+    from divisi.evaluation.evaluate import evaluate as run_evaluation
+    from divisi.evaluation.report import make_table, save
+    from divisi.separation.separator import Separator
+
+    with exit_on_error():
+        settings = settings_with()
+        recording = load_dataset(dataset, data)
+        store = BundleStore(settings.model_store)
+        names = [name.strip() for name in (models or settings.default_model).split(",") if name.strip()]
+        separators = []
+        for bundle in [store.get(name) for name in names]:
+            engine = open_engine(settings.engine, bundle, EngineOptions(settings.device, settings.engine_threads))
+            separators.append(Separator(engine, bundle.card, settings.batch_size))
+        with progress_bar() as progress:
+            task = progress.add_task(", ".join(names), total=1.0)
+            evaluation = run_evaluation(
+                separators, recording, whole=whole, on_progress=lambda done: progress.update(task, completed=done)
+            )
+        if out is not None:
+            save(evaluation, out)
+    console.print(make_table(evaluation))

@@ -1,0 +1,95 @@
+"""The recordings that models are scored on: one true source per voice, mono, at the protocol's rate.
+
+`sample` comes with the package; the others are read from the user's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from divisi.audio.decode import open_decoder
+from divisi.audio.resample import resample
+from divisi.audio.waveform import Samples
+from divisi.errors import InputError, NotFoundError
+from divisi.sample import SOURCES, source_path
+
+SAMPLE_RATE = 16_000
+VOICES = ("soprano", "alto", "tenor", "bass")
+# Singer of each part that the published evaluation takes for Niño Dios.
+_NINO_DIOS_SINGER = 4
+# The published excerpts skip the first 4 s. Their starts were rounded down to steps of 16 ms in floating point, which
+# puts each of them one step early: 3.984 s, 7.984 s, …
+_NINO_DIOS_START = 4 * SAMPLE_RATE - 256
+_BLOCK_LENGTH = 1 << 16
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One recording with its true sources.
+
+    Attributes:
+        name: in `DATASETS`.
+        voices: V names, in score order.
+        sources: float32 (V, T) at SAMPLE_RATE; their sum is the mixture.
+        start: first sample of the first excerpt.
+    """
+
+    name: str
+    voices: tuple[str, ...]
+    sources: Samples
+    start: int = 0
+
+    @property
+    def mixture(self) -> Samples:
+        """float32 (T,), the plain sum."""
+        return self.sources.sum(axis=0)
+
+
+def load_dataset(name: str, data: Path | None = None) -> Dataset:
+    """Reads a data set.
+
+    Args:
+        name: in `DATASETS`.
+        data: the user's folder of data sets; `sample` needs none.
+
+    Raises:
+        NotFoundError: `unknown-dataset`.
+        InputError: `missing-data`, or what decoding raises.
+    """
+    if name not in DATASETS:
+        raise NotFoundError(f"there is no data set {name!r}; there are: {', '.join(DATASETS)}", code="unknown-dataset")
+    return DATASETS[name](data)
+
+
+def _load_sample(data: Path | None) -> Dataset:
+    return Dataset("sample", SOURCES, _read_in_sync([source_path(voice) for voice in SOURCES]))
+
+
+def _load_nino_dios(data: Path | None) -> Dataset:
+    if data is None:
+        raise InputError("data set nino_dios is read from a folder; name the one that holds it", code="missing-data")
+    paths = [data / "nino_dios" / f"{voice}_{_NINO_DIOS_SINGER}.flac" for voice in VOICES]
+    return Dataset("nino_dios", VOICES, _read_in_sync(paths), _NINO_DIOS_START)
+
+
+DATASETS: dict[str, Callable[[Path | None], Dataset]] = {"sample": _load_sample, "nino_dios": _load_nino_dios}
+
+
+def _read_in_sync(paths: list[Path]) -> Samples:
+    """Recordings that begin together, cut to the shortest: float32 (V, T)."""
+    sources = [_read(path) for path in paths]
+    shortest = min(map(len, sources))
+    return np.stack([source[:shortest] for source in sources])
+
+
+def _read(path: Path) -> Samples:
+    """Mean of the channels at SAMPLE_RATE: float32 (T,)."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing", code="missing-data")
+    with open_decoder(path) as decoder:
+        samples = np.concatenate(list(decoder.blocks(_BLOCK_LENGTH)), axis=1)
+        return resample(samples.mean(axis=0, keepdims=True), decoder.facts.sample_rate, SAMPLE_RATE)[0]
