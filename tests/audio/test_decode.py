@@ -110,14 +110,19 @@ def test_unusual_rates_are_accepted(make_file: MakeFile, container: str, sample_
         assert decoder.facts.sample_rate == sample_rate
 
 
-@pytest.mark.parametrize(("sample_rate", "num_channels"), [(16_000, 1), (44_100, 2), (48_000, 6)])
 @pytest.mark.parametrize("num_samples", [1, 4_800])
-@pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "AIFF", "MP3"])
+@pytest.mark.parametrize(
+    ("container", "sample_rate", "num_channels"),
+    [
+        (container, sample_rate, num_channels)
+        for container in ("WAV", "FLAC", "OGG", "AIFF", "MP3")
+        for sample_rate, num_channels in [(16_000, 1), (44_100, 2), (48_000, 6)]
+        if container != "MP3" or num_channels <= 2
+    ],
+)
 def test_the_shortest_recordings_are_whole(
     make_file: MakeFile, container: str, sample_rate: int, num_channels: int, num_samples: int
 ) -> None:
-    if container == "MP3" and num_channels > 2:
-        pytest.skip("MP3 holds two channels")
     path = make_file(container, sample_rate=sample_rate, num_channels=num_channels, num_samples=num_samples)
     assert decode_all(path).shape == (num_channels, num_samples)
 

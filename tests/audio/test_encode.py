@@ -30,8 +30,10 @@ def decode(path: Path) -> np.ndarray:
         return np.concatenate(list(decoder.blocks(10_000)), axis=1)
 
 
-@pytest.mark.parametrize("stem_format", StemFormat)
-@pytest.mark.parametrize(("sample_rate", "num_channels", "num_samples"), SHAPES)
+@pytest.mark.parametrize(
+    ("stem_format", "sample_rate", "num_channels", "num_samples"),
+    [(stem_format, *shape) for stem_format in StemFormat for shape in SHAPES if stem_format != "mp3" or shape[1] <= 2],
+)
 def test_a_stem_has_the_rate_channels_and_sample_count_it_was_given(
     tmp_path: Path,
     samples_of: Callable[..., np.ndarray],
@@ -40,8 +42,6 @@ def test_a_stem_has_the_rate_channels_and_sample_count_it_was_given(
     num_channels: int,
     num_samples: int,
 ) -> None:
-    if stem_format is StemFormat.MP3 and num_channels > 2:
-        pytest.skip("MP3 holds two channels")
     samples = samples_of(num_channels, num_samples)
     encode(tmp_path / "stem", stem_format, samples, sample_rate, 1_000)
     with open_decoder(tmp_path / "stem") as decoder:

