@@ -1,0 +1,58 @@
+"""Figures as they are shown and saved, from scores made by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from divisi.evaluation.evaluate import Evaluation, SystemScores
+from divisi.evaluation.protocol import Score, Stretch
+from divisi.evaluation.report import make_table, save, summarise
+
+VOICES = ("high", "low", "mute")
+SCORES = (
+    Score(Stretch.FRAME, 0.0, "high", 1.0),
+    Score(Stretch.FRAME, 1.0, "high", 2.0),
+    Score(Stretch.FRAME, 0.0, "low", 9.0),
+    Score(Stretch.EXCERPT, 0.0, "low", 7.5),
+)
+EVALUATION = Evaluation("hands", VOICES, True, (SystemScores("trio 1.0.0", SCORES, 0.25),))
+
+
+def test_mean_and_median_pool_all_voices_of_one_kind_of_stretch() -> None:
+    summary = summarise(EVALUATION.systems[0], Stretch.FRAME, VOICES)
+    assert (summary.count, summary.mean, summary.median) == (3, pytest.approx(4.0), 2.0)
+    assert summary.per_voice == {"high": 1.5, "low": 9.0, "mute": None}
+
+
+def test_saved_files_hold_the_summary_and_every_score(tmp_path: Path) -> None:
+    save(EVALUATION, tmp_path / "new" / "folder")
+    content = json.loads((tmp_path / "new" / "folder" / "evaluation.json").read_text())
+    assert (content["dataset"], content["separated"]) == ("hands", "whole")
+    (system,) = content["systems"]
+    assert (system["system"], system["real_time_factor"]) == ("trio 1.0.0", 0.25)
+    assert system["frames"]["mean"] == pytest.approx(4.0)
+    assert system["excerpts"] == {
+        "count": 1,
+        "mean": 7.5,
+        "median": 7.5,
+        "per_voice": {"high": None, "low": 7.5, "mute": None},
+    }
+    with (tmp_path / "new" / "folder" / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["stretch"], row["voice"], float(row["si_sdr_db"])) for row in rows] == [
+        (score.stretch, score.voice, score.si_sdr_db) for score in SCORES
+    ]
+
+
+def test_the_table_shows_both_kinds_of_stretch_and_a_dash_for_a_silent_voice() -> None:
+    screen = StringIO()
+    Console(file=screen, width=140).print(make_table(EVALUATION))
+    frames, excerpts = (line for line in screen.getvalue().splitlines() if "trio" in line)
+    assert [cell.strip() for cell in frames.split("│")[3:-1]] == ["1.50", "9.00", "–", "4.00", "2.00", "3", "0.250"]
+    assert [cell.strip() for cell in excerpts.split("│")[3:7]] == ["–", "7.50", "–", "7.50"]
