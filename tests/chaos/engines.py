@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 
 import numpy as np
@@ -33,4 +34,13 @@ class PoisonableEngine(PassthroughEngine):
     def run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
         if np.any(np.abs(mixture - POISON_LEVEL) < 0.01):
             ctypes.string_at(0)
+        return super().run(mixture)
+
+
+class DeafEngine(PassthroughEngine):
+    """Says so, then holds the interpreter's lock for a minute: no other thread of the process runs."""
+
+    def run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
+        os.write(2, b"deaf\n")
+        ctypes.PyDLL(None).sleep(60)
         return super().run(mixture)

@@ -28,9 +28,6 @@ from divisi.worker.warm_models import engine_facts
 Report = Callable[[float, str], None]
 """Called with progress 0..1 and the stage."""
 
-# Said of a recording that its stems add up to exactly: JSON has no minus infinity, and float32 has nothing below.
-LOWEST_DBFS = -400.0
-
 # Shares of the whole that are reached when a stage begins; separating is nearly all of the work.
 _SEPARATING_FROM, _UPLOADING_FROM = 0.05, 0.95
 
@@ -83,28 +80,24 @@ def process_job(
         model_version=separator.card.version,
         stems=tuple(stems),
         audio=facts | {"num_samples": delivery.num_samples, "exact": True},
-        conservation_dbfs=_finite_dbfs(delivery.conservation_dbfs),
+        conservation_dbfs=delivery.conservation_dbfs,
         real_time_factor=delivery.real_time_factor,
         wall_seconds=time.monotonic() - began,
         engine=engine_facts(separator),
     )
 
 
-def _finite_dbfs(level_dbfs: float | None) -> float | None:
-    return None if level_dbfs is None else max(level_dbfs, LOWEST_DBFS)
-
-
 def _upload(job: Job, file: StemFile, store: ObjectStore) -> ManifestStem:
     key = stem_key(job.job_id, job.attempt, file.path.name)
-    media_type = StemFormat(job.stem_format).media_type
-    store.upload(key, file.path, media_type=media_type, download_name=download_name(job.file_name, file.path.name))
+    saved_as = download_name(job.file_name, file.path.name)
+    store.upload(key, file.path, media_type=file.media_type, download_name=saved_as)
     return ManifestStem(
         name=file.name,
         file_name=file.path.name,
         key=key,
         bytes=file.bytes,
         sha256=file.sha256,
-        media_type=media_type,
+        media_type=file.media_type,
         is_residual=file.is_residual,
         peak=file.peak,
         clipped_samples=file.clipped_samples,

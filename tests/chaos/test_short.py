@@ -1,0 +1,28 @@
+"""Short versions of the chaos scripts; `make chaos` runs them at full length."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "kill_workers.py --kills 3 --jobs 8",
+        "freeze_workers.py --freezes 2 --whole-trees 1",
+        "restart_redis.py --restarts 2",
+    ],
+    ids=lambda command: command.split(".")[0],
+)
+def test_every_bar_of_the_script_is_met(command: str) -> None:
+    script, *options = command.split()
+    run = subprocess.run(
+        [sys.executable, FOLDER / script, *options], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr

@@ -1,0 +1,119 @@
+"""A worker's surroundings: models without artifacts, a folder as store, a queue, jobs accepted as the gateway does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from divisi.bootstrap import open_queue, open_store
+from divisi.bundles.card import ModelCard
+from divisi.bundles.card_file import CARD_FILE, write_card
+from divisi.bundles.checksums import write_checksums
+from divisi.jobs.job import Job, new_job_id
+from divisi.jobs.queue import JobQueue
+from divisi.settings import Settings
+from divisi.storage.keys import mixture_key
+from divisi.storage.object_store import ObjectStore
+
+SAMPLE_RATE = 16_000
+STEMS = ("soprano", "alto", "tenor", "bass")
+
+MakeSettings = Callable[..., Settings]
+Accept = Callable[..., Awaitable[Job]]
+
+
+@pytest.fixture
+def model_store(tmp_path: Path) -> Path:
+    """Two models, `first` and `second`; each takes segments of one second at 16 kHz."""
+    root = tmp_path / "models"
+    for model_id in ("first", "second"):
+        folder = root / model_id / "1.0.0"
+        folder.mkdir(parents=True)
+        card = ModelCard(
+            id=model_id,
+            version="1.0.0",
+            title=model_id,
+            description="No model at all",
+            stem_family="satb",
+            stems=STEMS,
+            sample_rate=SAMPLE_RATE,
+            segment_length=SAMPLE_RATE,
+        )
+        write_card(card, folder / CARD_FILE)
+        write_checksums(folder, [CARD_FILE])
+    return root
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path, model_store: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> MakeSettings:
+    """Settings of a deployment in `tmp_path`; `engines:…` names the engines of the chaos tests."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "chaos"))
+
+    def make(**changes: Any) -> Settings:
+        plain = {
+            "redis_url": redis_url,
+            "store_url": f"file://{tmp_path / 'store'}",
+            "model_store": model_store,
+            "default_model": "first",
+            "work_dir": tmp_path / "work",
+            "engine": "passthrough",
+            "lease_seconds": 5.0,
+            "drain_seconds": 0.0,
+        }
+        return Settings.model_validate(plain | changes)
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: MakeSettings) -> Settings:
+    return make_settings()
+
+
+@pytest.fixture
+def store(settings: Settings) -> ObjectStore:
+    return open_store(settings)
+
+
+@pytest.fixture
+async def queue(settings: Settings) -> AsyncIterator[JobQueue]:
+    async with open_queue(settings) as connected:
+        yield connected
+
+
+@pytest.fixture
+def accept(tmp_path: Path, store: ObjectStore, queue: JobQueue) -> Accept:
+    """Stores a recording (noise, a constant `level`, or the bytes of `content`) and submits a job for it."""
+
+    async def submit(
+        seconds: float = 2.0, level: float | None = None, content: bytes | None = None, **changes: Any
+    ) -> Job:
+        num_samples = int(seconds * SAMPLE_RATE)
+        noise = 0.1 * np.random.default_rng(1).standard_normal(num_samples)
+        samples = noise if level is None else np.full(num_samples, level)
+        path = tmp_path / "upload.wav"
+        soundfile.write(path, samples.astype(np.float32), SAMPLE_RATE, subtype="FLOAT")
+        if content is not None:
+            path.write_bytes(content)
+        audio = {"container": "wav", "codec": "float", "sample_rate": SAMPLE_RATE, "num_channels": 1}
+        plain = {
+            "job_id": new_job_id(),
+            "model_id": "first",
+            "model_version": "1.0.0",
+            "stem_format": "wav32f",
+            "submitted_at": time.time(),
+            "file_name": "Ave verum.wav",
+            "audio": {**audio, "num_samples": num_samples, "exact": True},
+        }
+        job = Job(**(plain | changes))
+        await store.put_file(mixture_key(job.job_id), path)
+        await queue.submit(job)
+        return job
+
+    return submit

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from divisi.jobs.job import Job, Manifest, ManifestStem, Problem
+from divisi.worker.messages import (
+    Assignment,
+    Done,
+    Failed,
+    Fault,
+    Progress,
+    Ready,
+    Reply,
+    assignment_from_line,
+    reply_from_line,
+    to_line,
+)
+
+STEM = ManifestStem("alto", "alto.flac", "jobs/a/attempts/1/alto.flac", 5, "ab" * 32, "audio/flac")
+MANIFEST = Manifest(1, "satb-small", "1.0.0", (STEM,), {"num_samples": 5}, -400.0, 0.1, 2.0, {"name": "passthrough"})
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Ready({"name": "onnx_runtime", "device": "cpu"}),
+        Progress(0.5, "separating"),
+        Done(MANIFEST),
+        Failed(Fault.INPUT, Problem("undecodable", "line\nbreak", {"limit_seconds": 3})),
+    ],
+    ids=lambda reply: reply.kind,
+)
+def test_a_reply_is_one_line_and_comes_back_the_same(reply: Reply) -> None:
+    line = to_line(reply)
+    assert line.count(b"\n") == 1
+    assert reply_from_line(line) == reply
+
+
+def test_an_assignment_carries_the_number_of_the_attempt() -> None:
+    job = Job("a" * 26, "satb-small", "1.0.0", "flac", 1.0, stems=("alto",), attempt=3)
+    assignment = assignment_from_line(to_line(Assignment(job, "/tmp/x")))
+    assert assignment.job == job
+    assert assignment.job.attempt == 3
+
+
+@pytest.mark.parametrize("line", [b"", b"\n", b"hello\n", b'{"kind": "other"}\n', b'{"kind": "progress"}\n'])
+def test_nonsense_is_refused(line: bytes) -> None:
+    with pytest.raises(ValidationError):
+        reply_from_line(line)

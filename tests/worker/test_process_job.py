@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from divisi.bundles.store import BundleStore
+from divisi.errors import InputError, NotFoundError
+from divisi.jobs.job import Job, new_job_id
+from divisi.settings import Settings
+from divisi.storage.keys import attempt_prefix, mixture_key
+from divisi.storage.object_store import ObjectStore
+from divisi.worker.process_job import process_job
+from divisi.worker.warm_models import WarmModels
+
+pytestmark = pytest.mark.anyio
+
+Accept = Callable[..., Awaitable[Job]]
+# Rounding of float32 sums of five files.
+CONSERVATION_DBFS = -120.0
+
+
+class Bench:
+    """Runs jobs of one deployment and keeps what was reported."""
+
+    def __init__(self, settings: Settings, store: ObjectStore, tmp_path: Path) -> None:
+        self._settings, self._store, self._tmp_path = settings, store, tmp_path
+        self._separator = WarmModels(settings, BundleStore(settings.model_store)).get("first")
+        self.reports: list[tuple[float, str]] = []
+
+    def run(self, job: Job, attempt: int = 1):  # type: ignore[no-untyped-def]
+        work_dir = self._tmp_path / f"attempt-{job.job_id}-{attempt}"
+        work_dir.mkdir()
+        job = replace(job, attempt=attempt)
+        return process_job(
+            job, self._separator, self._store, self._settings, work_dir, lambda *report: self.reports.append(report)
+        )
+
+
+@pytest.fixture
+def bench(settings: Settings, store: ObjectStore, tmp_path: Path) -> Bench:
+    return Bench(settings, store, tmp_path)
+
+
+async def test_every_stem_of_the_manifest_is_in_the_store_as_described(
+    bench: Bench, store: ObjectStore, accept: Accept
+) -> None:
+    job = await accept()
+    manifest = bench.run(job, attempt=2)
+    assert [stem.name for stem in manifest.stems] == ["soprano", "alto", "tenor", "bass", "residual"]
+    assert [stem.is_residual for stem in manifest.stems] == [False] * 4 + [True]
+    for stem in manifest.stems:
+        content = await store.get_bytes(stem.key)
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (stem.bytes, stem.sha256)
+        assert stem.media_type == "audio/wav"
+    stored = [found.key for found in await store.list(attempt_prefix(job.job_id, 2))]
+    assert stored == sorted(stem.key for stem in manifest.stems)
+
+
+async def test_stems_and_residual_sum_to_the_recording(
+    bench: Bench, store: ObjectStore, accept: Accept, tmp_path: Path
+) -> None:
+    job = await accept(seconds=2.345)
+    manifest = bench.run(job)
+    total = 0.0
+    for stem in manifest.stems:
+        store.download(stem.key, tmp_path / stem.file_name)
+        total = total + soundfile.read(tmp_path / stem.file_name, dtype="float64")[0]
+    store.download(mixture_key(job.job_id), tmp_path / "mixture")
+    mixture = soundfile.read(tmp_path / "mixture", dtype="float64")[0]
+    assert len(total) == len(mixture) == manifest.audio["num_samples"]  # type: ignore[arg-type]
+    assert 20 * np.log10(np.abs(total - mixture).max() + 1e-12) <= CONSERVATION_DBFS
+    assert manifest.conservation_dbfs is not None
+    assert manifest.conservation_dbfs <= CONSERVATION_DBFS
+
+
+async def test_the_manifest_says_what_ran_and_how_fast(bench: Bench, accept: Accept) -> None:
+    manifest = bench.run(await accept(), attempt=3)
+    assert (manifest.attempt, manifest.model_id, manifest.model_version) == (3, "first", "1.0.0")
+    assert (manifest.engine["name"], manifest.engine["device"]) == ("passthrough", "cpu")
+    assert 0 < manifest.real_time_factor < 10
+    assert manifest.wall_seconds > 0
+
+
+async def test_only_the_wanted_stems_are_delivered(bench: Bench, accept: Accept) -> None:
+    manifest = bench.run(await accept(stems=("bass", "alto"), include_residual=False))
+    assert [stem.name for stem in manifest.stems] == ["alto", "bass"]
+
+
+async def test_progress_rises_and_names_its_stages(bench: Bench, accept: Accept) -> None:
+    job = await accept()
+    bench.run(replace(job, audio=job.audio | {"exact": False}))
+    shares = [share for share, _ in bench.reports]
+    assert shares == sorted(shares)
+    assert 0 <= shares[0] < shares[-1] <= 1
+    stages = list(dict.fromkeys(stage for _, stage in bench.reports))
+    assert stages == ["fetching", "inspecting", "separating", "uploading"]
+
+
+async def test_what_the_gateway_had_no_time_to_count_is_counted(bench: Bench, accept: Accept) -> None:
+    job = await accept(seconds=1.5)
+    manifest = bench.run(replace(job, audio=job.audio | {"num_samples": 99, "exact": False}))
+    assert (manifest.audio["num_samples"], manifest.audio["exact"]) == (24_000, True)
+
+
+async def test_a_recording_that_turns_out_too_long_is_refused(
+    make_settings: Callable[..., Settings], store: ObjectStore, accept: Accept, tmp_path: Path
+) -> None:
+    bench = Bench(make_settings(max_duration_seconds=1.0), store, tmp_path)
+    job = await accept(seconds=2.0)
+    with pytest.raises(InputError) as caught:
+        bench.run(replace(job, audio=job.audio | {"exact": False}))
+    assert caught.value.code == "audio-too-long"
+
+
+async def test_a_damaged_recording_is_the_callers_fault_and_leaves_nothing(
+    bench: Bench, store: ObjectStore, accept: Accept
+) -> None:
+    job = await accept(content=b"RIFF\x00\x00\x00\x00WAVEnonsense")
+    with pytest.raises(InputError):
+        bench.run(job)
+    assert await store.list(attempt_prefix(job.job_id, 1)) == []
+
+
+async def test_a_recording_that_is_gone_is_not_found(bench: Bench, accept: Accept) -> None:
+    job = await accept()
+    with pytest.raises(NotFoundError):
+        bench.run(replace(job, job_id=new_job_id()))

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from divisi.worker.scratch import Scratch
+
+
+def test_the_folder_and_all_in_it_are_gone_at_the_end(tmp_path: Path) -> None:
+    with Scratch(tmp_path / "work") as scratch:
+        (scratch.fresh_folder("job") / "mixture").write_bytes(b"audio")
+        assert scratch.path.parent == tmp_path / "work"
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_folder_is_fresh_each_time(tmp_path: Path) -> None:
+    with Scratch(tmp_path) as scratch:
+        (scratch.fresh_folder("job") / "mixture").write_bytes(b"audio")
+        assert list(scratch.fresh_folder("job").iterdir()) == []
+        scratch.remove("job")
+        assert not (scratch.path / "job").exists()
+        scratch.remove("job")
+
+
+def test_what_a_killed_worker_left_is_removed_and_a_living_one_keeps_its_own(tmp_path: Path) -> None:
+    killed = (
+        "import os, signal, sys; from pathlib import Path; from divisi.worker.scratch import Scratch\n"
+        "scratch = Scratch(Path(sys.argv[1])).__enter__()\n"
+        "(scratch.fresh_folder('job') / 'mixture').write_bytes(b'audio')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", killed, str(tmp_path)], check=False)
+    (left,) = tmp_path.iterdir()
+    with Scratch(tmp_path) as living:
+        assert not left.exists()
+        with Scratch(tmp_path):
+            assert living.path.exists()
+
+
+def test_other_folders_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "divisi-worker-notes").mkdir()
+    (tmp_path / "music").mkdir()
+    with Scratch(tmp_path):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"divisi-worker-notes", "music"}

@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from divisi.jobs.door import QueueOptions
+from divisi.jobs.job import Job, JobEvent, JobState, Problem
+from divisi.jobs.queue import JobQueue
+from divisi.settings import Settings, child_environment
+from divisi.storage.keys import attempt_prefix
+from divisi.storage.object_store import ObjectStore
+from divisi.worker.health import WorkerHealth
+from divisi.worker.scratch import Scratch
+from divisi.worker.supervisor import Supervisor
+
+pytestmark = pytest.mark.anyio
+
+Accept = Callable[..., Awaitable[Job]]
+MakeSettings = Callable[..., Settings]
+POISON_LEVEL = -0.75  # see tests/chaos/engines.py
+PATIENCE_SECONDS = 20.0
+
+
+@asynccontextmanager
+async def working(
+    settings: Settings, queue: JobQueue, store: ObjectStore
+) -> AsyncIterator[tuple[Supervisor, WorkerHealth]]:
+    """A supervisor at work, stopped at the end."""
+    health = WorkerHealth()
+    assert settings.work_dir is not None
+    with Scratch(settings.work_dir) as scratch:
+        supervisor = Supervisor(settings, queue, store, health, scratch)
+        run = asyncio.create_task(supervisor.run())
+        try:
+            yield supervisor, health
+            if not health.is_draining:
+                supervisor.stop()
+            await asyncio.wait_for(run, PATIENCE_SECONDS)
+        finally:
+            run.cancel()
+            await asyncio.wait([run])
+
+
+async def heard(queue: JobQueue, job: Job, until: Callable[[JobEvent], bool]) -> JobEvent:
+    """The first event that fits."""
+
+    async def listen() -> JobEvent:
+        async for event in queue.events(job.job_id):
+            if event is not None and until(event):
+                return event
+        raise AssertionError("the job ended before")
+
+    return await asyncio.wait_for(listen(), PATIENCE_SECONDS)
+
+
+async def ended(queue: JobQueue, job: Job) -> Job:
+    await heard(queue, job, lambda event: event.is_last)
+    return await queue.get(job.job_id)
+
+
+def engine_processes() -> list[psutil.Process]:
+    """The children of workers in this process."""
+    return [child for child in psutil.Process().children() if "divisi.worker.child" in child.cmdline()]
+
+
+def is_separating(event: JobEvent) -> bool:
+    return event.stage == "separating"
+
+
+async def swept(store: ObjectStore, job: Job, attempt: int = 1) -> None:
+    """Returns when nothing of the attempt is left."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while await store.list(attempt_prefix(job.job_id, attempt)):
+        assert time.monotonic() < deadline, "the attempt was not swept"
+        await asyncio.sleep(0.01)
+
+
+async def test_jobs_are_done_one_after_another_and_leave_no_temporary_files(
+    settings: Settings, queue: JobQueue, store: ObjectStore, accept: Accept
+) -> None:
+    jobs = [await accept() for _ in range(3)]
+    async with working(settings, queue, store) as (_, health):
+        for job in jobs:
+            done = await ended(queue, job)
+            assert done.state is JobState.SUCCEEDED
+            assert done.manifest is not None
+            for stem in done.manifest.stems:
+                assert (await store.head(stem.key)).size == stem.bytes
+        assert health.is_ready
+    assert health.metrics.child_starts._value.get() == 1  # warm between jobs
+    assert settings.work_dir is not None
+    assert list(settings.work_dir.iterdir()) == []
+
+
+async def test_bad_input_fails_at_once_and_is_not_tried_again(
+    settings: Settings, queue: JobQueue, store: ObjectStore, accept: Accept
+) -> None:
+    job = await accept(content=b"this is no audio")
+    async with working(settings, queue, store):
+        failed = await ended(queue, job)
+    assert (failed.state, failed.attempt) == (JobState.FAILED, 1)
+    assert failed.problem is not None
+    assert failed.problem.code == "not-audio"
+    assert await queue.dead_letters() == ()
+
+
+async def test_a_model_at_fault_fails_at_once_and_is_a_dead_letter(
+    settings: Settings, queue: JobQueue, store: ObjectStore, accept: Accept
+) -> None:
+    job = await accept(model_id="third")
+    async with working(settings, queue, store):
+        failed = await ended(queue, job)
+    assert (failed.state, failed.attempt) == (JobState.FAILED, 1)
+    assert [letter.job_id for letter in await queue.dead_letters()] == [job.job_id]
+
+
+async def test_a_job_that_crashes_the_child_is_given_up_after_its_attempts_and_others_go_on(
+    make_settings: MakeSettings, queue: JobQueue, store: ObjectStore, accept: Accept
+) -> None:
+    poisoned, good = await accept(level=POISON_LEVEL), await accept()
+    async with working(make_settings(engine="engines:PoisonableEngine"), queue, store):
+        failed, done = await ended(queue, poisoned), await ended(queue, good)
+    assert (failed.state, failed.attempt) == (JobState.FAILED, queue.options.max_attempts)
+    assert failed.problem is not None
+    assert (failed.problem.code, failed.problem.facts) == ("worker-crashed", {"cause": "SIGSEGV"})
+    assert done.state is JobState.SUCCEEDED
+
+
+async def test_a_cancelled_job_frees_its_worker_within_two_seconds_and_leaves_no_stems(
+    make_settings: MakeSettings, queue: JobQueue, store: ObjectStore, accept: Accept
+) -> None:
+    settings = make_settings(engine="engines:SlowEngine")
+    long, short = await accept(seconds=300), await accept()
+    async with working(settings, queue, store):
+        await heard(queue, long, is_separating)
+        (child,) = engine_processes()
+        await queue.cancel(long.job_id)
+        await asyncio.to_thread(psutil.wait_procs, [child], 2)
+        assert not child.is_running()
+        assert (await ended(queue, short)).state is JobState.SUCCEEDED
+        await swept(store, long)
+    assert (await queue.get(long.job_id)).state is JobState.CANCELLED
+
+
+async def test_an_attempt_that_takes_too_long_is_ended(
+    make_settings: MakeSettings, queue: JobQueue, store: ObjectStore, accept: Accept
+) -> None:
+    settings = make_settings(engine="engines:SlowEngine", job_timeout_seconds=0.3)
+    job = await accept(seconds=60)
+    async with working(settings, queue, store):
+        failed = await ended(queue, job)
+    assert failed.attempt == queue.options.max_attempts
+    assert failed.problem is not None
+    assert (failed.problem.code, failed.problem.facts) == ("job-timeout", {"limit_seconds": 0.3})
+
+
+async def test_a_stopped_worker_hands_its_job_back_at_once_and_the_attempt_does_not_count(
+    make_settings: MakeSettings, queue: JobQueue, store: ObjectStore, accept: Accept
+) -> None:
+    settings = make_settings(engine="engines:SlowEngine", drain_seconds=0.0)
+    job = await accept(seconds=60)
+    for _ in range(queue.options.max_attempts + 1):
+        async with working(settings, queue, store) as (supervisor, _):
+            await heard(queue, job, lambda event: event.kind is JobState.RUNNING)
+            while (await queue.get(job.job_id)).state is not JobState.RUNNING:
+                await asyncio.sleep(0.01)
+            supervisor.stop()
+        waiting = await queue.get(job.job_id)
+        assert waiting.state is JobState.QUEUED
+        await swept(store, job, waiting.attempt)
+
+
+async def test_a_stopped_worker_finishes_a_job_that_fits_into_the_time_to_drain(
+    make_settings: MakeSettings, queue: JobQueue, store: ObjectStore, accept: Accept
+) -> None:
+    settings = make_settings(engine="engines:SlowEngine", drain_seconds=PATIENCE_SECONDS)
+    job, later = await accept(seconds=6), await accept()
+    async with working(settings, queue, store) as (supervisor, health):
+        await heard(queue, job, is_separating)
+        supervisor.stop()
+        assert not health.is_ready
+    assert (await queue.get(job.job_id)).state is JobState.SUCCEEDED
+    assert (await queue.get(later.job_id)).state is JobState.QUEUED
+
+
+async def test_a_job_taken_from_a_silent_worker_is_finished_by_another(
+    make_settings: MakeSettings, queue: JobQueue, store: ObjectStore, accept: Accept
+) -> None:
+    job = await accept()
+    assert await queue.claim("a worker that dies now") is not None
+    settings = make_settings(lease_seconds=1.0)
+    async with (
+        JobQueue(settings.redis_url, QueueOptions(lease_seconds=1.0)) as hasty,
+        working(settings, hasty, store),
+    ):
+        done = await ended(queue, job)
+    assert (done.state, done.attempt) == (JobState.SUCCEEDED, 2)
+
+
+async def test_what_losers_left_is_swept_by_the_winner(
+    settings: Settings, queue: JobQueue, store: ObjectStore, accept: Accept
+) -> None:
+    job = await accept()
+    claim = await queue.claim("crashed")
+    assert claim is not None
+    await store.put_bytes(f"{attempt_prefix(job.job_id, 1)}/soprano.wav", b"half a stem")
+    await queue.give_up_attempt(claim, Problem("worker-crashed", "SIGKILL"))
+    async with working(settings, queue, store):
+        assert (await ended(queue, job)).attempt == 2
+        await swept(store, job, attempt=1)
+
+
+async def test_a_worker_whose_engine_does_not_open_claims_nothing_and_says_why(
+    make_settings: MakeSettings, queue: JobQueue, store: ObjectStore, accept: Accept
+) -> None:
+    job = await accept()
+    async with working(make_settings(device="cuda"), queue, store) as (_, health):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not health.problem or "cuda" not in health.problem:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        assert not health.is_ready
+        assert (await queue.get(job.job_id)).state is JobState.QUEUED
+
+
+# --- the worker as a process ---
+
+
+@pytest.fixture
+def worker_process(make_settings: MakeSettings, tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
+    def start(**changes: object) -> subprocess.Popen[bytes]:
+        settings = make_settings(**changes)
+        program = "from divisi.settings import load_settings; from divisi.worker.supervisor import run_worker\n"
+        with (tmp_path / "worker.log").open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-c", f"{program}run_worker(load_settings())"],
+                env=child_environment(settings),
+                stderr=log,
+            )
+
+    return start
+
+
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_stops_the_worker_with_its_child_and_hands_the_job_back(
+    worker_process: Callable[..., subprocess.Popen[bytes]], queue: JobQueue, accept: Accept, name: signal.Signals
+) -> None:
+    job = await accept(seconds=60)
+    worker = worker_process(engine="engines:SlowEngine", drain_seconds=0.0)
+    await heard(queue, job, is_separating)
+    children = psutil.Process(worker.pid).children(recursive=True)
+    worker.send_signal(name)
+    assert await asyncio.to_thread(worker.wait, 5) == 0
+    assert not [child for child in children if child.is_running()]
+    assert (await queue.get(job.job_id)).state is JobState.QUEUED
+
+
+async def test_a_second_signal_ends_the_worker_at_once(
+    worker_process: Callable[..., subprocess.Popen[bytes]], queue: JobQueue, accept: Accept
+) -> None:
+    job = await accept(seconds=60)
+    worker = worker_process(engine="engines:SlowEngine", drain_seconds=60.0)
+    await heard(queue, job, is_separating)
+    children = psutil.Process(worker.pid).children(recursive=True)
+    worker.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        await asyncio.to_thread(worker.wait, 0.5)
+    worker.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(worker.wait, 2) == 1
+    await asyncio.to_thread(psutil.wait_procs, children, 2)
+    assert not [child for child in children if child.is_running()]
+
+
+async def test_a_worker_that_starts_before_redis_waits_for_it_and_stays_alive(
+    make_settings: MakeSettings, store: ObjectStore
+) -> None:
+    settings = make_settings(redis_url="redis://127.0.0.1:9/0")
+    queue = JobQueue(settings.redis_url)
+    async with working(settings, queue, store) as (_, health):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not health.problem or "Redis" not in health.problem:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        assert health.is_alive
+        assert not health.is_ready
+    await queue.close()

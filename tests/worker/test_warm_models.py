@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from divisi.bundles.store import BundleStore
+from divisi.errors import ModelError, NotFoundError
+from divisi.settings import Settings
+from divisi.worker import warm_models
+from divisi.worker.warm_models import WarmModels
+
+
+def test_a_model_is_opened_once_and_kept(settings: Settings, model_store: Path) -> None:
+    models = WarmModels(settings, BundleStore(model_store))
+    first = models.get("first", "1.0.0")
+    assert models.get("first") is first
+    assert models.get("second") is not first
+
+
+def test_the_model_unused_for_longest_is_closed_for_a_new_one(
+    settings: Settings, model_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm_models, "MAX_WARM_MODELS", 1)
+    models = WarmModels(settings, BundleStore(model_store))
+    first = models.get("first")
+    models.get("second")
+    with pytest.raises(ModelError, match="closed"):
+        first.engine.run(None)  # type: ignore[arg-type]
+    assert models.get("first") is not first
+
+
+def test_warming_up_opens_the_default_model_and_says_where_it_runs(settings: Settings, model_store: Path) -> None:
+    facts = WarmModels(settings, BundleStore(model_store)).warm_up()
+    assert (facts["name"], facts["device"]) == ("passthrough", "cpu")
+    assert facts["divisi"]
+
+
+def test_without_the_default_model_another_is_warmed_up(
+    make_settings: Callable[..., Settings], model_store: Path
+) -> None:
+    models = WarmModels(make_settings(default_model="missing"), BundleStore(model_store))
+    assert models.warm_up()["name"] == "passthrough"
+
+
+def test_a_worker_without_any_model_cannot_start(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        WarmModels(settings, BundleStore(tmp_path / "empty")).warm_up()
+    assert caught.value.code == "no-models"
+
+
+def test_a_device_that_is_not_there_is_an_error_not_a_fallback(
+    make_settings: Callable[..., Settings], model_store: Path
+) -> None:
+    with pytest.raises(ModelError):
+        WarmModels(make_settings(device="cuda"), BundleStore(model_store)).warm_up()
+
+
+def test_an_unknown_model_is_not_found(settings: Settings, model_store: Path) -> None:
+    with pytest.raises(NotFoundError):
+        WarmModels(settings, BundleStore(model_store)).get("third", "1.0.0")
