@@ -1,0 +1,63 @@
+"""`divisi evaluate` as a person runs it, with a bundle that needs no artifact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from divisi.bundles.card_file import CARD_FILE, write_card
+from divisi.bundles.checksums import write_checksums
+from divisi.cli.app import app
+from divisi.separation.separator import Separator
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_separator: Callable[..., Separator]) -> Run:
+    """Runs the command with a model store that holds `no-model`."""
+    card = make_separator().card
+    folder = tmp_path / "models" / card.id / card.version
+    folder.mkdir(parents=True)
+    write_card(card, folder / CARD_FILE)
+    write_checksums(folder, [CARD_FILE])
+    monkeypatch.setenv("DIVISI_MODEL_STORE", str(tmp_path / "models"))
+    monkeypatch.setenv("DIVISI_ENGINE", "passthrough")
+    return lambda *arguments: CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("way", ["whole", "excerpts"])
+def test_it_prints_the_table_and_saves_the_figures(run: Run, data: Path, tmp_path: Path, way: str) -> None:
+    out = tmp_path / "figures"
+    whole = ["--whole"] if way == "whole" else []
+    done = run("--models", "no-model", "--dataset", "nino_dios", "--data", data, "--out", out, *whole)
+    assert done.exit_code == 0, done.output
+    assert "SI-SDR in dB, nino_dios" in done.output
+    figures = json.loads((out / "evaluation.json").read_text())
+    assert figures["separated"] == way
+    mixture, model, oracle = (system["frames"]["mean"] for system in figures["systems"])
+    assert model == pytest.approx(mixture, abs=0.01)
+    assert oracle > mixture + 5
+    assert (out / "scores.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--models", "no-model", "--dataset", "opera"], "opera"),
+        (["--models", "no-model", "--dataset", "nino_dios"], "folder"),
+        (["--models", "unheard-of"], "unheard-of"),
+    ],
+    ids=["unknown data set", "no folder", "unknown model"],
+)
+def test_what_cannot_be_evaluated_gives_a_plain_error_and_exit_code_2(
+    run: Run, arguments: list[str], complaint: str
+) -> None:
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert complaint in done.stderr
+    assert "Traceback" not in done.output
