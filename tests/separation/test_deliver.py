@@ -72,6 +72,7 @@ def test_the_files_add_up_to_the_recording_at_its_rate_length_and_channels(
     assert {rate for _, rate in stems} == {sample_rate}
     assert {stem.shape for stem, _ in stems} == {(num_channels, num_samples)}
     assert np.abs(sum(stem for stem, _ in stems) - samples).max() <= tolerance
+    assert delivery.conservation_dbfs is not None
     assert delivery.conservation_dbfs < -90
     assert (delivery.sample_rate, delivery.num_channels, delivery.num_samples) == samples_facts(samples, sample_rate)
 
@@ -140,6 +141,7 @@ def test_wanted_stems_without_the_residual(tmp_path, separator, recording, noise
     assert [file.name for file in delivery.files] == ["high"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["high.wav"]
     assert delivery.f0_path is None
+    assert delivery.conservation_dbfs is None
 
 
 def test_pitch_tracks_are_written_as_a_table(tmp_path, separator, recording, noise) -> None:

@@ -68,7 +68,8 @@ class Delivery:
         sample_rate: of the recording and of every file, Hz.
         num_channels: likewise.
         num_samples: likewise, counted.
-        conservation_dbfs: peak of (stems + residual - recording) as floats before encoding; -400 when they are equal.
+        conservation_dbfs: peak of (stems + residual - recording) as floats before encoding; -400 when they are equal, None
+            when the residual was not asked for.
         wall_seconds: from opening the recording to closing the last file.
         real_time_factor: wall seconds for one second of audio.
     """
@@ -78,7 +79,7 @@ class Delivery:
     sample_rate: int
     num_channels: int
     num_samples: int
-    conservation_dbfs: float
+    conservation_dbfs: float | None
     wall_seconds: float
     real_time_factor: float
 
@@ -138,7 +139,7 @@ def separate_file(
                 sample_rate=sample_rate,
                 num_channels=num_channels,
                 num_samples=decoder.num_decoded,
-                conservation_dbfs=_dbfs(conservation),
+                conservation_dbfs=None if residual is None else _dbfs(conservation),
                 wall_seconds=wall_seconds,
                 real_time_factor=wall_seconds * sample_rate / decoder.num_decoded,
             )
