@@ -68,8 +68,8 @@ class Delivery:
         sample_rate: of the recording and of every file, Hz.
         num_channels: likewise.
         num_samples: likewise, counted.
-        conservation_dbfs: peak of (stems + residual - recording) as floats before encoding; -400 when they are equal, None
-            when the residual was not asked for.
+        conservation_dbfs: peak of (stems + residual - recording) as floats before encoding; -400 when they are equal,
+            None when the residual was not asked for.
         wall_seconds: from opening the recording to closing the last file.
         real_time_factor: wall seconds for one second of audio.
     """
