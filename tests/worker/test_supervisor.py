@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -9,9 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
+from divisi.bootstrap import open_store
 from divisi.jobs.door import QueueOptions
 from divisi.jobs.job import Job, JobEvent, JobState, Problem
 from divisi.jobs.queue import JobQueue
@@ -121,6 +124,21 @@ async def test_a_model_at_fault_fails_at_once_and_is_a_dead_letter(
         failed = await ended(queue, job)
     assert (failed.state, failed.attempt) == (JobState.FAILED, 1)
     assert [letter.job_id for letter in await queue.dead_letters()] == [job.job_id]
+
+
+async def test_a_store_that_is_away_puts_the_job_off_without_counting_the_attempt(
+    make_settings: MakeSettings, queue: JobQueue, accept: Accept
+) -> None:
+    keys = {"s3_access_key_id": "key", "s3_secret_access_key": "secret"}
+    settings = make_settings(store_url="s3://bucket", s3_endpoint="http://127.0.0.1:9", **keys)
+    job = await accept()
+    async with working(settings, queue, open_store(settings)) as (_, health):
+        put_off = await heard(queue, job, lambda event: event.problem is not None)
+        assert put_off.kind is JobState.QUEUED
+        assert put_off.problem is not None
+        assert put_off.problem.code == "store-unavailable"
+    assert health.metrics.child_starts._value.get() == 1  # the engine is well and stays warm
+    assert (await queue.get(job.job_id)).state is JobState.QUEUED
 
 
 async def test_a_job_that_crashes_the_child_is_given_up_after_its_attempts_and_others_go_on(
@@ -262,6 +280,26 @@ async def test_a_signal_stops_the_worker_with_its_child_and_hands_the_job_back(
     assert await asyncio.to_thread(worker.wait, 5) == 0
     assert not [child for child in children if child.is_running()]
     assert (await queue.get(job.job_id)).state is JobState.QUEUED
+
+
+async def test_a_worker_process_tells_probes_how_it_is(
+    worker_process: Callable[..., subprocess.Popen[bytes]], queue: JobQueue, accept: Accept, tmp_path: Path
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    worker = worker_process(worker_metrics_port=port, worker_heartbeat_file=tmp_path / "heartbeat")
+    try:
+        await ended(queue, await accept())
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.get("/livez")).status_code == 200
+            ready = await client.get("/readyz")
+            assert (ready.status_code, ready.json()["engine"]["device"]) == (200, "cpu")
+            assert "divisi_worker_attempt_seconds_count" in (await client.get("/metrics")).text
+        assert time.time() - (tmp_path / "heartbeat").stat().st_mtime < PATIENCE_SECONDS
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait, PATIENCE_SECONDS) == 0
 
 
 async def test_a_second_signal_ends_the_worker_at_once(

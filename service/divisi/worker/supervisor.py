@@ -38,6 +38,8 @@ _LONGEST_CHILD_BACKOFF_SECONDS = 30.0
 # Time after the end of draining for telling the queue, if Redis should be away just then.
 _LAST_WORDS_SECONDS = 5.0
 _SWEEP_SECONDS = 60.0
+# A job of a dead worker waits for a lease and a tenth.
+_RECLAIMS_A_LEASE = 10
 
 
 def run_worker(settings: Settings) -> None:
@@ -86,7 +88,7 @@ class Supervisor:
         log.info("worker started", consumer=self._consumer, engine=self._settings.engine, device=self._settings.device)
         async with asyncio.TaskGroup() as group:
             clocks = [
-                group.create_task(self._on_a_clock(self._settings.lease_seconds / 3, self._reclaim)),
+                group.create_task(self._on_a_clock(self._settings.lease_seconds / _RECLAIMS_A_LEASE, self._reclaim)),
                 group.create_task(self._on_a_clock(min(_SWEEP_SECONDS, self._settings.retention_seconds), self._sweep)),
             ]
             try:
