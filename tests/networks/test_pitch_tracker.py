@@ -58,3 +58,25 @@ def test_pitches_at_the_ends_of_the_grid_can_be_decoded() -> None:
         logits[:, :, end] = 5.0
         f0_hz, _ = PitchDecoder()(logits)
         assert abs(1200 * torch.log2(f0_hz[0, 0, 0] / pitch_frequencies_hz()[end])) < 35
+
+
+def decode_peaks(*peaks: tuple[int, float]) -> tuple[float, float]:
+    """F0 and voicing where classes have the given logits and all others next to none."""
+    logits = torch.full((1, 4, PITCH_COUNT + 1, 1), -20.0)
+    for index, value in peaks:
+        logits[:, :, index] = value
+    f0_hz, voicing = PitchDecoder()(logits)
+    return float(f0_hz[0, 0, 0]), float(voicing[0, 0, 0])
+
+
+def test_a_voice_fades_where_two_distant_pitches_tie_so_that_rounding_decides_nothing() -> None:
+    assert decode_peaks((40, 5.0), (90, 5.0 + 1e-5))[1] < 1e-3
+    assert decode_peaks((40, 5.0 + 1e-5), (90, 5.0))[1] < 1e-3
+    assert decode_peaks((40, 5.0), (90, 4.0))[1] > 0.99
+
+
+def test_pitch_is_continuous_where_two_neighbours_tie() -> None:
+    for distance in (1, 2, 3):
+        lower, _ = decode_peaks((50, 5.0 + 1e-5), (50 + distance, 5.0))
+        upper, _ = decode_peaks((50, 5.0), (50 + distance, 5.0 + 1e-5))
+        assert abs(upper / lower - 1) < 1e-4

@@ -102,7 +102,8 @@ class HarmonicMask(nn.Module):
 
         height = torch.log2(partial_hz / 500.0) / 4
         features = torch.stack(
-            [at * present, between * present, fine * present, present, height, collision.sum(2)], dim=2
+            [at * present, between * present, fine * present, present, height * present, collision.sum(2) * present],
+            dim=2,
         )
         return features, collision, partner
 

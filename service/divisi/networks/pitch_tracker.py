@@ -164,21 +164,35 @@ class PitchDecoder(nn.Module):
     """Logits -> F0 and voicing. Shape: (B, 4, P + 1, N) -> two tensors (B, 4, N), Hz and probability.
 
     F0 is the local centre of mass around the most probable pitch, defined (and positive) even where voicing is low.
-    The most probable pitch is found by a very sharp average, not by a comparison, so that F0 is a continuous function
-    of the logits: runtimes that round differently then never disagree about which of two pitches is ahead.
+    Where two distant pitches are equally probable, voicing fades to nothing: which of them is ahead may then differ
+    between runtimes that round differently, but no longer matters.
     """
 
-    sharpness = 20.0
+    near_bins = 4.0
     reach_bins = 1.0
+    distant_bins = 3.5
+    least_margin = 0.3
+    """Lead over the best distant pitch, in nats, from which a pitch counts in full."""
 
     def forward(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         pitches = torch.arange(PITCH_COUNT, device=logits.device, dtype=logits.dtype)[:, None]
-        probabilities = torch.softmax(logits, dim=2)
-        best = (torch.softmax(self.sharpness * logits[:, :, :PITCH_COUNT], dim=2) * pitches).sum(2, keepdim=True)
-        offset = pitches - best
-        # Relative to the pitched classes alone: also a voice that hardly sounds has a pitch it would sing.
-        pitched = torch.softmax(logits[:, :, :PITCH_COUNT], dim=2)
-        weights = pitched * torch.exp(-0.5 * (offset / self.reach_bins).square())
-        position = (best + (weights * offset).sum(2, keepdim=True) / (weights.sum(2, keepdim=True) + 1e-6)).squeeze(2)
+        voicing = 1 - torch.softmax(logits, dim=2)[:, :, PITCH_COUNT]
+        # Among the pitched classes alone: also a voice that hardly sounds has a pitch it would sing.
+        log_pitched = torch.log_softmax(logits[:, :, :PITCH_COUNT], dim=2)
+        lead, best = log_pitched.max(dim=2, keepdim=True)
+        # First a sharp average around the best class, which is the same from whichever of two equal neighbours one
+        # sets out; then the centre of mass of what lies there.
+        near = ((pitches - best.to(logits.dtype)).abs() <= self.near_bins).to(logits.dtype)
+        position = centre_of_mass(torch.exp(8 * (log_pitched - lead)) * near, pitches)
+        window = torch.exp(-0.5 * ((pitches - position) / self.reach_bins).square())
+        position = centre_of_mass(torch.exp(log_pitched - lead) * window, pitches)
+        distant = (pitches - position).abs() > self.distant_bins
+        rival = (log_pitched - 1e3 * (1 - distant.to(logits.dtype))).max(dim=2, keepdim=True).values
+        clear = torch.clamp((lead - rival) / self.least_margin, 0.0, 1.0)
         f0_hz = LOWEST_PITCH_HZ * torch.exp(position * (math.log(2) / BINS_PER_OCTAVE))
-        return f0_hz, 1 - probabilities[:, :, PITCH_COUNT]
+        return f0_hz.squeeze(2), voicing * clear.squeeze(2)
+
+
+def centre_of_mass(weights: Tensor, pitches: Tensor) -> Tensor:
+    """Shape: (B, 4, P, N), (P, 1) -> (B, 4, 1, N)."""
+    return (weights * pitches).sum(2, keepdim=True) / (weights.sum(2, keepdim=True) + 1e-9)
