@@ -23,7 +23,7 @@ def models(server: Annotated[str | None, typer.Option(help="Address of a divisi 
                 cards = client.models()
     table = Table("model", "version", "stems", "quality (mean over stems)", "real-time factor", "title")
     for card in cards:
-        quality = "\n".join(f"{q['mean']:.1f} {q['metric']}, {q['test_set']}" for q in card["quality"])
-        speed = "\n".join(f"{s['real_time_factor']:.3f} {s['engine']}" for s in card["speed"])
+        quality = "\n".join(f"{q['mean']:.1f} {q['metric']}, {q['test_set']}" for q in card["quality"][:1])
+        speed = "\n".join(f"{s['real_time_factor']:.3f} {s['engine']}" for s in card["speed"][:1])
         table.add_row(card["id"], card["version"], ", ".join(card["stems"]), quality, speed, card["title"])
     console.print(table)

@@ -34,6 +34,9 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="`checkpoint.pt` of a training run.")],
     card: Annotated[Path, typer.Option(help="Draft of the model card, YAML.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Model store.")] = Path("model_store"),
+    measured: Annotated[
+        Path | None, typer.Option(help="evaluation.json of an earlier export of these weights, for the card.")
+    ] = None,
     notes: Annotated[Path | None, typer.Option(help="Markdown for the end of MODEL_CARD.md.")] = None,
 ) -> None:
     """Export a trained network as a bundle: ONNX, TorchScript, card, checksums.
@@ -43,7 +46,7 @@ def export(
     from divisi.export.command import export_from_checkpoint
 
     with exit_on_error():
-        bundle = export_from_checkpoint(network, checkpoint, card, out, notes)
+        bundle = export_from_checkpoint(network, checkpoint, card, out, measured=measured, notes=notes)
     console.print(f"{bundle.card.id} {bundle.card.version} in {bundle.path}")
 
 

@@ -16,13 +16,21 @@ from divisi.bundles.card_file import read_card
 from divisi.bundles.store import ModelBundle
 from divisi.errors import InputError
 from divisi.export.export import ExportOptions, export_bundle
+from divisi.export.measured import read_quality
 from divisi.export.parity import SEED
 
 _GIT_SECONDS = 10
 
 
 def export_from_checkpoint(
-    network: str, checkpoint: Path, draft: Path, out_root: Path, notes: Path | None = None, seed: int = SEED
+    network: str,
+    checkpoint: Path,
+    draft: Path,
+    out_root: Path,
+    *,
+    measured: Path | None = None,
+    notes: Path | None = None,
+    seed: int = SEED,
 ) -> ModelBundle:
     """Publishes trained weights as a bundle.
 
@@ -32,6 +40,7 @@ def export_from_checkpoint(
             under `network` of `config`. Read without unpickling code.
         draft: YAML of a CardDraft.
         out_root: folder of the bundles, such as `model_store`.
+        measured: `evaluation.json` of an earlier export of the same weights; its figures go into the card.
         notes: Markdown for the end of MODEL_CARD.md.
         seed: see `ExportOptions`.
 
@@ -41,6 +50,8 @@ def export_from_checkpoint(
     """
     build = _find_builder(network)
     card = read_card(draft, CardDraft)
+    if measured is not None:
+        card = card.model_copy(update={"quality": (*card.quality, *read_quality(measured, card))})
     state = _read_checkpoint(checkpoint)
     module = build((state.get("config") or {}).get("network"))
     try:
