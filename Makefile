@@ -31,13 +31,17 @@ chaos: .venv/installed-dev  ## The reliability promises at full length (minutes)
 	$(BIN)/python tests/chaos/kill_workers.py
 	$(BIN)/python tests/chaos/freeze_workers.py
 	$(BIN)/python tests/chaos/restart_redis.py
+	$(BIN)/python tests/chaos/drain_workers.py
+	$(BIN)/python tests/chaos/poison.py
 
 bench: .venv/installed-dev  ## Memory, speed and quality figures; each script prints its table
 	$(BIN)/python benchmarks/long_recording.py
 	$(BIN)/python benchmarks/conservation.py
+	$(BIN)/python benchmarks/queue_load.py
+	$(BIN)/divisi evaluate --dataset sample
 
 constraints: .venv/installed-dev  ## Write down the versions that are installed and tested now
-	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+).*/\1/' > constraints.txt
+	$(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip | sed -E 's/^(torch==[0-9.]+).*/\1/' > constraints.txt
 
 clean:
 	rm -rf .venv out build dist .mypy_cache .ruff_cache .hypothesis

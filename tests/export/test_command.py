@@ -34,7 +34,7 @@ def test_the_average_of_the_weights_is_what_is_exported(tmp_path: Path, draft: P
     last, average = TinyNetwork(**CONFIG), TinyNetwork(**CONFIG).eval()
     checkpoint = save(tmp_path / "run.pt", network=last.state_dict(), average=average.state_dict())
     (tmp_path / "notes.md").write_text("Trained in a test.")
-    bundle = export_from_checkpoint(NETWORK, checkpoint, draft, tmp_path / "models", tmp_path / "notes.md")
+    bundle = export_from_checkpoint(NETWORK, checkpoint, draft, tmp_path / "models", notes=tmp_path / "notes.md")
     mixture = noise(1, 1, 9 * HOP)
     with torch.inference_mode():
         expected = average(torch.from_numpy(mixture))[0].numpy()
