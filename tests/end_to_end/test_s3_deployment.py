@@ -1,0 +1,80 @@
+"""Gateway and worker as separate processes over a real Redis and an S3-speaking server: the production shape, once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import boto3
+import httpx
+import pytest
+from tests.conftest import free_port
+
+from divisi.client import Client
+from divisi.sample import mixture_path
+from divisi.settings import Settings, child_environment
+
+READY_SECONDS = 60
+PREFIX = "choirs"
+
+
+@pytest.fixture
+def settings(redis_url: str, s3_endpoint: str) -> Settings:
+    return Settings(
+        redis_url=redis_url,
+        store_url=f"s3://recordings/{PREFIX}",
+        s3_endpoint=s3_endpoint,
+        s3_access_key_id="test",
+        s3_secret_access_key="test",
+        port=free_port(),
+    )
+
+
+@pytest.fixture
+def server(settings: Settings) -> Iterator[str]:
+    """Address of a gateway that is ready, with one worker behind it."""
+    url = f"http://127.0.0.1:{settings.port}"
+    with ExitStack() as stack:
+        for process in ("worker", "gateway"):
+            command = [sys.executable, "-m", "divisi.cli", process]
+            running = stack.enter_context(subprocess.Popen(command, env=child_environment(settings)))
+            stack.callback(running.terminate)
+        deadline = time.monotonic() + READY_SECONDS
+        while not is_ready(url):
+            assert time.monotonic() < deadline, "the gateway was not ready in time"
+            time.sleep(0.1)
+        yield url
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def test_stems_come_from_the_bucket_and_are_erased_with_the_job(
+    server: str, settings: Settings, tmp_path: Path
+) -> None:
+    bucket = boto3.client(
+        "s3",
+        endpoint_url=settings.s3_endpoint,
+        region_name=settings.s3_region,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    with Client(server) as client:
+        job = client.wait(client.submit(mixture_path(), stem_format="flac")["id"])
+        answer = httpx.get(f"{server}{job['stems'][0]['href']}")
+        assert answer.status_code == httpx.codes.FOUND
+        assert answer.headers["location"].startswith(settings.s3_endpoint)
+        paths = client.download_stems(job, tmp_path)  # checks every SHA-256
+        assert {path.name for path in paths} == {
+            f"{name}.flac" for name in ("soprano", "alto", "tenor", "bass", "residual")
+        }
+        client.delete(job["id"])
+    assert "Contents" not in bucket.list_objects_v2(Bucket="recordings", Prefix=PREFIX)
