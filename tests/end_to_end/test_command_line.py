@@ -93,3 +93,10 @@ def test_models_lists_the_shipped_model_with_its_figure() -> None:
     done = divisi("models")
     assert done.returncode == 0
     assert "satb-small" in done.stdout
+
+
+def test_a_setting_that_is_wrong_is_named_with_what_to_do() -> None:
+    done = divisi("up", "--host", "0.0.0.0")
+    assert done.returncode == 2
+    assert "DIVISI_ALLOW_OPEN_ACCESS=true" in done.stderr
+    assert "Traceback" not in done.stderr

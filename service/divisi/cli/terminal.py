@@ -34,8 +34,9 @@ def exit_on_error() -> Iterator[None]:
         raise typer.Exit(EXIT_FAILED) from error
     except ValidationError as error:
         for problem in error.errors():
-            name = "_".join(["DIVISI", *map(str, problem["loc"])]).upper() if problem["loc"] else ""
-            errors.print(f"[red]error:[/red] {name} {problem['msg']}", soft_wrap=True, highlight=False)
+            name = "_".join(["DIVISI", *map(str, problem["loc"])]).upper() + ": " if problem["loc"] else ""
+            message = problem["msg"].removeprefix("Value error, ")
+            errors.print(f"[red]error:[/red] {name}{message}", soft_wrap=True, highlight=False)
         raise typer.Exit(EXIT_BAD_INPUT) from error
     except ModuleNotFoundError as error:
         errors.print(
