@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from divisi.cli.terminal import console, exit_on_error, progress_bar, settings_with
+from divisi.telemetry import configure_logging
 
 
 def train(
@@ -23,6 +24,7 @@ def train(
     from divisi.training.config import load_config
     from divisi.training.train import train as run_training
 
+    configure_logging("info", "auto", process="train")
     torch.set_num_threads(1)  # two runs of one thread beat one run of two
     with exit_on_error():
         scores = run_training(load_config(config), data, cache, out, start_from or [])

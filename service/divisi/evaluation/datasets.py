@@ -32,7 +32,7 @@ class Dataset:
     """One recording with its true sources.
 
     Attributes:
-        name: in `DATASETS`.
+        name: what it is, for tables and model cards.
         voices: V names, in score order.
         sources: float32 (V, T) at SAMPLE_RATE; their sum is the mixture.
         start: first sample of the first excerpt.
@@ -66,14 +66,15 @@ def load_dataset(name: str, data: Path | None = None) -> Dataset:
 
 
 def _load_sample(data: Path | None) -> Dataset:
-    return Dataset("sample", SOURCES, _read_in_sync([source_path(voice) for voice in SOURCES]))
+    return Dataset("sample chorale, formant voices", SOURCES, _read_in_sync([source_path(voice) for voice in SOURCES]))
 
 
 def _load_nino_dios(data: Path | None) -> Dataset:
     if data is None:
         raise InputError("data set nino_dios is read from a folder; name the one that holds it", code="missing-data")
     paths = [data / "nino_dios" / f"{voice}_{_NINO_DIOS_SINGER}.flac" for voice in VOICES]
-    return Dataset("nino_dios", VOICES, _read_in_sync(paths), _NINO_DIOS_START)
+    name = f"Niño Dios, singer {_NINO_DIOS_SINGER} of each part"
+    return Dataset(name, VOICES, _read_in_sync(paths), _NINO_DIOS_START)
 
 
 DATASETS: dict[str, Callable[[Path | None], Dataset]] = {"sample": _load_sample, "nino_dios": _load_nino_dios}

@@ -1,12 +1,11 @@
 """The one training loop: draw a batch, take a step, keep a running average, save, score. Resumes where it stopped.
 
-    python -m divisi.training.train --config satb_small_pitch --data DATA --cache CACHE --out RUN
+    divisi train satb_small_pitch --data DATA --cache CACHE --out RUN
 
 DATA holds `nino_dios/`; CACHE holds `labels/nino_dios/` (see `f0_labels`) and, where made, `resung/` (see `resung`).
 RUN receives config.yaml, log.csv and checkpoint.pt.
 """
 
-import argparse
 import copy
 import csv
 import logging
@@ -23,7 +22,7 @@ from tqdm import tqdm
 
 from divisi.networks.satb_small import SatbSmall, build
 from divisi.training import losses
-from divisi.training.config import Stage, TrainConfig, load_config
+from divisi.training.config import Stage, TrainConfig
 from divisi.training.pitch_errors import disturb
 from divisi.training.remix import Batch, Remixer
 from divisi.training.resung import load_resung
@@ -197,20 +196,3 @@ def report(run: Run, held: list[Excerpt], log: Any) -> None:
     scores = validate(run.average, held, true_pitch=run.config.stage is Stage.MASK)
     log.writerow([run.step, "held", *(f"{name}={value}" for name, value in vars(scores).items())])
     logger.info("step %d: %s", run.step, scores)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="name of a shipped configuration, or a YAML file")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start-from", type=Path, nargs="*", default=[], help="checkpoints whose weights to take over")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(1)  # two runs of one thread beat one of two
-    train(load_config(arguments.config), arguments.data, arguments.cache, arguments.out, arguments.start_from)
-
-
-if __name__ == "__main__":
-    main()
