@@ -36,7 +36,7 @@ def test_it_prints_the_table_and_saves_the_figures(run: Run, data: Path, tmp_pat
     whole = ["--whole"] if way == "whole" else []
     done = run("--models", "no-model", "--dataset", "nino_dios", "--data", data, "--out", out, *whole)
     assert done.exit_code == 0, done.output
-    assert "SI-SDR in dB, nino_dios" in done.output
+    assert "SI-SDR in dB, Niño Dios, singer 4" in done.output
     figures = json.loads((out / "evaluation.json").read_text())
     assert figures["separated"] == way
     mixture, model, oracle = (system["frames"]["mean"] for system in figures["systems"])
