@@ -11,6 +11,22 @@ from divisi.jobs.job import Job, JobState, Lane
 # Consumers of the group that stand for nobody, see scripts/shared.lua.
 _NOBODY = frozenset({"returned", "deferred"})
 
+# What the scripts count, over all workers and gateways, for as long as Redis remembers.
+COUNTERS = {
+    "accepted": "Jobs accepted.",
+    "succeeded": "Jobs that ended with stems.",
+    "failed": "Jobs that failed.",
+    "cancelled": "Jobs cancelled by their callers.",
+    "claims": "Attempts begun: a worker took a job.",
+    "handed_back": "Attempts given back: the worker was stopped, the attempt crashed, or a service was away.",
+    "lost_leases": "Leases that ran out because their worker fell silent.",
+    "reclaimed": "Jobs queued again after a lost lease.",
+    "dead_letters": "Jobs that became dead letters.",
+    "retried": "Dead letters queued again by an operator.",
+    "stale_beats": "Beats refused because another attempt had taken over.",
+    "stale_commits": "Commits refused because another attempt had taken over.",
+}
+
 
 @dataclass(frozen=True)
 class LaneDepth:
@@ -69,8 +85,7 @@ class Figures(RedisDoor):
         return {lane: await self._lane_depth(lane, now) for lane in Lane}
 
     async def counters(self) -> dict[str, int]:
-        """Counts of all time: accepted, succeeded, failed, cancelled, handed_back, retried, lost_leases, stale_beats,
-        stale_commits; a count that is still 0 is missing."""
+        """Counts of all time, see `COUNTERS`; a count that is still 0 is missing."""
         counted = await self._ask(self._redis.hgetall(self.key("counters")))
         return {name: int(value) for name, value in counted.items()}
 

@@ -2,7 +2,7 @@
 
 Stands between gateway and worker. Redis Streams with a consumer group, entry = job id, truth in a hash, every change
 of state one Lua script (scripts/). The worker's calls are in worker_side.py, listening in events.py, numbers in
-figures.py. All methods may raise UnavailableError (code `redis-unavailable`).
+figures.py, who works in roll_call.py. All methods may raise UnavailableError (code `redis-unavailable`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from divisi.errors import ConflictError, InputError, NotFoundError, UnavailableE
 from divisi.jobs.events import EventReader
 from divisi.jobs.figures import Figures
 from divisi.jobs.job import Job, JobState, Problem
+from divisi.jobs.roll_call import RollCall
 from divisi.jobs.worker_side import WorkerSide
 
 _JOB_ID = re.compile(r"[0-9a-z]{26}")
@@ -60,7 +61,7 @@ class DeadLetter:
     problem: Problem
 
 
-class JobQueue(WorkerSide, EventReader, Figures):
+class JobQueue(WorkerSide, EventReader, Figures, RollCall):
     """The queue. `async with JobQueue(url, QueueOptions(...)) as queue` connects and closes."""
 
     async def submit(self, *jobs: Job, reservation: Reservation | None = None) -> Submission:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ class ObjectStore:
         self._backend = backend
         self._folder = folder
         self._signer = signer
+        self.failures: Counter[str] = Counter()
+        """How often the store was away, by what was asked of it: put, get, head, list, delete, sign."""
 
     # --- async: gateway, supervisor ---
 
@@ -79,7 +82,7 @@ class ObjectStore:
             download_name: name that a signed link saves under (S3 only).
         """
         attributes = self._attributes(media_type, download_name)
-        with _named_errors(key):
+        with self._doing("put", key):
             await obstore.put_async(
                 self._backend,
                 check_key(key),
@@ -91,12 +94,12 @@ class ObjectStore:
 
     async def put_bytes(self, key: str, data: bytes) -> None:
         """Stores a small object."""
-        with _named_errors(key):
+        with self._doing("put", key):
             await obstore.put_async(self._backend, check_key(key), data)
 
     async def get_bytes(self, key: str) -> bytes:
         """A small object whole."""
-        with _named_errors(key):
+        with self._doing("get", key):
             result = await obstore.get_async(self._backend, check_key(key))
             return bytes(await result.bytes_async())
 
@@ -104,7 +107,7 @@ class ObjectStore:
         """An object's bytes from `start` up to `end` (exclusive; None: to its end), a few MiB at a time."""
         stop = (await self.head(key)).size if end is None else end
         for piece_start in range(start, stop, READ_BYTES):
-            with _named_errors(key):
+            with self._doing("get", key):
                 piece = await obstore.get_range_async(
                     self._backend, check_key(key), start=piece_start, end=min(piece_start + READ_BYTES, stop)
                 )
@@ -112,18 +115,18 @@ class ObjectStore:
 
     async def head(self, key: str) -> StoredObject:
         """Size and time of an object, or NotFoundError."""
-        with _named_errors(key):
+        with self._doing("head", key):
             return _stored(await obstore.head_async(self._backend, check_key(key)))
 
     async def list(self, prefix: str) -> Sequence[StoredObject]:
         """Every object below a prefix, in order of keys. Prefixes end at a `/`: `a/b` holds `a/b/c`, not `a/bc`."""
-        with _named_errors(prefix):
+        with self._doing("list", prefix):
             found = await obstore.list(self._backend, check_key(prefix)).collect_async()
         return sorted((_stored(meta) for meta in found), key=lambda stored: stored.key)
 
     async def list_folders(self, prefix: str) -> Sequence[str]:
         """Names directly below a prefix that have objects below them, in order: `jobs` → every job id."""
-        with _named_errors(prefix):
+        with self._doing("list", prefix):
             result = await obstore.list_with_delimiter_async(self._backend, check_key(prefix))
         return sorted(folder.rstrip("/").rsplit("/", 1)[-1] for folder in result["common_prefixes"])
 
@@ -153,7 +156,7 @@ class ObjectStore:
         """A link that anybody can read the object by for some seconds; None where the store cannot give one."""
         if self._signer is None:
             return None
-        with _named_errors(key):
+        with self._doing("sign", key):
             return await obstore.sign_async(self._signer, "GET", check_key(key), timedelta(seconds=seconds))
 
     # --- blocking: the worker's child ---
@@ -162,7 +165,7 @@ class ObjectStore:
         """Writes an object to a file that does not exist yet. Returns its bytes; on failure no file is left."""
         with path.open("xb") as file:
             try:
-                with _named_errors(key):
+                with self._doing("get", key):
                     size = obstore.head(self._backend, check_key(key))["size"]
                     for start in range(0, size, READ_BYTES):
                         end = min(start + READ_BYTES, size)
@@ -175,7 +178,7 @@ class ObjectStore:
     def upload(self, key: str, path: Path, *, media_type: str | None = None, download_name: str | None = None) -> None:
         """The blocking twin of `put_file`."""
         attributes = self._attributes(media_type, download_name)
-        with _named_errors(key):
+        with self._doing("put", key):
             obstore.put(
                 self._backend,
                 check_key(key),
@@ -184,6 +187,17 @@ class ObjectStore:
                 chunk_size=PART_BYTES,
                 max_concurrency=PARTS_IN_FLIGHT,
             )
+
+    @contextmanager
+    def _doing(self, what: str, key: str) -> Iterator[None]:
+        """Gives obstore's errors the names of our tree, and counts those that say that the store is away."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise NotFoundError(f"there is no object {key!r}", code="object-not-found", key=key) from error
+        except (BaseError, OSError) as error:
+            self.failures[what] += 1
+            raise UnavailableError("the object store is away", code="store-unavailable") from error
 
     def _attributes(self, media_type: str | None, download_name: str | None) -> dict[str, str] | None:
         if self._signer is None:
@@ -199,7 +213,7 @@ class ObjectStore:
         if not keys:
             return
         try:
-            with _named_errors(keys[0]):
+            with self._doing("delete", keys[0]):
                 await obstore.delete_async(self._backend, keys)
         except NotFoundError:
             # A local folder stops at the first key that is already gone (a concurrent deletion): take the rest singly.
@@ -270,14 +284,3 @@ def _open_folder(folder: Path) -> ObjectStore:
 
 def _stored(meta: obstore.ObjectMeta) -> StoredObject:
     return StoredObject(key=meta["path"], size=meta["size"], modified=meta["last_modified"])
-
-
-@contextmanager
-def _named_errors(key: str) -> Iterator[None]:
-    """Gives obstore's errors the names of our tree."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise NotFoundError(f"there is no object {key!r}", code="object-not-found", key=key) from error
-    except (BaseError, OSError) as error:
-        raise UnavailableError("the object store is away", code="store-unavailable") from error

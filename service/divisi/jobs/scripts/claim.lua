@@ -55,6 +55,7 @@ for _ = 1, MOST_DROPPED do
     redis.call('HINCRBY', job_of(id), 'attempt', 1)
     redis.call('HSET', job_of(id), 'state', 'running', 'consumer', consumer, 'started_at', whole(now))
     redis.call('ZREM', waiting_of(lane), id)
+    count('claims')
     event(id, 'running')
     return {'job', id, unpack(redis.call('HGETALL', job_of(id)))}
   end

@@ -15,6 +15,7 @@ local function take_back(lane, entry)
     buried = buried + 1
   else
     give_back(id, lane, entry, 0, problem)
+    count('reclaimed')
     given_back = given_back + 1
   end
 end

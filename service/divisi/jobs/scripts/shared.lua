@@ -11,6 +11,8 @@
 --   <prefix>:bell            stream of length 1 that wakes idle workers
 --   <prefix>:counters        hash of counts for metrics
 --   <prefix>:recent          list of the latest finished jobs, for estimates
+--   <prefix>:workers         hash: what each worker said of itself last, by consumer
+--   <prefix>:workers:seen    zset of consumers, score = ms when it said so
 --   <prefix>:idempotency:<digest>  hash: a reservation (token) or what was accepted (fingerprint, jobs)
 --
 -- Inside a group, entries that nobody runs belong to one of two made-up consumers:
@@ -86,6 +88,7 @@ local function bury(id, lane, problem, retention_ms)
   local seen = look(id, 'attempt')
   local dead = redis.call('XADD', prefix .. ':dead', '*', 'job', id, 'attempts', seen[1] or 0, 'problem', problem)
   redis.call('HSET', job_of(id), 'dead_entry', dead)
+  count('dead_letters')
   finish(id, lane, 'failed', retention_ms, 'problem', problem)
 end
 
