@@ -46,6 +46,18 @@ class ConflictError(DivisiError):
     default_code = "conflict"
 
 
+class AccessError(DivisiError):
+    """Whoever calls has not shown that they may do this; asking again in the same way is refused again."""
+
+    default_code = "access-refused"
+
+
+class LimitError(DivisiError):
+    """The caller has used up what a caller is given; the fact `retry_after_seconds` says when to come back."""
+
+    default_code = "rate-limited"
+
+
 class ModelError(DivisiError):
     """A model, its bundle or its engine is at fault: ours to mend."""
 

@@ -5,12 +5,14 @@ The only door to `os.environ`. What belongs to a model is in its card, what belo
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -43,10 +45,33 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address the gateway listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port the gateway listens on.")
+    require_keys: bool = Field(False, description="Serve only callers with an API key (`divisi keys create`).")
     allow_open_access: bool = Field(False, description="Allow a non-loopback address without access control.")
+    trusted_proxies: str = Field("", description="Addresses or networks of proxies whose X-Forwarded-For is believed.")
+    behind_tls: bool = Field(False, description="Clients reach the gateway by HTTPS only; they are told to remember it.")
+    cors_origins: str = Field("", description="Origins whose pages may call the API, such as `https://choir.example`.")
+    signing_secret: SecretStr | None = Field(
+        None, description="Secret that signs download links; unset: one that Redis keeps."
+    )
+    api_key: SecretStr | None = Field(None, description="Key that `divisi separate --server` shows.")
+    requests_per_minute: int = Field(600, ge=0, description="Requests a minute of one caller; 0: no limit.")
+    max_unfinished_jobs: int = Field(100, ge=0, description="Unfinished jobs of one caller; 0: no limit.")
+    max_upload_bytes_per_day: int = Field(
+        50 * 1024**3, ge=0, description="Bytes that one caller may upload in 24 hours; 0: no limit."
+    )
+    max_audio_seconds_per_day: float = Field(
+        48 * 3600, ge=0, description="Audio that one caller may have separated in 24 hours; 0: no limit."
+    )
+    webhook_allowed_networks: str = Field(
+        "", description="Networks that webhooks may reach though they are not public, such as `10.1.0.0/16`."
+    )
+    webhook_seconds: float = Field(15, gt=0, description="Longest wait for a webhook's receiver.")
     max_upload_bytes: int = Field(2 * 1024**3, gt=0, description="Largest upload in bytes.")
     max_duration_seconds: float = Field(3 * 3600, gt=0, description="Longest recording in seconds.")
     max_channels: int = Field(32, ge=1, description="Most audio channels in a recording.")
+    max_decoded_bytes: int = Field(
+        32 * 1024**3, gt=0, description="Most bytes that a recording may fill as 32-bit samples."
+    )
     inspect_seconds: float = Field(20, gt=0, description="Longest time spent on examining one upload.")
     max_queued_jobs: int = Field(10_000, ge=1, description="Queue length beyond which uploads are answered 503.")
     retention_seconds: float = Field(24 * 3600, gt=0, description="What remains of an ended job is erased after this.")
@@ -73,12 +98,37 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _is_not_open_to_the_world_by_accident(self) -> Self:
-        if self.host not in LOOPBACK_HOSTS and not self.allow_open_access:
+        if self.host not in LOOPBACK_HOSTS and not self.require_keys and not self.allow_open_access:
             raise ValueError(
                 f"DIVISI_HOST={self.host} is not a loopback address and no access control is configured; "
-                "set DIVISI_ALLOW_OPEN_ACCESS=true if this network is trusted"
+                "set DIVISI_REQUIRE_KEYS=true, or DIVISI_ALLOW_OPEN_ACCESS=true if this network is trusted"
             )
         return self
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _names_origins(cls, value: str) -> str:
+        for origin in listed(value):
+            if not re.fullmatch(r"https?://[^/*\s]+", origin):
+                raise ValueError(f"{origin!r} is no origin; origins look like https://choir.example, joined by commas")
+        return value
+
+    @field_validator("webhook_allowed_networks")
+    @classmethod
+    def _names_networks(cls, value: str) -> str:
+        for network in listed(value):
+            ipaddress.ip_network(network)
+        return value
+
+    @property
+    def is_private(self) -> bool:
+        """True where only this machine's users can call, without keys: nobody is limited then."""
+        return not self.require_keys and self.host in LOOPBACK_HOSTS
+
+
+def listed(value: str) -> tuple[str, ...]:
+    """The parts of a setting that is a list joined by commas."""
+    return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 @lru_cache(maxsize=1)
@@ -95,7 +145,9 @@ def child_environment(settings: Settings, **changes: str) -> dict[str, str]:
         changes: fields by name that the child shall see otherwise.
     """
     values = {name: value for name, value in settings.model_dump(mode="json").items() if value is not None}
-    if settings.s3_secret_access_key is not None:
-        values["s3_secret_access_key"] = settings.s3_secret_access_key.get_secret_value()
+    for name in values:
+        secret = getattr(settings, name)
+        if isinstance(secret, SecretStr):
+            values[name] = secret.get_secret_value()
     values.update(changes)
     return {**os.environ, **{f"DIVISI_{name.upper()}": str(value) for name, value in values.items()}}
