@@ -8,7 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.engines.tiny_bundle import HOP, STEMS, noise, replace_artifact, restate, tiny_draft, tiny_network
+from tests.engines.tiny_bundle import (
+    HOP,
+    STEMS,
+    noise,
+    replace_artifact,
+    restate,
+    tiny_draft,
+    tiny_network,
+    tiny_roster_network,
+)
 
 from divisi.bundles.card import ArtifactKind
 from divisi.bundles.store import ModelBundle, open_bundle
@@ -30,6 +39,19 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
 @pytest.fixture(scope="module", params=sorted(ENGINES))
 def engine(request: pytest.FixtureRequest, bundle: ModelBundle) -> Iterator[Engine]:
     engine = open_engine(request.param, bundle, EngineOptions())
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def roster_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    draft = tiny_draft(id="tiny-roster", takes_roster=True)
+    return export_bundle(tiny_roster_network(), draft, tmp_path_factory.mktemp("roster"))
+
+
+@pytest.fixture(scope="module", params=sorted(ENGINES))
+def roster_engine(request: pytest.FixtureRequest, roster_bundle: ModelBundle) -> Iterator[Engine]:
+    engine = open_engine(request.param, roster_bundle, EngineOptions())
     yield engine
     engine.close()
 
@@ -142,6 +164,61 @@ def test_a_device_that_is_not_there_is_refused_not_replaced(name: str, bundle: M
     with pytest.raises(ModelError) as refused:
         open_engine(name, bundle, EngineOptions(device="cuda"))
     assert refused.value.code == "wrong-device"
+
+
+def test_voices_that_the_roster_leaves_out_are_silent_in_their_segment_alone(roster_engine: Engine) -> None:
+    mixture = noise(3, 1, 20 * HOP)
+    roster = np.array([[1, 1], [0, 1], [1, 0]], np.float32)
+    estimates = roster_engine.run(mixture, roster)["estimates"]
+    sounds = np.abs(estimates).max(axis=(2, 3)) > 0
+    np.testing.assert_array_equal(sounds, roster.astype(bool))
+
+
+def test_without_a_roster_all_voices_may_sing(roster_engine: Engine) -> None:
+    mixture = noise(2, 1, 9 * HOP)
+    everyone = roster_engine.run(mixture, roster=np.ones((2, 2), np.float32))
+    for name, array in roster_engine.run(mixture).items():
+        np.testing.assert_array_equal(array, everyone[name])
+
+
+def test_the_same_mixture_with_another_roster_gives_other_estimates(roster_engine: Engine) -> None:
+    mixture = noise(1, 1, 9 * HOP)
+    answers = [roster_engine.run(mixture, np.array([row], np.float32))["estimates"] for row in ([1, 1], [1, 0])]
+    assert not np.array_equal(answers[0], answers[1])
+
+
+def test_a_roster_for_a_model_that_takes_none_is_refused(engine: Engine) -> None:
+    with pytest.raises(ModelError, match="takes none") as refused:
+        engine.run(noise(1, 1, 8 * HOP), np.ones((1, 2), np.float32))
+    assert refused.value.code == "wrong-input"
+
+
+@pytest.mark.parametrize(
+    "roster",
+    [
+        pytest.param(np.ones((2, 2), np.float32), id="for another batch"),
+        pytest.param(np.ones((1, 3), np.float32), id="for another number of voices"),
+        pytest.param(np.ones(2, np.float32), id="without a batch"),
+        pytest.param(np.ones((1, 2)), id="float64"),
+        pytest.param(np.full((1, 2), 0.5, np.float32), id="neither here nor there"),
+        pytest.param(np.full((1, 2), np.nan, np.float32), id="not a number"),
+        pytest.param([[1.0, 0.0]], id="a list"),
+    ],
+)
+def test_a_roster_of_another_shape_type_or_value_is_refused(roster_engine: Engine, roster: np.ndarray) -> None:
+    with pytest.raises(ModelError, match="tiny-roster: roster must") as refused:
+        roster_engine.run(noise(1, 1, 8 * HOP), roster)
+    assert refused.value.code == "wrong-input"
+
+
+@pytest.mark.parametrize("takes_roster", [True, False])
+def test_a_graph_and_a_card_that_disagree_on_the_roster_do_not_open(
+    artifact_engine: str, bundle: ModelBundle, roster_bundle: ModelBundle, tmp_path: Path, takes_roster: bool
+) -> None:
+    copy = restate(bundle if takes_roster else roster_bundle, tmp_path, takes_roster=takes_roster)
+    with pytest.raises(ModelError, match="inputs") as refused:
+        open_engine(artifact_engine, copy, EngineOptions())
+    assert refused.value.code == "wrong-signature"
 
 
 def test_two_engines_with_an_artifact_agree(bundle: ModelBundle) -> None:

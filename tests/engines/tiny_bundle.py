@@ -36,18 +36,32 @@ class TinyNetwork(nn.Module):
         self.pitch = nn.Linear(2 * hidden, len(STEMS))
 
     def forward(self, mixture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.separate(mixture, None)
+
+    def separate(self, mixture: Tensor, roster: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         batch, channels, length = mixture.shape
         padded = nn.functional.pad(mixture.reshape(batch * channels, 1, length), (WINDOW // 2, WINDOW // 2))
         spectra = nn.functional.conv1d(padded, self.dft, stride=HOP).reshape(batch, channels, 2 * BINS, -1)
         real, imag = spectra.chunk(2, dim=2)
         magnitude = (real.square() + imag.square() + 1e-9).sqrt().mean(1).transpose(1, 2)
         hidden, _ = self.recurrent(magnitude)
-        masks = self.mask(hidden).unflatten(2, (len(STEMS), BINS)).softmax(2).permute(0, 2, 3, 1)
+        scores = self.mask(hidden).unflatten(2, (len(STEMS), BINS))
+        masks = scores.softmax(2).permute(0, 2, 3, 1)
+        if roster is not None:
+            masks = masks * roster[:, :, None, None]
         masked = spectra[:, None] * torch.cat([masks, masks], dim=2)[:, :, None]
         waves = nn.functional.conv_transpose1d(masked.flatten(0, 2), self.dft / WINDOW, stride=HOP)
         estimates = waves[:, 0, WINDOW // 2 : -(WINDOW // 2)].reshape(batch, len(STEMS), channels, length)
         f0_hz = 110 * torch.exp(self.pitch(hidden).tanh()).transpose(1, 2)
         return estimates, f0_hz, estimates.sum(1)
+
+
+class TinyRosterNetwork(TinyNetwork):
+    """The same with a roster (B, 2): the estimates of absent voices are silent, their pitch is 0."""
+
+    def forward(self, mixture: Tensor, roster: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        estimates, f0_hz, resynthesis = self.separate(mixture, roster)
+        return estimates, f0_hz * roster[:, :, None], resynthesis
 
 
 def build(config: dict[str, Any] | None) -> nn.Module:
@@ -59,6 +73,12 @@ def tiny_network() -> TinyNetwork:
     """The same weights at every call."""
     torch.manual_seed(7)
     return TinyNetwork().eval()
+
+
+def tiny_roster_network() -> TinyRosterNetwork:
+    """The same weights at every call."""
+    torch.manual_seed(7)
+    return TinyRosterNetwork().eval()
 
 
 def tiny_draft(**changes: Any) -> CardDraft:

@@ -10,7 +10,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tests.engines.tiny_bundle import HOP, TinyNetwork, noise, tiny_draft, tiny_network
+from tests.engines.tiny_bundle import (
+    HOP,
+    TinyNetwork,
+    TinyRosterNetwork,
+    noise,
+    tiny_draft,
+    tiny_network,
+    tiny_roster_network,
+)
 from torch import Tensor, nn
 
 import divisi
@@ -144,6 +152,48 @@ def test_a_published_version_never_changes(bundle: ModelBundle) -> None:
         export_bundle(TinyNetwork(), tiny_draft(), bundle.path.parents[1])
     assert refused.value.code == "version-exists"
     assert {path.name: path.read_bytes() for path in bundle.path.iterdir()} == before
+
+
+@pytest.mark.parametrize("row", [[1, 1], [0, 1], [1, 0], [0, 0]])
+def test_artifacts_agree_with_a_network_that_takes_a_roster(roster_bundle: ModelBundle, row: list[int]) -> None:
+    mixture, roster = noise(5, 1, 7 * HOP, seed=99), np.array([row] * 5, np.float32)
+    with torch.inference_mode():
+        estimates, f0_hz, _ = tiny_roster_network()(torch.from_numpy(mixture), torch.from_numpy(roster))
+    for name in ("onnx_runtime", "torch_script"):
+        outputs = open_engine(name, roster_bundle, EngineOptions()).run(mixture, roster)
+        np.testing.assert_allclose(outputs["estimates"], estimates, rtol=0, atol=TOLERANCE)
+        np.testing.assert_allclose(outputs["f0"], f0_hz, rtol=TOLERANCE)
+
+
+def test_the_roster_is_a_named_input_with_a_free_batch(roster_bundle: ModelBundle) -> None:
+    model = onnx.load(roster_bundle.path / "model.onnx", load_external_data=False)
+    shapes = {
+        value.name: [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim]
+        for value in model.graph.input
+    }
+    assert shapes == {"mixture": ["B", 1, "T"], "roster": ["B", 2]}
+    assert "takes a roster" in (roster_bundle.path / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def roster_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    root = tmp_path_factory.mktemp("models")
+    return export_bundle(tiny_roster_network(), tiny_draft(id="tiny-roster", takes_roster=True), root)
+
+
+class ForgetsTheRoster(TinyRosterNetwork):
+    """Tracing writes down whose roster its example was."""
+
+    def forward(self, mixture: Tensor, roster: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        return super().forward(mixture, roster if roster.min() < 1 else torch.ones_like(roster) + 0 * roster)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_graph_that_only_knows_the_roster_it_was_traced_with_is_not_published(tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as refused:
+        export_bundle(ForgetsTheRoster().eval(), tiny_draft(takes_roster=True), tmp_path / "models")
+    assert refused.value.code == "parity-failed"
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 class Estimates(nn.Module):

@@ -47,7 +47,7 @@ def test_group_normalisation_over_many_values_is_accurate(
     tmp_path: Path, num_groups: int, num_axes: int, affine: bool
 ) -> None:
     network = Normalises(num_groups, num_axes, affine).eval().requires_grad_(False)
-    export_onnx(network, torch.randn(2, 1, 8 * ROWS), tiny_draft(extra_outputs=()), tmp_path / "model.onnx")
+    export_onnx(network, (torch.randn(2, 1, 8 * ROWS),), tiny_draft(extra_outputs=()), tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     # One axis alone is still summed in one go, so a million values must lie on two.
     length = 600 * HOP if num_axes == 4 else 40 * HOP
@@ -68,5 +68,5 @@ def test_export_leaves_the_exporter_as_it_was(tmp_path: Path) -> None:
 
     before = usual_export()
     draft = tiny_draft(extra_outputs=())
-    export_onnx(Normalises(1, 3, True).eval(), torch.randn(2, 1, 8 * HOP), draft, tmp_path / "model.onnx")
+    export_onnx(Normalises(1, 3, True).eval(), (torch.randn(2, 1, 8 * HOP),), draft, tmp_path / "model.onnx")
     assert usual_export() == before

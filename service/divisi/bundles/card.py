@@ -19,10 +19,13 @@ STEM_PATTERN = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
 FILE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 # Names of files that every separation may deliver besides the stems of the model.
-RESERVED_STEMS = frozenset({"residual", "mixture"})
+RESERVED_STEMS = frozenset({"residual", "mixture", "resynthesis"})
+# In place of the names of voices: whoever is heard to sing.
+AUTO = "auto"
 
 ArtifactKind = Literal["onnx", "torchscript"]
-OutputName = Literal["f0", "resynthesis"]
+OutputName = Literal["f0", "voicing", "resynthesis"]
+_FRAME_OUTPUTS = frozenset({"f0", "voicing"})
 
 
 def _matches(pattern: re.Pattern[str], what: str, longest: int = 64) -> AfterValidator:
@@ -52,6 +55,7 @@ class ExtraOutput(_Part):
 
     `f0`: float32 (B, S, N) in Hz, 0 where unvoiced; frame n stands for sample n * hop_length; N is T // hop_length, or
     one more.
+    `voicing`: float32 (B, S, N), 0 to 1, how sure the network is that the voice has a pitch there; frames as in f0.
     `resynthesis`: float32 (B, C, T).
     """
 
@@ -60,8 +64,8 @@ class ExtraOutput(_Part):
 
     @model_validator(mode="after")
     def _has_a_hop_where_it_has_frames(self) -> Self:
-        if (self.name == "f0") != (self.hop_length is not None):
-            raise ValueError("hop_length belongs to f0, and to f0 alone")
+        if (self.name in _FRAME_OUTPUTS) != (self.hop_length is not None):
+            raise ValueError("hop_length belongs to f0 and voicing, and to them alone")
         return self
 
 
@@ -140,7 +144,13 @@ class CardDraft(_Part):
     mask_exponent: float = Field(
         1.0, gt=0, le=4, description="Exponent of the ratio masks that bring estimates to full band."
     )
+    takes_roster: bool = Field(
+        False, description="The graph has a second input, `roster`: which voices may sing; absent ones come out silent."
+    )
     extra_outputs: tuple[ExtraOutput, ...] = ()
+    weight_precision: Literal["full", "half"] = Field(
+        "full", description="half: export rounds the weights to float16, two bytes each; computing stays float32."
+    )
     quality: tuple[Quality, ...] = ()
     speed: tuple[Speed, ...] = ()
     training: Training | None = None
@@ -151,12 +161,24 @@ class CardDraft(_Part):
         """Names of the graph's outputs, in order."""
         return ("estimates", *(output.name for output in self.extra_outputs))
 
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the graph's inputs, in order."""
+        return ("mixture", "roster") if self.takes_roster else ("mixture",)
+
+    @property
+    def hop_length(self) -> int | None:
+        """Samples from one frame of the pitch tracks to the next; None when the graph gives no pitch."""
+        return next((output.hop_length for output in self.extra_outputs if output.name == "f0"), None)
+
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
         _require_distinct("stems", self.stems)
         _require_distinct("extra_outputs", [output.name for output in self.extra_outputs])
-        if reserved := RESERVED_STEMS.intersection(self.stems):
+        if reserved := (RESERVED_STEMS | {AUTO}).intersection(self.stems):
             raise ValueError(f"stems: {', '.join(sorted(reserved))} is a reserved name")
+        if {output.hop_length for output in self.extra_outputs if output.hop_length} - {self.hop_length}:
+            raise ValueError("extra_outputs: voicing needs f0, with the same hop_length")
         for entry in self.quality:
             if set(entry.per_stem) != set(self.stems):
                 raise ValueError(

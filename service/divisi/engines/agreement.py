@@ -39,6 +39,31 @@ def check_mixture(mixture: np.ndarray, card: ModelCard) -> np.ndarray:
     return np.ascontiguousarray(mixture)
 
 
+def check_roster(roster: np.ndarray | None, num_segments: int, card: ModelCard) -> np.ndarray | None:
+    """The roster to give to the graph: as given, all ones when none was given, None when the graph takes none.
+
+    Args:
+        roster: float32 (B, S): 1 where the voice may sing, 0 where it is known to be absent.
+        num_segments: B.
+
+    Raises:
+        ModelError: code `wrong-input`; our own fault, as the Separator writes the roster.
+    """
+    if not card.takes_roster:
+        if roster is not None:
+            raise ModelError(f"{card.id}: a roster was given; the graph takes none", code="wrong-input")
+        return None
+    expected = (num_segments, len(card.stems))
+    if roster is None:
+        return np.ones(expected, np.float32)
+    if not isinstance(roster, np.ndarray) or roster.dtype != np.float32 or roster.shape != expected:
+        found = f"{roster.dtype} {roster.shape}" if isinstance(roster, np.ndarray) else type(roster).__name__
+        raise ModelError(f"{card.id}: roster must be float32 {expected}, it is {found}", code="wrong-input")
+    if not np.isin(roster, (0, 1)).all():
+        raise ModelError(f"{card.id}: roster must hold zeros and ones", code="wrong-input")
+    return np.ascontiguousarray(roster)
+
+
 def check_outputs(
     outputs: Mapping[str, np.ndarray], mixture_shape: tuple[int, ...], card: ModelCard
 ) -> dict[str, np.ndarray]:
@@ -59,8 +84,8 @@ def check_outputs(
         if array.dtype != np.float32 or not _fits(array.shape, expected):
             message = f"{card.id}: {name} is {array.dtype} {array.shape}, the card says float32 {_show(expected)}"
             raise ModelError(message, code="wrong-output", output=name)
-        if name == "f0":
-            _check_num_frames(array.shape[-1], length, card)
+        if name in ("f0", "voicing"):
+            _check_num_frames(name, array.shape[-1], length, card)
         if not np.isfinite(array).all():
             raise ModelError(f"{card.id}: {name} holds NaN or infinity", code="non-finite-estimates", output=name)
         checked[name] = np.ascontiguousarray(array)
@@ -92,8 +117,9 @@ def check_signature(
 def signature_of(card: CardDraft) -> dict[str, dict[str, tuple[int | None, ...]]]:
     """What the card says of the graph: `inputs` and `outputs`, name → shape in order, None where a size is free."""
     num_channels = ANY if card.num_channels == "any" else card.num_channels
+    inputs = {"mixture": (ANY, num_channels, ANY), "roster": (ANY, len(card.stems))}
     return {
-        "inputs": {"mixture": (ANY, num_channels, ANY)},
+        "inputs": {name: inputs[name] for name in card.input_names},
         "outputs": {name: _output_shape(name, card, ANY, num_channels, ANY) for name in card.output_names},
     }
 
@@ -114,15 +140,15 @@ def _output_shape(
         return (batch, len(card.stems), num_channels, length)
     if name == "resynthesis":
         return (batch, num_channels, length)
-    return (batch, len(card.stems), ANY)  # f0
+    return (batch, len(card.stems), ANY)  # f0, voicing
 
 
-def _check_num_frames(num_frames: int, length: int, card: ModelCard) -> None:
-    hop_length = next(output.hop_length for output in card.extra_outputs if output.name == "f0")
+def _check_num_frames(name: str, num_frames: int, length: int, card: ModelCard) -> None:
+    hop_length = card.hop_length
     assert hop_length is not None
     if num_frames - length // hop_length not in (0, 1):
-        message = f"{card.id}: f0 has {num_frames} frames for {length} samples, the card says one per {hop_length}"
-        raise ModelError(message, code="wrong-output", output="f0")
+        message = f"{card.id}: {name} has {num_frames} frames for {length} samples, the card says one per {hop_length}"
+        raise ModelError(message, code="wrong-output", output=name)
 
 
 def _fits(shape: Sequence[int | None], expected: Sequence[int | None]) -> bool:

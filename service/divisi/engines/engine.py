@@ -49,12 +49,14 @@ class Engine(Protocol):
     def device(self) -> str:
         """Where the graph really runs: `cpu` or `cuda`."""
 
-    def run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
+    def run(self, mixture: np.ndarray, roster: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Separates a batch of segments; nothing is kept from one call to the next.
 
         Args:
             mixture: float32 (B, C, T) at the card's sample rate; T a multiple of the card's `length_multiple`, none of
                 the sizes 0.
+            roster: float32 (B, S), 1 where the voice may sing in that segment, 0 where it is known to be absent; None:
+                all may. Only for models whose card says `takes_roster`.
 
         Returns:
             `estimates`: float32 (B, S, C, T), stems in the card's order, and each of the card's extra outputs by its

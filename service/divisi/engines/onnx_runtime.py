@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 
 from divisi.bundles.store import ModelBundle
-from divisi.engines.agreement import check_mixture, check_outputs, check_signature, silence
+from divisi.engines.agreement import check_mixture, check_outputs, check_roster, check_signature, silence
 from divisi.engines.engine import EngineOptions
 from divisi.errors import ModelError
 
@@ -31,13 +31,15 @@ class OnnxRuntimeEngine:
         )
         self.run(silence(self._card))
 
-    def run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
+    def run(self, mixture: np.ndarray, roster: np.ndarray | None = None) -> dict[str, np.ndarray]:
         if self._session is None:
             raise ModelError("engine onnx_runtime is closed", code="engine-closed")
         mixture = check_mixture(mixture, self._card)
+        inputs = {"mixture": mixture, "roster": check_roster(roster, len(mixture), self._card)}
         names = self._card.output_names
         try:
-            arrays = self._session.run(list(names), {"mixture": mixture}, self._run_options)
+            given = {name: inputs[name] for name in self._card.input_names}
+            arrays = self._session.run(list(names), given, self._run_options)
         except Exception as error:  # the runtime's exceptions share no base class of their own
             message = f"{self._card.id}: ONNX Runtime failed on a mixture of shape {mixture.shape}: {error}"
             raise ModelError(message, code="engine-failed") from error

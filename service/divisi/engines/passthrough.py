@@ -1,17 +1,20 @@
-"""An engine without a model, to test all that is around one: each stem is the mixture over the number of stems."""
+"""An engine without a model, to test all that is around one: the voices that may sing share the mixture evenly."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from divisi.bundles.store import ModelBundle
-from divisi.engines.agreement import check_mixture, check_outputs
+from divisi.engines.agreement import check_mixture, check_outputs, check_roster
 from divisi.engines.engine import EngineOptions
 from divisi.errors import ModelError
 
 
 class PassthroughEngine:
-    """Needs no artifact; the stems sum to the mixture, no frame is voiced, the resynthesis is the mixture."""
+    """Needs no artifact.
+
+    The stems sum to the mixture, absent voices are silent, no frame is voiced, the resynthesis is the mixture.
+    """
 
     name = "passthrough"
     device = "cpu"
@@ -22,12 +25,16 @@ class PassthroughEngine:
         self._card = bundle.card
         self._is_open = True
 
-    def run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
+    def run(self, mixture: np.ndarray, roster: np.ndarray | None = None) -> dict[str, np.ndarray]:
         if not self._is_open:
             raise ModelError("engine passthrough is closed", code="engine-closed")
         mixture = check_mixture(mixture, self._card)
         num_stems = len(self._card.stems)
-        outputs = {"estimates": np.repeat((mixture / np.float32(num_stems))[:, None], num_stems, axis=1)}
+        roster = check_roster(roster, len(mixture), self._card)
+        if roster is None:
+            roster = np.ones((len(mixture), num_stems), np.float32)
+        num_voices = np.maximum(roster.sum(axis=1), 1)[:, None, None]
+        outputs = {"estimates": roster[:, :, None, None] * (mixture / num_voices)[:, None]}
         for output in self._card.extra_outputs:
             if output.hop_length is not None:
                 num_frames = mixture.shape[-1] // output.hop_length

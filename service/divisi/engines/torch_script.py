@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from divisi.bundles.store import ModelBundle
-from divisi.engines.agreement import check_mixture, check_outputs, check_signature, silence
+from divisi.engines.agreement import check_mixture, check_outputs, check_roster, check_signature, silence
 from divisi.engines.engine import EngineOptions
 from divisi.errors import ModelError
 
@@ -33,13 +33,15 @@ class TorchScriptEngine:
         self._module: torch.jit.ScriptModule | None = _load(bundle, options.device)
         self.run(silence(self._card))
 
-    def run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
+    def run(self, mixture: np.ndarray, roster: np.ndarray | None = None) -> dict[str, np.ndarray]:
         if self._module is None:
             raise ModelError("engine torch_script is closed", code="engine-closed")
         mixture = check_mixture(mixture, self._card)
+        roster = check_roster(roster, len(mixture), self._card)
+        arrays = (mixture,) if roster is None else (mixture, roster)
         try:
             with torch.inference_mode():
-                tensors = self._module(torch.from_numpy(mixture).to(self.device))
+                tensors = self._module(*(torch.from_numpy(array).to(self.device) for array in arrays))
         except RuntimeError as error:
             message = f"{self._card.id}: TorchScript failed on a mixture of shape {mixture.shape}: {error}"
             raise ModelError(message, code="engine-failed") from error
@@ -49,8 +51,8 @@ class TorchScriptEngine:
             message = f"{self._card.id}: the graph gave {len(tensors)} outputs, the card names {list(names)}"
             raise ModelError(message, code="wrong-output")
         # A copy, because a traced graph may answer with its input or with one of its constants.
-        arrays = {name: tensor.cpu().numpy().copy() for name, tensor in zip(names, tensors, strict=True)}
-        return check_outputs(arrays, mixture.shape, self._card)
+        outputs = {name: tensor.cpu().numpy().copy() for name, tensor in zip(names, tensors, strict=True)}
+        return check_outputs(outputs, mixture.shape, self._card)
 
     def close(self) -> None:
         self._module = None

@@ -22,6 +22,7 @@ from divisi.errors import ConflictError
 from divisi.export.model_card import MODEL_CARD_FILE, render_model_card
 from divisi.export.onnx_graph import OPSET, export_onnx
 from divisi.export.parity import NOISE_LEVEL, SEED, measure_parity, parity_lengths, run_network
+from divisi.export.precision import round_to_half
 from divisi.export.torch_script import export_torch_script
 
 ONNX_FILE = "model.onnx"
@@ -52,7 +53,8 @@ def export_bundle(
     """Publishes a network as `<out_root>/<model_id>/<version>/`.
 
     Args:
-        network: mixture (B, C, T) → estimates (B, S, C, T), or a tuple of them and the draft's extra outputs in order.
+        network: mixture (B, C, T), and roster (B, S) where the draft takes one → estimates (B, S, C, T), or a tuple of
+            them and the draft's extra outputs in order.
         draft: what the author states about it.
 
     Raises:
@@ -62,6 +64,8 @@ def export_bundle(
     target = out_root / draft.id / draft.version
     _refuse_existing(target)
     network = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
+    if draft.weight_precision == "half":
+        round_to_half(network)
     with _stage(out_root, draft) as stage:
         artifacts = _write_artifacts(network, draft, stage)
         candidate = _complete(draft, artifacts, options)
@@ -83,8 +87,9 @@ def _write_artifacts(network: nn.Module, draft: CardDraft, stage: Path) -> tuple
     # Traced at a batch and a length that parity is not measured at, so that a size frozen by tracing shows.
     length = parity_lengths(draft)[0] + draft.length_multiple
     generator = torch.Generator().manual_seed(0)
-    example = NOISE_LEVEL * torch.randn(2, num_channels, length, generator=generator)
-    run_network(network, example.numpy(), draft)
+    mixture = NOISE_LEVEL * torch.randn(2, num_channels, length, generator=generator)
+    example = (mixture, torch.ones(2, len(draft.stems))) if draft.takes_roster else (mixture,)
+    run_network(network, draft, *(tensor.numpy() for tensor in example))
     export_onnx(network, example, draft, stage / ONNX_FILE)
     export_torch_script(network, example, draft, stage / TORCH_SCRIPT_FILE)
     files = (("onnx", ONNX_FILE, OPSET), ("torchscript", TORCH_SCRIPT_FILE, None))

@@ -45,8 +45,13 @@ def _shape_rows(card: ModelCard) -> Iterator[tuple[str, str]]:
         seconds = card.segment_length / card.sample_rate
         context = card.context_length / card.sample_rate
         yield "segment", f"{seconds:.3g} s, of which {context:.3g} s at each end are context"
+    if card.weight_precision == "half":
+        yield "weights", "rounded to half precision; computing is in single precision"
+    if card.takes_roster:
+        yield "takes a roster", "which voices may sing; absent ones come out silent"
     for output in card.extra_outputs:
-        detail = f"one value per stem every {output.hop_length} samples, in Hz" if output.hop_length else "(C, T)"
+        unit = ", in Hz" if output.name == "f0" else ""
+        detail = f"one value per stem every {output.hop_length} samples{unit}" if output.hop_length else "(C, T)"
         yield f"also gives `{output.name}`", detail
 
 

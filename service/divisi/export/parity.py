@@ -24,7 +24,7 @@ _ENGINE_OF_KIND: dict[ArtifactKind, str] = {"onnx": "onnx_runtime", "torchscript
 
 
 def measure_parity(network: nn.Module, bundle: ModelBundle, seed: int = SEED) -> Parity:
-    """Compares every artifact of a bundle with the network on noise of several sizes.
+    """Compares every artifact of a bundle with the network on noise of several sizes (and rosters, where it takes one).
 
     Waveforms differ by their largest absolute difference; f0, in Hz, by its largest difference relative to the
     network's.
@@ -62,10 +62,14 @@ def parity_lengths(card: CardDraft) -> tuple[int, int]:
     return (max(1, longer // 3) * multiple, longer * multiple)
 
 
-def run_network(network: nn.Module, mixture: np.ndarray, card: CardDraft) -> dict[str, np.ndarray]:
-    """The network's outputs by the card's names; `mixture` is float32 (B, C, T)."""
+def run_network(network: nn.Module, card: CardDraft, *inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """The network's outputs by the card's names.
+
+    Args:
+        inputs: float32; the mixture (B, C, T), and the roster (B, S) if the network takes one.
+    """
     with torch.inference_mode():
-        tensors = network(torch.from_numpy(mixture))
+        tensors = network(*(torch.from_numpy(array) for array in inputs))
     tensors = (tensors,) if isinstance(tensors, torch.Tensor) else tensors
     if len(tensors) != len(card.output_names):
         message = f"{card.id}: the network gives {len(tensors)} outputs, the card names {list(card.output_names)}"
@@ -79,11 +83,22 @@ def _largest_errors(
     random = np.random.default_rng(seed)
     errors: dict[str, list[float]] = {name: [] for name in card.output_names}
     channel_counts = (1, 2) if card.num_channels == "any" else (card.num_channels,)
-    for num_channels, batch, length in product(channel_counts, BATCH_SIZES, lengths):
+    everyone = (True, False) if card.takes_roster else (True,)
+    for num_channels, batch, length, is_everyone in product(channel_counts, BATCH_SIZES, lengths, everyone):
         mixture = NOISE_LEVEL * random.standard_normal((batch, num_channels, length), np.float32)
-        expected = run_network(network, mixture, card)
-        for name, found in engine.run(mixture).items():
+        inputs = (mixture, _roster(random, batch, card, is_everyone)) if card.takes_roster else (mixture,)
+        expected = run_network(network, card, *inputs)
+        for name, found in engine.run(*inputs).items():
             scale = np.maximum(expected[name], 1.0) if name == "f0" else 1.0
             errors[name].append(np.max(np.abs(found - expected[name]) / scale))
     # numpy's maximum of NaN and a number is NaN, Python's may be the number.
     return {name: float(np.max(found)) for name, found in errors.items()}
+
+
+def _roster(random: np.random.Generator, batch: int, card: CardDraft, is_everyone: bool) -> np.ndarray:
+    """float32 (B, S): all ones, or in each row some zeros, at random."""
+    roster = np.ones((batch, len(card.stems)), np.float32)
+    if not is_everyone:
+        for row in roster:
+            row[random.permutation(len(row))[: random.integers(1, max(2, len(row)))]] = 0
+    return roster

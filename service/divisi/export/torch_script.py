@@ -15,24 +15,26 @@ from torch import Tensor, nn
 from divisi.bundles.card import CardDraft
 from divisi.engines.agreement import signature_of
 from divisi.engines.torch_script import SIGNATURE_FILE
+from divisi.export.packed_torch_script import pack_constants
 
 # Source lines of every operation, with absolute paths; only error messages would read them.
 _DEBUG_SUFFIX = ".debug_pkl"
 
 
-def export_torch_script(network: nn.Module, example: Tensor, card: CardDraft, path: Path) -> None:
+def export_torch_script(network: nn.Module, example: tuple[Tensor, ...], card: CardDraft, path: Path) -> None:
     """Writes the network's graph as TorchScript.
 
     Args:
         network: in evaluation mode, on the CPU.
-        example: float32 (B, C, T), a mixture to trace with.
+        example: what to trace with: a mixture, float32 (B, C, T), and a roster (B, S) where the card says so.
         card: names and sizes of what goes in and out, kept in the artifact.
     """
     with warnings.catch_warnings(), torch.inference_mode():
         # Deprecated upstream, yet asked for. Whether tracing froze a size is measured afterwards, on other sizes.
         warnings.simplefilter("ignore")
-        module = torch.jit.freeze(torch.jit.trace(network, (example,), check_trace=False))
+        module = torch.jit.freeze(torch.jit.trace(network, example, check_trace=False))
     _follow_the_device_of_the_mixture(module)
+    pack_constants(module)
     signature = json.dumps(signature_of(card))
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         whole = Path(folder) / path.name
