@@ -133,6 +133,10 @@ class Job:
         audio: facts of the upload (AudioFacts as JSON), as far as the gateway counted.
         idempotency_key: the caller's key; the gateway makes it unique to the caller.
         fingerprint: digest of upload and parameters, compared when the key is used again.
+        owner: who submitted it, as limits count callers ("key:…", "address:…"); None where callers are not told apart.
+        webhook_url: who is to be told of its end.
+        webhook_secret: signs what is told; None: the owner's key has one.
+        trace: the request that submitted it, as a W3C traceparent; None without tracing.
         attempt: number of the latest attempt = fencing token of whoever runs it; 0 before the first.
         progress: 0..1, never falls, over all attempts.
         stage: what the running attempt does, such as "separating".
@@ -152,6 +156,10 @@ class Job:
     audio: dict[str, Any] = field(default_factory=dict)
     idempotency_key: str | None = None
     fingerprint: str | None = None
+    owner: str | None = None
+    webhook_url: str | None = None
+    webhook_secret: str | None = field(default=None, repr=False)
+    trace: str | None = None
 
     state: JobState = JobState.QUEUED
     attempt: int = 0

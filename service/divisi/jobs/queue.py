@@ -14,9 +14,12 @@ import time
 from dataclasses import dataclass
 
 from divisi.errors import ConflictError, InputError, NotFoundError, UnavailableError
+from divisi.jobs.deliveries import Deliveries
 from divisi.jobs.events import EventReader
 from divisi.jobs.figures import Figures
 from divisi.jobs.job import Job, JobState, Problem
+from divisi.jobs.keys import KeyRing
+from divisi.jobs.limits import Limits, too_many_unfinished
 from divisi.jobs.roll_call import RollCall
 from divisi.jobs.worker_side import WorkerSide
 
@@ -61,10 +64,10 @@ class DeadLetter:
     problem: Problem
 
 
-class JobQueue(WorkerSide, EventReader, Figures, RollCall):
+class JobQueue(WorkerSide, EventReader, Figures, RollCall, KeyRing, Limits, Deliveries):
     """The queue. `async with JobQueue(url, QueueOptions(...)) as queue` connects and closes."""
 
-    async def submit(self, *jobs: Job, reservation: Reservation | None = None) -> Submission:
+    async def submit(self, *jobs: Job, reservation: Reservation | None = None, most_unfinished: int = 0) -> Submission:
         """Accepts the jobs of one upload, all or none. The same job ids again change nothing, so it may be repeated.
 
         The idempotency key and fingerprint are those of the first job; pass the reservation that was taken on the key.
@@ -73,6 +76,7 @@ class JobQueue(WorkerSide, EventReader, Figures, RollCall):
             ConflictError: the key was used for other content (`idempotency-key-reused`) or another upload holds it
                 (`idempotency-key-in-flight`).
             UnavailableError: too many jobs wait (`queue-full`).
+            LimitError: the jobs' owner has too many unfinished ones (more than `most_unfinished`, unless that is 0).
         """
         key, fingerprint = jobs[0].idempotency_key, jobs[0].fingerprint or ""
         records = [text for job in jobs for text in (job.job_id, job.lane.value, job.to_json())]
@@ -83,6 +87,7 @@ class JobQueue(WorkerSide, EventReader, Figures, RollCall):
             fingerprint,
             reservation.token if reservation else "",
             int(self.options.idempotency_seconds * 1000),
+            most_unfinished,
             *records,
         )
         if answer == "reused":
@@ -94,6 +99,8 @@ class JobQueue(WorkerSide, EventReader, Figures, RollCall):
         if answer == "full":
             most = self.options.max_queued_jobs
             raise UnavailableError(f"{rest[0]} jobs wait; this service queues {most}", code="queue-full", limit=most)
+        if answer == "unfinished":
+            raise too_many_unfinished(rest[0], most_unfinished)
         return Submission(tuple(rest), is_replay=answer == "replayed")
 
     async def reserve_idempotency_key(
@@ -128,8 +135,8 @@ class JobQueue(WorkerSide, EventReader, Figures, RollCall):
             raise _unknown(job_id)
         return Job.from_hash(values)
 
-    async def list(self, cursor: str | None = None, limit: int = 50) -> JobPage:
-        """Jobs, newest first, older than the cursor.
+    async def list(self, cursor: str | None = None, limit: int = 50, owner: str | None = None) -> JobPage:
+        """Jobs, newest first, older than the cursor; only those of one owner where one is named.
 
         Raises:
             InputError: not a cursor of this list (`invalid-cursor`).
@@ -137,7 +144,8 @@ class JobQueue(WorkerSide, EventReader, Figures, RollCall):
         if cursor is not None and not _JOB_ID.fullmatch(cursor):
             raise InputError(f"{cursor!r} is not a cursor of this list", code="invalid-cursor")
         newest = f"({cursor}" if cursor else "+"
-        job_ids = await self._ask(self._redis.zrevrangebylex(self.key("index"), newest, "-", start=0, num=limit + 1))
+        index = self.key("index", owner) if owner else self.key("index")
+        job_ids = await self._ask(self._redis.zrevrangebylex(index, newest, "-", start=0, num=limit + 1))
         page = job_ids[:limit]
         pipe = self._redis.pipeline(transaction=False)
         for job_id in page:

@@ -14,6 +14,15 @@
 --   <prefix>:workers         hash: what each worker said of itself last, by consumer
 --   <prefix>:workers:seen    zset of consumers, score = ms when it said so
 --   <prefix>:idempotency:<digest>  hash: a reservation (token) or what was accepted (fingerprint, jobs)
+--   <prefix>:index:<owner>       zset like <prefix>:index, of the jobs of one caller
+--   <prefix>:unfinished:<owner>  set of the caller's jobs that have not ended
+--   <prefix>:keys, <prefix>:key:<id>      set of API keys' ids; hash of one (keys.py)
+--   <prefix>:requests:<owner>, <prefix>:spent:<owner>  what the caller used of its limits (limits.py)
+--   <prefix>:webhooks:due        zset of webhook deliveries not done, score = ms when the next attempt is due
+--   <prefix>:webhooks:bell       stream of length 1 that wakes senders
+--   <prefix>:webhooks:of:<id>    list of a job's deliveries
+--   <prefix>:webhooks:delivery:<delivery>, <prefix>:webhooks:log:<delivery>  hash, and list of its attempts
+--   <prefix>:webhooks:gone:<sha1>  ms when the receiver (of one owner, at one address) answered 410
 --
 -- Inside a group, entries that nobody runs belong to one of two made-up consumers:
 -- `returned` (anyone may take it, first) and `deferred` (not before its time, see <prefix>:deferred).
@@ -28,6 +37,13 @@ local function waiting_of(lane) return prefix .. ':waiting:' .. lane end
 local function job_of(id) return prefix .. ':job:' .. id end
 local function events_of(id) return prefix .. ':events:' .. id end
 local function idempotency_of(digest) return prefix .. ':idempotency:' .. digest end
+
+local function index_of(owner) return prefix .. ':index:' .. owner end
+local function unfinished_of(owner) return prefix .. ':unfinished:' .. owner end
+local function deliveries_of(id) return prefix .. ':webhooks:of:' .. id end
+local function delivery_of(delivery) return prefix .. ':webhooks:delivery:' .. delivery end
+local function log_of(delivery) return prefix .. ':webhooks:log:' .. delivery end
+local function gone_of(receiver) return prefix .. ':webhooks:gone:' .. receiver end
 
 local function whole(number) return string.format('%.0f', number) end
 
@@ -68,6 +84,16 @@ local function is_ours(id, token, consumer)
   return seen[1] == 'running' and seen[2] == token and seen[3] == consumer, seen[1], seen[4], seen[5]
 end
 
+-- The job's end is to be told to whoever asked for it; part of the same step, so that no end goes untold.
+local function tell(id, state, now)
+  local delivery = 'msg_' .. id .. '_' .. whole(now)
+  redis.call('HSET', delivery_of(delivery), 'job', id, 'event', state, 'status', 'pending', 'attempts', 0,
+    'created_at', whole(now))
+  redis.call('RPUSH', deliveries_of(id), delivery)
+  redis.call('ZADD', prefix .. ':webhooks:due', whole(now), delivery)
+  redis.call('XADD', prefix .. ':webhooks:bell', 'MAXLEN', 1, '*', 'r', 1)
+end
+
 -- Ends a job: state, times, index of what expires, last event. The caller has dealt with the entry.
 local function finish(id, lane, state, retention_ms, ...)
   local now = now_ms()
@@ -79,6 +105,9 @@ local function finish(id, lane, state, retention_ms, ...)
   local last = event(id, state, ...)
   redis.call('HSET', job_of(id), 'last_event', last)
   redis.call('PEXPIRE', events_of(id), EVENTS_LIFE_MS)
+  local asked = look(id, 'owner', 'receiver')
+  if asked[1] then redis.call('SREM', unfinished_of(asked[1]), id) end
+  if asked[2] then tell(id, state, now) end
   count(state)
 end
 

@@ -1,0 +1,162 @@
+"""API keys: made, listed, revoked, recognised. Redis holds a hash of each secret, never the secret.
+
+A key is shown once, as `dv_<id>_<secret>`. Its secret has 256 random bits, so a plain SHA-256 guards it as well as any
+slow hash would, at the cost of microseconds a request. There is no cache: a revoked key is refused at the next request.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from divisi.errors import AccessError, NotFoundError
+from divisi.jobs.door import RedisDoor
+
+TOKEN = re.compile(r"dv_([0-9a-f]{16})_([0-9a-f]{64})")
+WEBHOOK_SECRET_PREFIX = "whsec_"
+# The time of last use is for people; writing it at each request would be waste.
+_USE_NOTED_SECONDS = 60.0
+_NO_DIGEST = "0" * 64
+
+
+class Scope(StrEnum):
+    """What a key may do."""
+
+    JOBS_READ = "jobs:read"  # look at, listen to, download its own jobs
+    JOBS_WRITE = "jobs:write"  # submit, cancel, erase its own jobs
+    METRICS = "metrics"  # scrape /metrics
+    ADMIN = "admin"  # everything, and everybody's jobs
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """What is known of a key. Times are Unix seconds; `webhook_secret` signs the webhooks of the key's jobs."""
+
+    key_id: str
+    name: str
+    scopes: frozenset[Scope]
+    created_at: float
+    expires_at: float | None = None
+    last_used_at: float | None = None
+    webhook_secret: str = field(default="", repr=False)
+
+    def allows(self, scope: Scope) -> bool:
+        """True when the key has the scope, or is an administrator's."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+    def has_expired(self, now: float | None = None) -> bool:
+        """True from its expiry on."""
+        return self.expires_at is not None and self.expires_at <= (time.time() if now is None else now)
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key just made, with the text that its holder shows; nobody can see that text again."""
+
+    key: ApiKey
+    token: str = field(repr=False)
+
+
+class KeyRing(RedisDoor):
+    """The deployment's keys."""
+
+    async def create_key(self, name: str, scopes: Iterable[Scope], expires_at: float | None = None) -> NewKey:
+        """Makes a key; it works at once."""
+        key_id, secret = secrets.token_hex(8), secrets.token_hex(32)
+        key = ApiKey(key_id, name, frozenset(scopes), time.time(), expires_at, webhook_secret=new_webhook_secret())
+        values = {
+            "name": name,
+            "digest": _digest(secret),
+            "scopes": " ".join(sorted(key.scopes)),
+            "created_at": f"{key.created_at:.0f}",
+            "webhook_secret": key.webhook_secret,
+        }
+        if expires_at is not None:
+            values["expires_at"] = f"{expires_at:.0f}"
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hset(self.key("key", key_id), mapping=values)
+        pipe.zadd(self.key("keys"), {key_id: 0})
+        await self._ask(pipe.execute())
+        return NewKey(key, f"dv_{key_id}_{secret}")
+
+    async def keys(self) -> tuple[ApiKey, ...]:
+        """All keys, oldest first; expired ones among them."""
+        used = await self._ask(self._redis.zrange(self.key("keys"), 0, -1, withscores=True))
+        found = [await self._look(key_id, last_used_at) for key_id, last_used_at in used]
+        return tuple(sorted((key for key, _ in filter(None, found)), key=lambda key: key.created_at))
+
+    async def revoke_key(self, key_id: str) -> None:
+        """Ends a key: the next request with it is refused.
+
+        Raises:
+            NotFoundError: no such key (`unknown-key`).
+        """
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.delete(self.key("key", key_id))
+        pipe.zrem(self.key("keys"), key_id)
+        deleted, _ = await self._ask(pipe.execute())
+        if not deleted:
+            raise NotFoundError(f"there is no key {key_id!r}", code="unknown-key")
+
+    async def recognise(self, token: str) -> ApiKey:
+        """The key that a caller shows, and notes its use.
+
+        Raises:
+            AccessError: no key of ours, or revoked (`key-invalid`); past its time (`key-expired`).
+        """
+        shape = TOKEN.fullmatch(token)
+        key_id, secret = shape.groups() if shape else ("", "")
+        last_used_at = await self._ask(self._redis.zscore(self.key("keys"), key_id))
+        found = await self._look(key_id, last_used_at or 0.0)
+        digest = found[1] if found else _NO_DIGEST
+        if not hmac.compare_digest(digest, _digest(secret)) or found is None:
+            raise AccessError("this API key is not known here, or has been revoked", code="key-invalid")
+        key = found[0]
+        now = time.time()
+        if key.has_expired(now):
+            raise AccessError("this API key has expired", code="key-expired")
+        if now - (key.last_used_at or 0.0) > _USE_NOTED_SECONDS:
+            await self._ask(self._redis.zadd(self.key("keys"), {key_id: int(now)}, xx=True))
+        return key
+
+    async def webhook_secret(self, key_id: str) -> str | None:
+        """What signs the webhooks of a key's jobs; None when the key was revoked."""
+        secret = await self._ask(self._redis.hget(self.key("key", key_id), "webhook_secret"))
+        return secret or None
+
+    async def link_secret(self) -> bytes:
+        """A secret for signing links that all gateways of this deployment share, made when first asked for."""
+        await self._ask(self._redis.set(self.key("link-secret"), secrets.token_hex(32), nx=True))
+        return bytes.fromhex(await self._ask(self._redis.get(self.key("link-secret"))))
+
+    async def _look(self, key_id: str, last_used_at: float) -> tuple[ApiKey, str] | None:
+        """A key and the digest of its secret."""
+        values: Mapping[str, str] = await self._ask(self._redis.hgetall(self.key("key", key_id)))
+        if not values:
+            return None
+        key = ApiKey(
+            key_id,
+            values["name"],
+            frozenset(Scope(scope) for scope in values["scopes"].split()),
+            float(values["created_at"]),
+            float(values["expires_at"]) if "expires_at" in values else None,
+            last_used_at or None,
+            values["webhook_secret"],
+        )
+        return key, values["digest"]
+
+
+def new_webhook_secret() -> str:
+    """A secret in the form of Standard Webhooks."""
+    return WEBHOOK_SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

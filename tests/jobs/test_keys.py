@@ -1,0 +1,90 @@
+"""API keys in Redis: shown once, hashed at rest, gone at once."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import redis
+
+from divisi.errors import AccessError, NotFoundError
+from divisi.jobs.keys import ApiKey, Scope
+from divisi.jobs.queue import JobQueue
+
+pytestmark = pytest.mark.anyio
+READ = {Scope.JOBS_READ}
+
+
+async def test_a_key_is_recognised_by_the_text_that_was_shown_once(queue: JobQueue) -> None:
+    made = await queue.create_key("choir app", {Scope.JOBS_READ, Scope.JOBS_WRITE})
+    seen = await queue.recognise(made.token)
+    assert (seen.key_id, seen.name, seen.scopes) == (made.key.key_id, "choir app", made.key.scopes)
+    assert made.token not in repr(made)
+
+
+async def test_redis_holds_no_secret_that_opens_anything(queue: JobQueue, raw: redis.Redis) -> None:
+    made = await queue.create_key("app", READ)
+    secret = made.token.rsplit("_", 1)[1]
+    for key in raw.scan_iter():
+        value = raw.dump(key)
+        assert secret.encode() not in value, key
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda token: token[:-1] + ("0" if token[-1] != "0" else "1"),
+        lambda token: token[:3] + "0" * 16 + token[19:],
+        lambda token: token + "\n",
+        lambda token: token.replace("dv_", "dx_"),
+        lambda _: "dv_",
+        lambda _: "",
+    ],
+)
+async def test_any_other_text_is_refused(queue: JobQueue, spoil) -> None:
+    made = await queue.create_key("app", READ)
+    with pytest.raises(AccessError) as refusal:
+        await queue.recognise(spoil(made.token))
+    assert refusal.value.code == "key-invalid"
+
+
+async def test_a_revoked_key_is_refused_at_once_and_cannot_come_back_by_being_used(queue: JobQueue) -> None:
+    made = await queue.create_key("app", READ)
+    await queue.recognise(made.token)
+    await queue.revoke_key(made.key.key_id)
+    for _ in range(2):
+        with pytest.raises(AccessError, match="revoked"):
+            await queue.recognise(made.token)
+    assert await queue.keys() == ()
+    assert await queue.webhook_secret(made.key.key_id) is None
+    with pytest.raises(NotFoundError):
+        await queue.revoke_key(made.key.key_id)
+
+
+async def test_a_key_past_its_time_is_refused_and_still_listed(queue: JobQueue) -> None:
+    made = await queue.create_key("guest", READ, expires_at=time.time() - 1)
+    with pytest.raises(AccessError) as refusal:
+        await queue.recognise(made.token)
+    assert refusal.value.code == "key-expired"
+    [listed] = await queue.keys()
+    assert listed.has_expired()
+
+
+async def test_the_list_tells_when_a_key_was_last_used(queue: JobQueue) -> None:
+    made = await queue.create_key("app", READ)
+    assert [key.last_used_at for key in await queue.keys()] == [None]
+    await queue.recognise(made.token)
+    [used] = await queue.keys()
+    assert abs(used.last_used_at - time.time()) < 5
+
+
+def test_an_administrators_key_may_do_everything() -> None:
+    admin = ApiKey("1", "root", frozenset({Scope.ADMIN}), 0.0)
+    reader = ApiKey("2", "reader", frozenset(READ), 0.0)
+    assert all(admin.allows(scope) for scope in Scope)
+    assert [scope for scope in Scope if reader.allows(scope)] == [Scope.JOBS_READ]
+
+
+async def test_all_gateways_sign_links_with_one_secret(queue: JobQueue, redis_url: str) -> None:
+    async with JobQueue(redis_url) as other:
+        assert await other.link_secret() == await queue.link_secret()
