@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     engine_threads: int = Field(1, ge=1, description="Threads inside one operation; scale by processes instead.")
     batch_size: int = Field(1, ge=1, description="Segments of one recording given to the engine at a time.")
 
+    otel_endpoint: str | None = Field(
+        None, description="Collector of traces (OTLP over HTTP), such as http://collector:4318; needs the extra otel."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, else json."

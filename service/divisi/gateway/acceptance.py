@@ -31,6 +31,7 @@ from divisi.storage.file_names import clean_label
 from divisi.storage.keys import accepted_key, job_prefix, mixture_key
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
+from divisi.tracing import current_traceparent, span
 
 log = get_logger(__name__)
 
@@ -73,7 +74,8 @@ async def accept_upload(request: Request, services: Services, idempotency_key: s
         if reservation is not None and reservation.job_ids:
             return await _replay(services.queue, reservation, fingerprint)
         async with services.inspection_places:
-            facts = await asyncio.to_thread(inspect_audio_in_child, upload.path, services.audio_limits)
+            with span("inspect upload", bytes=upload.num_bytes):
+                facts = await asyncio.to_thread(inspect_audio_in_child, upload.path, services.audio_limits)
         check_stem_format(options.encoding, facts.sample_rate, facts.num_channels)
         jobs = _draft_jobs(cards, options, upload, facts, idempotency_key, fingerprint)
         return await _publish(services, jobs, upload, reservation)
@@ -151,6 +153,7 @@ def _draft_jobs(
             audio={**asdict(facts), "duration_seconds": facts.duration_seconds},
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
+            trace=current_traceparent(),
         )
         for card in cards
     )
@@ -162,9 +165,10 @@ async def _publish(
     store, queue = services.store, services.queue
     try:
         for job in jobs:
-            # A mixture of its own for each job: deleting one never takes another's.
-            await store.put_file(mixture_key(job.job_id), upload.path)
-            await store.put_bytes(accepted_key(job.job_id), job.to_json().encode())
+            with span("store recording", job_id=job.job_id):
+                # A mixture of its own for each job: deleting one never takes another's.
+                await store.put_file(mixture_key(job.job_id), upload.path)
+                await store.put_bytes(accepted_key(job.job_id), job.to_json().encode())
     except BaseException:
         await asyncio.shield(_erase(store, jobs))
         raise

@@ -25,6 +25,7 @@ from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
+from divisi.tracing import configure_tracing
 
 log = get_logger(__name__)
 
@@ -66,7 +67,7 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
         generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
     )
-    metrics = Metrics()
+    metrics = Metrics(store.failures)
     app.state.services = Services(settings, queue, store, bundles, metrics)
     for module in (job_routes, stem_routes, model_routes, health_routes):
         app.include_router(module.router)
@@ -82,6 +83,7 @@ def run_gateway(settings: Settings) -> None:
     # an orderly stop would look like a crash.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    configure_tracing("divisi-gateway", settings.otel_endpoint)
     app = create_app(settings, open_queue(settings), open_store(settings), open_bundles(settings))
     uvicorn.run(
         app,

@@ -14,6 +14,7 @@ from divisi.errors import DivisiError, UnavailableError
 from divisi.gateway.openapi import problems
 from divisi.gateway.problems import problem_response
 from divisi.gateway.services import GatewayServices, Services, in_time
+from divisi.jobs.overview import overview
 
 router = APIRouter(tags=["health"])
 
@@ -68,18 +69,12 @@ async def is_ready(request: Request, services: GatewayServices) -> Any:
     },
 )
 async def get_metrics(services: GatewayServices) -> Response:
-    """Requests by route, and the queue's depth and age at this moment."""
-    metrics = services.metrics
+    """Requests by route, and the queue at this moment: depth, age, counts, workers."""
     try:
-        depths = await in_time(services.queue.depth(), "redis")
+        now = await in_time(overview(services.queue), "redis")
     except UnavailableError:
-        metrics.queue_up.set(0)
-    else:
-        metrics.queue_up.set(1)
-        for lane, depth in depths.items():
-            metrics.queue_depth.labels(lane.value).set(depth.waiting + depth.running)
-            metrics.oldest_seconds.labels(lane.value).set(depth.oldest_waiting_seconds)
-    return Response(metrics.render(), media_type="text/plain; version=0.0.4")
+        now = None
+    return Response(services.metrics.render(now), media_type="text/plain; version=0.0.4")
 
 
 async def _check(asked: Awaitable[Any], name: str) -> CheckBody:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from divisi.gateway.metrics import Metrics
 from divisi.gateway.problems import problem_response
 from divisi.telemetry import get_logger
+from divisi.tracing import Span, span
 
 log = get_logger(__name__)
 
@@ -25,6 +27,8 @@ REQUEST_ID_HEADER = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # nginx's status for a caller who left before the answer; only seen in our own log and metrics.
 CALLER_LEFT = 499
+# Asked for every few seconds.
+UNTRACED_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 class RequestContext:
@@ -51,7 +55,10 @@ class RequestContext:
             await send(message)
 
         started = time.perf_counter()
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with (
+            _traced(scope, request_id) as now,
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+        ):
             try:
                 await self._app(scope, receive, send_with_id)
             except ClientDisconnect:
@@ -67,10 +74,26 @@ class RequestContext:
                 seconds = time.perf_counter() - started
                 route = getattr(scope.get("route"), "path", "unmatched")
                 self._metrics.observe_request(scope["method"], route, status or CALLER_LEFT, seconds)
+                now.answered(scope["method"], route, status or CALLER_LEFT)
                 log.info(
                     "request",
+                    **_job_of(scope),
                     method=scope["method"],
                     path=scope["path"],
                     status=status or CALLER_LEFT,
                     milliseconds=round(seconds * 1000, 1),
                 )
+
+
+def _traced(scope: Scope, request_id: str) -> AbstractContextManager[Span]:
+    """A span around the request, within the caller's own if it sent a `traceparent`; probes and scrapes have none."""
+    if scope["path"] in UNTRACED_PATHS:
+        return nullcontext(Span())
+    parent = Headers(scope=scope).get("traceparent")
+    return span(scope["method"], parent=parent, kind="server", request_id=request_id)
+
+
+def _job_of(scope: Scope) -> dict[str, str]:
+    """The id of the job that the path names, if it does."""
+    job_id = scope.get("path_params", {}).get("job_id")
+    return {"job_id": job_id} if job_id else {}

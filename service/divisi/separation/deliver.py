@@ -23,6 +23,7 @@ from divisi.audio.waveform import Samples
 from divisi.separation.options import SeparationOptions
 from divisi.separation.pitch_file import PitchFile
 from divisi.separation.separator import OnProgress, SeparatedBlock, Separator
+from divisi.stage_clock import StageClock
 
 # Samples decoded at a time: a second or two.
 _BLOCK_LENGTH = 1 << 16
@@ -91,6 +92,7 @@ def separate_file(
     stem_format: StemFormat,
     options: SeparationOptions | None = None,
     on_progress: OnProgress | None = None,
+    clock: StageClock | None = None,
 ) -> Delivery:
     """Separates a recording into files beside each other; when it fails, it leaves none.
 
@@ -101,6 +103,7 @@ def separate_file(
         stem_format: how to encode.
         options: what to deliver; default all stems and the residual.
         on_progress: called with rising numbers in 0..1.
+        clock: told how long `decode`, `separate` and `encode` took.
 
     Raises:
         InputError: the recording, the wanted stems or the format cannot be had.
@@ -108,13 +111,13 @@ def separate_file(
     """
     began = time.monotonic()
     options = options or SeparationOptions()
+    clock = clock or StageClock()
     names = [separator.card.stems[place] for place in options.indices(separator.card.stems)]
     with open_decoder(path) as decoder:
         sample_rate, num_channels = decoder.facts.sample_rate, decoder.facts.num_channels
         check_stem_format(stem_format, sample_rate, num_channels)
-        blocks = separator.separate(
-            decoder.blocks(_BLOCK_LENGTH), sample_rate, num_channels, decoder.facts.num_samples, on_progress, options
-        )
+        mixture = clock.each("decode", decoder.blocks(_BLOCK_LENGTH))
+        blocks = separator.separate(mixture, sample_rate, num_channels, decoder.facts.num_samples, on_progress, options)
         out_dir.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".unfinished-", dir=out_dir) as scratch, ExitStack() as open_files:
 
@@ -129,8 +132,9 @@ def separate_file(
             if options.include_f0 and separator.f0_hop_seconds is not None:
                 f0_path = Path(scratch) / "f0.csv"
                 f0 = open_files.enter_context(PitchFile(f0_path, names, separator.f0_hop_seconds))
-            conservation = _write(blocks, stems, residual, f0)
-            open_files.close()
+            with clock.stage("encode"):
+                conservation = _write(clock.each("separate", blocks), stems, residual, f0)
+                open_files.close()
             wall_seconds = time.monotonic() - began
             writers = stems if residual is None else [*stems, residual]
             return Delivery(

@@ -8,6 +8,7 @@ Between decoder and encoders on the path *upload → job → worker → engine �
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -53,13 +54,17 @@ class Separator:
         engine: runs the graph.
         card: of the same bundle.
         batch_size: segments of one recording given to the engine at a time.
+        batches: counts how often the engine was given how many segments at a time.
     """
 
-    def __init__(self, engine: Engine, card: ModelCard, batch_size: int = 1) -> None:
+    def __init__(
+        self, engine: Engine, card: ModelCard, batch_size: int = 1, batches: Counter[int] | None = None
+    ) -> None:
         self.engine = engine
         self.card = card
         self.batch_size = batch_size
         self.plan = SegmentPlan.from_card(card)
+        self.batches = Counter[int]() if batches is None else batches
 
     @property
     def f0_hop_seconds(self) -> float | None:
@@ -103,6 +108,7 @@ class _Separation:
         model_channels = _model_channels(card, num_channels)
         self._engine = separator.engine
         self._batch_size = separator.batch_size
+        self._batches = separator.batches
         self._selected = selected
         self._num_stems = len(card.stems)
         self._num_channels = num_channels
@@ -146,6 +152,7 @@ class _Separation:
 
     def _separate_batch(self) -> Iterator[SeparatedBlock]:
         batch, self._waiting = self._waiting[: self._batch_size], self._waiting[self._batch_size :]
+        self._batches[len(batch)] += 1
         outputs = self._engine.run(np.stack([segment.samples for segment in batch]))
         for place, segment in enumerate(batch):
             estimates = self._estimates.push(segment.start, outputs["estimates"][place, ..., : segment.num_real])

@@ -20,7 +20,7 @@ from divisi.settings import Settings
 from divisi.telemetry import get_logger
 from divisi.worker.child_process import ChildProcess
 from divisi.worker.health import WorkerHealth
-from divisi.worker.messages import Done, Failed, Fault, Progress
+from divisi.worker.messages import Done, Failed, Fault, Progress, WorkFigures
 
 log = get_logger(__name__)
 
@@ -51,6 +51,7 @@ class Outcome:
     manifest: Manifest | None = None
     problem: Problem | None = None
     fault: Fault | None = None
+    figures: WorkFigures | None = None
 
 
 class Attempt:
@@ -139,7 +140,7 @@ class Attempt:
             if isinstance(reply, Progress):
                 self._progress = reply
             elif isinstance(reply, Done):
-                return Outcome(Ending.SUCCEEDED, True, manifest=reply.manifest)
+                return Outcome(Ending.SUCCEEDED, True, manifest=reply.manifest, figures=reply.figures)
             elif isinstance(reply, Failed):
                 return _failed(reply)
             else:
@@ -175,7 +176,7 @@ class Attempt:
 
 def _failed(reply: Failed) -> Outcome:
     if reply.fault is Fault.UNAVAILABLE:
-        return Outcome(Ending.DEFERRED, True, problem=reply.problem, fault=reply.fault)
+        return Outcome(Ending.DEFERRED, True, problem=reply.problem, fault=reply.fault, figures=reply.figures)
     if reply.fault is Fault.UNEXPECTED:
-        return Outcome(Ending.CRASHED, False, problem=reply.problem, fault=reply.fault)
-    return Outcome(Ending.FAILED, True, problem=reply.problem, fault=reply.fault)
+        return Outcome(Ending.CRASHED, False, problem=reply.problem, fault=reply.fault, figures=reply.figures)
+    return Outcome(Ending.FAILED, True, problem=reply.problem, fault=reply.fault, figures=reply.figures)

@@ -14,14 +14,19 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
+
+import structlog
 
 from divisi.bootstrap import open_bundles, open_store
 from divisi.errors import DivisiError, InputError, UnavailableError
 from divisi.jobs.job import Job, Manifest, Problem
 from divisi.settings import Settings, load_settings
+from divisi.stage_clock import StageClock
 from divisi.telemetry import configure_logging, get_logger
+from divisi.tracing import configure_tracing, span
 from divisi.worker.messages import (
     Assignment,
     Done,
@@ -30,6 +35,7 @@ from divisi.worker.messages import (
     Progress,
     Ready,
     Reply,
+    WorkFigures,
     assignment_from_line,
     to_line,
 )
@@ -47,6 +53,7 @@ def main() -> None:
     _die_with(supervisor_pid)
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format, process="worker-child")
+    configure_tracing("divisi-worker-child", settings.otel_endpoint)
     with os.fdopen(reply_fd, "wb", buffering=0) as replies:
         serve(settings, replies)
 
@@ -67,20 +74,36 @@ def serve(settings: Settings, replies: BinaryIO) -> None:
     say(Ready(engine))
     assignments = _read_assignments()
 
-    def work_on(job: Job, work_dir: Path) -> Manifest:
-        separator = models.get(job.model_id, job.model_version)
-        return process_job(job, separator, store, settings, work_dir, lambda share, stage: say(Progress(share, stage)))
+    def report(share: float, stage: str) -> None:
+        say(Progress(share, stage))
+
+    def work_on(assignment: Assignment) -> Reply:
+        job, clock = assignment.job, StageClock()
+        batches, failures = models.batches.copy(), store.failures.copy()
+
+        def work() -> Manifest:
+            separator = models.get(job.model_id, job.model_version)
+            return process_job(job, separator, store, settings, Path(assignment.work_dir), report, clock)
+
+        reply = _answer(job, work)
+        figures = WorkFigures(clock.seconds, dict(models.batches - batches), dict(store.failures - failures))
+        return replace(reply, figures=figures)
 
     while True:
         assignment = assignments.get()
-        say(_answer(assignment, work_on))
+        job = assignment.job
+        with (
+            structlog.contextvars.bound_contextvars(job_id=job.job_id, attempt=job.attempt),
+            span("work", parent=job.trace, job_id=job.job_id, attempt=job.attempt),
+        ):
+            reply = work_on(assignment)
+        say(reply)
 
 
-def _answer(assignment: Assignment, work_on: Callable[[Job, Path], Manifest]) -> Reply:
+def _answer(job: Job, work: Callable[[], Manifest]) -> Done | Failed:
     """Does the work; whatever goes wrong becomes a message."""
-    job = assignment.job
     try:
-        return Done(work_on(job, Path(assignment.work_dir)))
+        return Done(work())
     except DivisiError as error:
         return Failed(_fault_of(error), Problem.from_error(error))
     except MemoryError:

@@ -1,4 +1,4 @@
-"""What a worker says about itself: its state, its figures for Prometheus, the heartbeat file, and a small HTTP server.
+"""What a worker says about itself: its state, the heartbeat file, and a small HTTP server for probes and metrics.
 
 Alive means that the loop turns, whatever Redis does. Ready means that the engine is warm on the device that was asked
 for, and that Redis answered last time.
@@ -16,33 +16,13 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, make_wsgi_app
+from prometheus_client import make_wsgi_app
+
+from divisi.jobs.roll_call import WorkerState, WorkerStatus
+from divisi.worker.metrics import WorkerMetrics
 
 # Every wait of the loop is shorter: a socket timeout of 5 s with one retry is the longest.
 STALE_HEARTBEAT_SECONDS = 30.0
-
-
-class WorkerMetrics:
-    """Figures of one worker."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.attempts = Counter("divisi_worker_attempts", "Attempts by outcome.", ["outcome"], registry=self.registry)
-        self.child_starts = Counter(
-            "divisi_worker_child_starts", "Starts of the engine's process.", registry=self.registry
-        )
-        self.attempt_seconds = Histogram(
-            "divisi_worker_attempt_seconds",
-            "Duration of attempts that succeeded.",
-            buckets=(1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600),
-            registry=self.registry,
-        )
-        self.real_time_factor = Histogram(
-            "divisi_worker_real_time_factor",
-            "Seconds of work a second of audio.",
-            buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
-            registry=self.registry,
-        )
 
 
 @dataclass
@@ -53,6 +33,8 @@ class WorkerHealth:
         heartbeat_file: touched at each pulse, for probes that look at a file's age.
         engine: name, device and versions once the engine is warm; None before, and while a child starts again.
         problem: why the worker is not ready.
+        job_id: the job at hand.
+        attempts: how many ended since the worker started (at `started_at`, Unix seconds).
     """
 
     heartbeat_file: Path | None = None
@@ -61,6 +43,9 @@ class WorkerHealth:
     is_redis_away: bool = True
     is_draining: bool = False
     problem: str | None = "starting"
+    job_id: str | None = None
+    attempts: int = 0
+    started_at: float = field(default_factory=time.time)
     _pulse_at: float = field(default_factory=time.monotonic)
 
     def pulse(self) -> None:
@@ -78,6 +63,26 @@ class WorkerHealth:
     def is_ready(self) -> bool:
         """True when this worker can work."""
         return self.is_alive and self.engine is not None and not self.is_redis_away and not self.is_draining
+
+    def status(self, consumer: str) -> WorkerStatus:
+        """What is told to those who watch the queue."""
+        engine = self.engine or {}
+        if self.is_draining:
+            state = WorkerState.DRAINING
+        elif self.job_id is not None:
+            state = WorkerState.BUSY
+        else:
+            state = WorkerState.STARTING if self.engine is None else WorkerState.IDLE
+        return WorkerStatus(
+            consumer=consumer,
+            state=state,
+            started_at=self.started_at,
+            engine=engine.get("name"),
+            device=engine.get("device"),
+            job_id=self.job_id,
+            attempts=self.attempts,
+            problem=None if self.engine else self.problem,
+        )
 
     def report(self) -> dict[str, Any]:
         """What /readyz answers."""
@@ -112,6 +117,8 @@ def serve_health(health: WorkerHealth, port: int, host: str = "") -> int:
 
 def _application(health: WorkerHealth) -> Callable[[Environment, StartResponse], Iterable[bytes]]:
     metrics = make_wsgi_app(health.metrics.registry)
+    health.metrics.ready.set_function(lambda: float(health.is_ready))
+    health.metrics.busy.set_function(lambda: float(health.job_id is not None))
 
     def answer(environment: Environment, start_response: StartResponse) -> Iterable[bytes]:
         path = environment.get("PATH_INFO", "")

@@ -6,7 +6,7 @@ and one `Done` or `Failed`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -50,10 +50,26 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class WorkFigures:
+    """What the work on one assignment took, for the worker's metrics.
+
+    Args:
+        stage_seconds: by stage: download, inspect, decode, separate, encode, upload.
+        batches: how often the engine was given how many segments at a time.
+        store_failures: how often the store was away, by what was asked of it.
+    """
+
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    batches: dict[int, int] = field(default_factory=dict)
+    store_failures: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Done:
     """All stems are in the store."""
 
     manifest: Manifest
+    figures: WorkFigures = WorkFigures()
     kind: Literal["done"] = "done"
 
 
@@ -63,6 +79,7 @@ class Failed:
 
     fault: Fault
     problem: Problem
+    figures: WorkFigures = WorkFigures()
     kind: Literal["failed"] = "failed"
 
 

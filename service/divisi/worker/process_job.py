@@ -20,9 +20,11 @@ from divisi.separation.deliver import StemFile, separate_file
 from divisi.separation.options import SeparationOptions
 from divisi.separation.separator import Separator
 from divisi.settings import Settings
+from divisi.stage_clock import StageClock
 from divisi.storage.file_names import download_name
 from divisi.storage.keys import mixture_key, stem_key
 from divisi.storage.object_store import ObjectStore
+from divisi.tracing import span
 from divisi.worker.warm_models import engine_facts
 
 Report = Callable[[float, str], None]
@@ -33,13 +35,20 @@ _SEPARATING_FROM, _UPLOADING_FROM = 0.05, 0.95
 
 
 def process_job(
-    job: Job, separator: Separator, store: ObjectStore, settings: Settings, work_dir: Path, report: Report
+    job: Job,
+    separator: Separator,
+    store: ObjectStore,
+    settings: Settings,
+    work_dir: Path,
+    report: Report,
+    clock: StageClock | None = None,
 ) -> Manifest:
     """Makes the stems of one attempt and uploads them to the attempt's own folder.
 
     Args:
         job: with the number of the attempt.
         work_dir: an empty folder for the recording and its stems.
+        clock: told how long each stage took.
 
     Raises:
         InputError: the recording cannot be separated.
@@ -47,33 +56,42 @@ def process_job(
         UnavailableError: the object store is away.
     """
     began = time.monotonic()
+    clock = clock or StageClock()
     report(0.0, "fetching")
     mixture = work_dir / "mixture"
-    store.download(mixture_key(job.job_id), mixture)
+    with clock.stage("download"), span("download"):
+        store.download(mixture_key(job.job_id), mixture)
 
     # What the gateway had no time to count is counted here, before anything expensive begins.
     facts = job.audio
     if not facts.get("exact"):
         report(0.02, "inspecting")
         limits = AudioLimits(settings.max_duration_seconds, settings.max_channels, inspect_seconds=math.inf)
-        facts = asdict(inspect_audio(mixture, limits))
+        with clock.stage("inspect"), span("inspect"):
+            facts = asdict(inspect_audio(mixture, limits))
 
     def report_separation(share: float) -> None:
         report(_SEPARATING_FROM + share * (_UPLOADING_FROM - _SEPARATING_FROM), "separating")
 
-    delivery = separate_file(
-        mixture,
-        work_dir / "stems",
-        separator,
-        StemFormat(job.stem_format),
-        SeparationOptions(job.stems, job.include_residual),
-        report_separation,
-    )
+    with span("separate", model=separator.card.id, engine=separator.engine.name, device=separator.engine.device) as now:
+        delivery = separate_file(
+            mixture,
+            work_dir / "stems",
+            separator,
+            StemFormat(job.stem_format),
+            SeparationOptions(job.stems, job.include_residual),
+            report_separation,
+            clock,
+        )
+        now.set(real_time_factor=delivery.real_time_factor, num_samples=delivery.num_samples)
+        for stage in ("decode", "separate", "encode"):
+            now.set(**{f"{stage}_seconds": clock.seconds.get(stage, 0.0)})
 
     stems = []
     for number, file in enumerate(delivery.files):
         report(_UPLOADING_FROM + (1 - _UPLOADING_FROM) * number / len(delivery.files), "uploading")
-        stems.append(_upload(job, file, store))
+        with clock.stage("upload"), span("upload", stem=file.name, bytes=file.bytes):
+            stems.append(_upload(job, file, store))
     return Manifest(
         attempt=job.attempt,
         model_id=separator.card.id,

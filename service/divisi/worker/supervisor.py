@@ -7,6 +7,7 @@ the work, attempt.py how one attempt ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import secrets
@@ -14,7 +15,10 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
+
+import structlog
 
 from divisi.bootstrap import open_queue, open_store
 from divisi.errors import DivisiError, UnavailableError
@@ -23,6 +27,7 @@ from divisi.jobs.worker_side import Claim
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
+from divisi.tracing import Span, configure_tracing, current_traceparent, span, stop_tracing
 from divisi.worker.attempt import Attempt, Ending
 from divisi.worker.child_process import ChildProcess
 from divisi.worker.health import WorkerHealth, serve_health
@@ -40,6 +45,8 @@ _LAST_WORDS_SECONDS = 5.0
 _SWEEP_SECONDS = 60.0
 # A job of a dead worker waits for a lease and a tenth.
 _RECLAIMS_A_LEASE = 10
+# How often a worker says what it does; nothing waits for it.
+_ANNOUNCE_SECONDS = 2.0
 
 
 def run_worker(settings: Settings) -> None:
@@ -49,6 +56,7 @@ def run_worker(settings: Settings) -> None:
 
 async def _run_worker(settings: Settings) -> None:
     health = WorkerHealth(settings.worker_heartbeat_file)
+    configure_tracing("divisi-worker", settings.otel_endpoint)
     if settings.worker_metrics_port:
         serve_health(health, settings.worker_metrics_port)
     queue = open_queue(settings)
@@ -61,6 +69,7 @@ async def _run_worker(settings: Settings) -> None:
             await supervisor.run()
         finally:
             await queue.close()
+            stop_tracing()
 
 
 class Supervisor:
@@ -74,6 +83,7 @@ class Supervisor:
         self._store = store
         self._health = health
         self._scratch = scratch
+        health.metrics.store_errors.watch(store.failures)
         # Unlike any other process, be it an earlier one of the same name: see JobQueue.claim.
         self._consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._child: ChildProcess | None = None
@@ -89,6 +99,7 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             clocks = [
                 group.create_task(self._on_a_clock(self._settings.lease_seconds / _RECLAIMS_A_LEASE, self._reclaim)),
+                group.create_task(self._on_a_clock(_ANNOUNCE_SECONDS, self._announce)),
                 group.create_task(self._on_a_clock(min(_SWEEP_SECONDS, self._settings.retention_seconds), self._sweep)),
             ]
             try:
@@ -99,6 +110,8 @@ class Supervisor:
                     clock.cancel()
                 if self._child is not None:
                     await self._child.kill()
+        with contextlib.suppress(UnavailableError):  # it is forgotten after a while
+            await self._queue.sign_off(self._consumer)
         log.info("worker stopped", consumer=self._consumer)
 
     def stop(self) -> None:
@@ -128,28 +141,49 @@ class Supervisor:
             await self._pause(_REDIS_RETRY_SECONDS)
             return
         self._health.is_redis_away = False
-        if claim is not None:
-            await self._attend(claim, child)
+        if claim is None:
+            return
+        with (
+            structlog.contextvars.bound_contextvars(job_id=claim.job_id, attempt=claim.attempt),
+            span("attempt", parent=claim.job.trace, kind="consumer", job_id=claim.job_id, attempt=claim.attempt) as now,
+        ):
+            self._health.job_id = claim.job_id
+            now.set(consumer=claim.consumer, model=claim.job.model_id, lane=claim.job.lane.value)
+            try:
+                await self._attend(claim, child, now)
+            finally:
+                self._health.job_id = None
+                self._health.attempts += 1
 
-    async def _attend(self, claim: Claim, child: ChildProcess) -> None:
-        bound = log.bind(job_id=claim.job_id, attempt=claim.attempt)
-        bound.info("job claimed", consumer=claim.consumer, model_id=claim.job.model_id, lane=claim.job.lane)
+    async def _attend(self, claim: Claim, child: ChildProcess, now: Span) -> None:
+        metrics, lane = self._health.metrics, claim.job.lane.value
+        metrics.claims.labels(lane).inc()
+        if claim.attempt == 1:
+            metrics.wait_seconds.labels(lane).observe(max(0.0, time.time() - claim.job.submitted_at))
+        log.info("job claimed", consumer=claim.consumer, model_id=claim.job.model_id, lane=claim.job.lane)
         started = time.monotonic()
         folder = f"{claim.job_id}-{claim.attempt}"
-        child.assign(claim.job, self._scratch.fresh_folder(folder))
+        child.assign(replace(claim.job, trace=current_traceparent()), self._scratch.fresh_folder(folder))
         attempt = Attempt(claim, child, self._queue, self._settings, self._health)
         outcome = await attempt.run(self._drain_deadline)
         if not outcome.keeps_child:
             await child.kill()
-        ending = await attempt.settle(outcome, self._give_up)
+        with span("settle"):
+            ending = await attempt.settle(outcome, self._give_up)
         self._scratch.remove(folder)
         seconds = time.monotonic() - started
         reason = outcome.problem.message if outcome.problem else None
-        bound.info("attempt ended", ending=ending or "unknown", seconds=round(seconds, 3), reason=reason)
-        self._health.metrics.attempts.labels(ending or "unknown").inc()
+        now.set(ending=ending or "unknown")
+        if outcome.problem is not None:
+            now.fail(outcome.problem.message)
+        log.info("attempt ended", ending=ending or "unknown", seconds=round(seconds, 3), reason=reason)
+        metrics.attempts.labels(ending or "unknown").inc()
+        if outcome.figures is not None:
+            metrics.observe_work(outcome.figures)
         if ending is Ending.SUCCEEDED and outcome.manifest is not None:
-            self._health.metrics.attempt_seconds.observe(seconds)
-            self._health.metrics.real_time_factor.observe(outcome.manifest.real_time_factor)
+            metrics.attempt_seconds.observe(seconds)
+            metrics.job_seconds.labels(lane).observe(max(0.0, time.time() - claim.job.submitted_at))
+            metrics.real_time_factor.observe(outcome.manifest.real_time_factor)
             for earlier in range(1, claim.attempt):
                 await sweep_attempt(self._store, claim.job_id, earlier)
         elif ending is not None:
@@ -205,6 +239,9 @@ class Supervisor:
         given_back, buried = await self._queue.reclaim()
         if given_back or buried:
             log.warning("took jobs from silent workers", given_back=given_back, dead_letters=buried)
+
+    async def _announce(self) -> None:
+        await self._queue.announce(self._health.status(self._consumer))
 
     async def _sweep(self) -> None:
         if await self._queue.take_turn("sweep", _SWEEP_SECONDS / 2):

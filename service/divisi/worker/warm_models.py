@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -28,6 +28,8 @@ class WarmModels:
         self._settings = settings
         self._bundles = bundles
         self._open: OrderedDict[tuple[str, str], Separator] = OrderedDict()
+        self.batches: Counter[int] = Counter()
+        """How often an engine was given how many segments at a time, over all models."""
 
     def get(self, model_id: str, model_version: str | None = None) -> Separator:
         """The opened model.
@@ -45,7 +47,7 @@ class WarmModels:
             bundle = self._bundles.get(*wanted)
             options = EngineOptions(settings.device, settings.engine_threads)
             engine = open_engine(settings.engine, bundle, options)
-            self._open[wanted] = Separator(engine, bundle.card, settings.batch_size)
+            self._open[wanted] = Separator(engine, bundle.card, settings.batch_size, self.batches)
         self._open.move_to_end(wanted)
         return self._open[wanted]
 
