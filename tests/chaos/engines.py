@@ -20,9 +20,9 @@ POISON_LEVEL = -0.75
 class SlowEngine(PassthroughEngine):
     """Takes its time over each segment without using the processor, as a GPU would."""
 
-    def run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
+    def run(self, mixture: np.ndarray, roster: np.ndarray | None = None) -> dict[str, np.ndarray]:
         time.sleep(SLOW_SEGMENT_SECONDS)
-        return super().run(mixture)
+        return super().run(mixture, roster)
 
 
 class PoisonableEngine(PassthroughEngine):
@@ -31,16 +31,16 @@ class PoisonableEngine(PassthroughEngine):
     def __init__(self, bundle: ModelBundle, options: EngineOptions) -> None:
         super().__init__(bundle, options)
 
-    def run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
+    def run(self, mixture: np.ndarray, roster: np.ndarray | None = None) -> dict[str, np.ndarray]:
         if np.any(np.abs(mixture - POISON_LEVEL) < 0.01):
             ctypes.string_at(0)
-        return super().run(mixture)
+        return super().run(mixture, roster)
 
 
 class DeafEngine(PassthroughEngine):
     """Says so, then holds the interpreter's lock for a minute: no other thread of the process runs."""
 
-    def run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
+    def run(self, mixture: np.ndarray, roster: np.ndarray | None = None) -> dict[str, np.ndarray]:
         os.write(2, b"deaf\n")
         ctypes.PyDLL(None).sleep(60)
-        return super().run(mixture)
+        return super().run(mixture, roster)

@@ -46,7 +46,7 @@ class KnownEngine:
     def __init__(self, sources: np.ndarray) -> None:
         self.sources = sources
 
-    def run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
+    def run(self, mixture: np.ndarray, roster: np.ndarray | None = None) -> dict[str, np.ndarray]:
         assert mixture.shape[-1] >= self.sources.shape[-1]
         padding = mixture.shape[-1] - self.sources.shape[-1]
         return {"estimates": np.pad(self.sources, ((0, 0), (0, padding)))[None, :, None]}

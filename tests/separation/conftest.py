@@ -21,7 +21,8 @@ LOW_PASS = np.hanning(67)[1:-1] / np.hanning(67).sum()
 
 
 class LowHighEngine:
-    """Two stems: what a low-pass filter lets through, and the rest. Pitches are samples of the recording.
+    """Two stems: what a low-pass filter lets through, and the rest. Pitches are samples of the recording, voicing their
+    magnitudes; the resynthesis is twice the recording.
 
     The filter hears 32 samples to either side, so only a segment with that much real context gives the exact answer.
     """
@@ -33,7 +34,7 @@ class LowHighEngine:
         self._card = card
         self.shapes: list[tuple[int, ...]] = []
 
-    def run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
+    def run(self, mixture: np.ndarray, roster: np.ndarray | None = None) -> dict[str, np.ndarray]:
         assert mixture.dtype == np.float32
         assert mixture.ndim == 3
         assert mixture.shape[-1] % self._card.length_multiple == 0
@@ -41,8 +42,12 @@ class LowHighEngine:
         low = np.apply_along_axis(lambda x: np.convolve(x, LOW_PASS)[32:-32], -1, mixture)
         outputs = {"estimates": np.stack([low, mixture - low], axis=1).astype(np.float32)}
         for output in self._card.extra_outputs:
+            if output.hop_length is None:
+                outputs[output.name] = 2 * mixture
+                continue
             frames = mixture[:, 0, :: output.hop_length]
-            outputs[output.name] = np.stack([frames, -frames], axis=1)
+            tracks = np.stack([frames, -frames], axis=1)
+            outputs[output.name] = np.abs(tracks) if output.name == "voicing" else tracks
         return outputs
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import csv
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -127,8 +127,8 @@ class _Louder:
     def __init__(self, engine) -> None:
         self._engine = engine
 
-    def run(self, mixture):
-        outputs = self._engine.run(mixture)
+    def run(self, mixture, roster=None):
+        outputs = self._engine.run(mixture, roster)
         return outputs | {"estimates": 2 * outputs["estimates"]}
 
     def close(self) -> None:
@@ -140,37 +140,96 @@ def test_wanted_stems_without_the_residual(tmp_path, separator, recording, noise
     delivery = separate_file(recording(noise(1, 5000)), tmp_path / "out", separator, StemFormat.WAV16, options)
     assert [file.name for file in delivery.files] == ["high"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["high.wav"]
-    assert delivery.f0_path is None
+    assert (delivery.pitch, delivery.resynthesis) == ((), None)
     assert delivery.conservation_dbfs is None
 
 
-def test_pitch_tracks_are_written_as_a_table(tmp_path, separator, recording, noise) -> None:
-    samples = noise(1, 5000)
-    samples[0, 512] = 0
-    options = SeparationOptions(include_f0=True)
-    delivery = separate_file(recording(samples), tmp_path / "out", separator, StemFormat.WAV16, options)
-    assert delivery.f0_path == tmp_path / "out" / "f0.csv"
-    with delivery.f0_path.open(newline="") as file:
-        header, *rows = csv.reader(file)
-    assert header == ["seconds", "low", "high"]
-    assert len(rows) == 10
-    assert rows[0] == ["0.000", f"{samples[0, 0]:.2f}", f"{-samples[0, 0]:.2f}"]
-    assert rows[1] == ["0.032", "", ""]
+def test_pitch_is_delivered_in_three_forms(tmp_path, separator, recording, noise) -> None:
+    options = SeparationOptions(stems=("high",), include_pitch=True)
+    delivery = separate_file(recording(noise(1, 5000)), tmp_path / "out", separator, StemFormat.WAV16, options)
+    assert [file.name for file in delivery.pitch] == ["pitch.csv", "pitch.json", "notes.mid"]
+    for file in delivery.pitch:
+        content = file.path.read_bytes()
+        assert file.path == tmp_path / "out" / file.name
+        assert (file.bytes, file.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    tracks = json.loads((tmp_path / "out" / "pitch.json").read_text())
+    assert (list(tracks["voices"]), tracks["num_frames"], tracks["hop_seconds"]) == (["high"], 10, 0.032)
 
 
-def test_a_model_without_pitch_writes_no_table(tmp_path, make_card, make_low_high, recording, noise) -> None:
+def test_a_model_without_pitch_or_resynthesis_delivers_none(
+    tmp_path, make_card, make_low_high, recording, noise
+) -> None:
     card = make_card()
     plain = Separator(make_low_high(card), card)
-    options = SeparationOptions(include_f0=True)
+    options = SeparationOptions(include_pitch=True, include_resynthesis=True)
     delivery = separate_file(recording(noise(1, 5000)), tmp_path / "out", plain, StemFormat.WAV16, options)
-    assert delivery.f0_path is None
+    assert (delivery.pitch, delivery.resynthesis) == ((), None)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["high.wav", "low.wav", "residual.wav"]
 
 
-def test_equal_requests_deliver_equal_bytes(tmp_path, separator, recording, noise) -> None:
+@pytest.mark.parametrize(
+    ("num_channels", "sample_rate", "num_samples"),
+    [(1, 16_000, 33_333), (2, 44_100, 88_201), (6, 48_000, 24_001), (2, 44_100, 1), (1, 8000, 7777), (3, 11_025, 9999)],
+)
+def test_the_resynthesis_is_as_long_as_the_recording_at_its_rate_on_the_models_channels(
+    num_channels, sample_rate, num_samples, tmp_path, make_card, make_low_high, recording, noise
+) -> None:
+    card = make_card(extra_outputs=({"name": "resynthesis"},))
+    singer = Separator(make_low_high(card), card)
+    seconds = np.arange(num_samples) / sample_rate
+    tone = np.tile(0.2 * np.sin(2 * np.pi * 440 * seconds), (num_channels, 1)).astype(np.float32)
+    options = SeparationOptions(include_resynthesis=True)
+    path = recording(tone, sample_rate)
+    delivery = separate_file(path, tmp_path / "out", singer, StemFormat.WAV32F, options)
+    assert delivery.resynthesis is not None
+    assert delivery.resynthesis.path == tmp_path / "out" / "resynthesis.wav"
+    assert [file.name for file in delivery.files] == ["low", "high", "residual"]
+    samples, rate = read(delivery.resynthesis.path)
+    assert (rate, samples.shape) == (sample_rate, (1, num_samples))
+    assert delivery.conservation_dbfs < -90
+    # The engine sings twice as loud. Filters of two changes of rate ring at the very ends.
+    inner = slice(num_samples // 10, -num_samples // 10)
+    np.testing.assert_allclose(samples[0, inner], 2 * tone[0, inner], atol=1e-4)
+
+
+def test_who_was_taken_to_sing_is_told(tmp_path, make_card, make_passthrough, recording, noise) -> None:
+    card = make_card(stems=("soprano", "alto", "tenor", "bass"), takes_roster=True)
+    quartet = Separator(make_passthrough(card), card)
+    path = recording(noise(1, 5000))
+
+    def told(options):
+        delivery = separate_file(path, tmp_path / "out", quartet, StemFormat.WAV16, options)
+        return delivery.voices, delivery.are_voices_detected
+
+    assert told(None) == (card.stems, False)
+    assert told(SeparationOptions(voices=("bass", "alto"))) == (("alto", "bass"), False)
+    assert told(SeparationOptions(voices="auto")) == (card.stems, True)
+
+
+@pytest.mark.parametrize("voices", [None, ("high",), "auto"])
+def test_equal_requests_deliver_equal_bytes(voices, tmp_path, make_card, make_low_high, recording, noise) -> None:
+    extra = ({"name": "f0", "hop_length": 512}, {"name": "voicing", "hop_length": 512}, {"name": "resynthesis"})
+    card = make_card(length_multiple=512, extra_outputs=extra, takes_roster=True)
+    separator = Separator(make_low_high(card), card)
     path = recording(noise(2, 40_000), 44_100)
-    first = separate_file(path, tmp_path / "1", separator, StemFormat.FLAC)
-    second = separate_file(path, tmp_path / "2", separator, StemFormat.FLAC)
-    assert [file.sha256 for file in first.files] == [file.sha256 for file in second.files]
+    options = SeparationOptions(voices=voices, include_pitch=True, include_resynthesis=True)
+    for name in ("1", "2"):
+        separate_file(path, tmp_path / name, separator, StemFormat.FLAC, options)
+    first, second = ({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("1", "2"))
+    assert len(first) == 7
+    assert first == second
+
+
+def test_progress_rises_while_voices_are_heard_first(tmp_path, make_card, make_low_high, recording, noise) -> None:
+    card = make_card(takes_roster=True)
+    separator = Separator(make_low_high(card), card)
+    progress: list[float] = []
+    options = SeparationOptions(voices="auto")
+    path = recording(noise(1, 30_000))
+    separate_file(path, tmp_path / "out", separator, StemFormat.WAV16, options, progress.append)
+    assert progress == sorted(progress)
+    assert progress[-1] == 1
+    assert len(progress) > 5
 
 
 def test_progress_is_reported(tmp_path, separator, recording, noise) -> None:
@@ -199,7 +258,7 @@ def test_a_failing_engine_leaves_no_file_and_what_was_there_before_stays(
     separate_file(recording(noise(1, 5000)), out_dir, separator, StemFormat.WAV24)
     before = {path.name: path.read_bytes() for path in out_dir.iterdir()}
 
-    def fail(mixture):
+    def fail(mixture, roster=None):
         raise ModelError("out of memory", code="engine-failed")
 
     monkeypatch.setattr(separator.engine, "run", fail)
@@ -213,6 +272,8 @@ def test_a_failing_engine_leaves_no_file_and_what_was_there_before_stays(
     [
         (StemFormat.MP3, 6, None, "unsupported-stem-format"),
         (StemFormat.WAV24, 1, SeparationOptions(stems=("tuba",)), "unknown-stem"),
+        (StemFormat.WAV24, 1, SeparationOptions(voices=("low",)), "voices-not-supported"),
+        (StemFormat.WAV24, 1, SeparationOptions(voices="auto"), "voices-not-supported"),
     ],
 )
 def test_what_cannot_be_delivered_is_refused_before_a_folder_is_made(

@@ -31,7 +31,7 @@ def resample(samples: Samples, from_rate: int, to_rate: int) -> Samples:
         return samples.copy()
     length = resampled_length(samples.shape[1], from_rate, to_rate)
     resampled = soxr.resample(np.ascontiguousarray(samples.T), from_rate, to_rate, quality="HQ").T
-    return _fit(resampled, length)
+    return fit_length(resampled, length)
 
 
 class StreamResampler:
@@ -72,12 +72,12 @@ class StreamResampler:
         ready = self._stream.resample_chunk(np.ascontiguousarray(block.T), last=is_last).T
         left = resampled_length(self._taken, self._from_rate, self._to_rate) - self._given
         if is_last:
-            ready = _fit(ready, left)
+            ready = fit_length(ready, left)
         self._given += ready.shape[1]
         return np.ascontiguousarray(ready)
 
 
-def _fit(samples: Samples, length: int) -> Samples:
+def fit_length(samples: Samples, length: int) -> Samples:
     """Cut, or padded with zeros, to `length` samples: soxr's own count may differ from the rounded one by a sample."""
     missing = length - samples.shape[1]
     if missing > 0:

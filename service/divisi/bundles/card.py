@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -21,7 +21,7 @@ FILE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Names of files that every separation may deliver besides the stems of the model.
 RESERVED_STEMS = frozenset({"residual", "mixture", "resynthesis"})
 # In place of the names of voices: whoever is heard to sing.
-AUTO = "auto"
+AUTO: Final = "auto"
 
 ArtifactKind = Literal["onnx", "torchscript"]
 OutputName = Literal["f0", "voicing", "resynthesis"]

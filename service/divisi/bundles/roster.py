@@ -26,7 +26,7 @@ def parse_voices(names: Sequence[str]) -> Voices:
     if len(names) > 1:
         message = f"voices {', '.join(names)}: give names or {AUTO}, not both"
         raise InputError(message, code="unknown-voice", unknown=[AUTO])
-    return "auto"
+    return AUTO
 
 
 def check_voices(voices: Voices, card: CardDraft) -> Voices:

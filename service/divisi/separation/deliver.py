@@ -5,58 +5,41 @@ Called by the worker (`worker/process_job.py`) and by `divisi separate`; both de
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
-from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from numpy.typing import NDArray
 
 from divisi.audio.decode import open_decoder
-from divisi.audio.encode import AudioEncoder, StemFormat, check_stem_format, open_encoder
-from divisi.audio.waveform import Samples
+from divisi.audio.encode import StemFormat, check_stem_format, open_encoder
+from divisi.bundles.card import AUTO
+from divisi.bundles.roster import check_voices
+from divisi.separation.model_input import model_channels
 from divisi.separation.options import SeparationOptions
-from divisi.separation.pitch_file import PitchFile
+from divisi.separation.pitch_files import MEDIA_TYPES, PitchFiles
 from divisi.separation.separator import OnProgress, SeparatedBlock, Separator
+from divisi.separation.stem_file import (
+    RESIDUAL,
+    RESYNTHESIS,
+    DeliveredFile,
+    StemFile,
+    StemWriter,
+    peak_of,
+    publish,
+)
 from divisi.stage_clock import StageClock
 
 # Samples decoded at a time: a second or two.
 _BLOCK_LENGTH = 1 << 16
-_RESIDUAL = "residual"
 # Said of stems that add up exactly, in place of minus infinity, which JSON cannot hold; no float32 sample is as small.
 _EXACT_DBFS = -400.0
-# Formats that cannot hold samples beyond full scale.
-_FIXED_POINT = frozenset({StemFormat.WAV16, StemFormat.WAV24, StemFormat.FLAC})
-
-
-@dataclass(frozen=True)
-class StemFile:
-    """One delivered file of audio.
-
-    Attributes:
-        name: of the stem; `residual` for what no delivered stem holds.
-        path: `<out_dir>/<name><extension>`.
-        bytes: size of the file.
-        sha256: of its bytes, hexadecimal.
-        media_type: of the format.
-        is_residual: True for the residual.
-        peak: largest absolute sample before encoding, full scale 1.
-        clipped_samples: how many lay beyond full scale and were cut there.
-    """
-
-    name: str
-    path: Path
-    bytes: int
-    sha256: str
-    media_type: str
-    is_residual: bool
-    peak: float
-    clipped_samples: int
+# Of the progress, where the voices have to be heard first.
+_LISTENING_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -65,9 +48,13 @@ class Delivery:
 
     Attributes:
         files: stems in the model's order, the residual last.
-        f0_path: CSV of the pitch tracks, where they were asked for and the model has them.
+        pitch: `pitch.csv`, `pitch.json` and `notes.mid`, where they were asked for and the model has pitch tracks.
+        resynthesis: the mixture as the model sings it again, on the channels that the model hears, where it was asked
+            for and the model has one; no part of the sum of stems and residual.
+        voices: who was taken to sing, in the model's order; stems of others are silent.
+        are_voices_detected: True when they were heard (`auto`), False when the caller or the model's card named them.
         sample_rate: of the recording and of every file, Hz.
-        num_channels: likewise.
+        num_channels: of the recording, its stems and residual.
         num_samples: likewise, counted.
         conservation_dbfs: peak of (stems + residual - recording) as floats before encoding; -400 when they are equal,
             None when the residual was not asked for.
@@ -76,7 +63,10 @@ class Delivery:
     """
 
     files: tuple[StemFile, ...]
-    f0_path: Path | None
+    pitch: tuple[DeliveredFile, ...]
+    resynthesis: StemFile | None
+    voices: tuple[str, ...]
+    are_voices_detected: bool
     sample_rate: int
     num_channels: int
     num_samples: int
@@ -112,101 +102,96 @@ def separate_file(
     began = time.monotonic()
     options = options or SeparationOptions()
     clock = clock or StageClock()
-    names = [separator.card.stems[place] for place in options.indices(separator.card.stems)]
+    card = separator.card
+    names = [card.stems[place] for place in options.indices(card.stems)]
+    voices = check_voices(options.voices, card)
+    is_auto = voices == AUTO
     with open_decoder(path) as decoder:
         sample_rate, num_channels = decoder.facts.sample_rate, decoder.facts.num_channels
         check_stem_format(stem_format, sample_rate, num_channels)
+        if voices == AUTO:
+            voices = _hear_voices(path, separator, clock)
+            options = replace(options, voices=voices)
+            on_progress = on_progress and partial(_report_after_listening, on_progress)
         mixture = clock.each("decode", decoder.blocks(_BLOCK_LENGTH))
         blocks = separator.separate(mixture, sample_rate, num_channels, decoder.facts.num_samples, on_progress, options)
         out_dir.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".unfinished-", dir=out_dir) as scratch, ExitStack() as open_files:
 
-            def open_stem(name: str) -> _StemWriter:
+            def open_stem(name: str, num_channels: int) -> StemWriter:
                 stem_path = Path(scratch) / f"{name}{stem_format.extension}"
                 encoder = open_encoder(stem_path, stem_format, sample_rate, num_channels)
-                return _StemWriter(name, stem_path, open_files.enter_context(encoder), stem_format)
+                return StemWriter(name, stem_path, open_files.enter_context(encoder), stem_format)
 
-            stems = [open_stem(name) for name in names]
-            residual = open_stem(_RESIDUAL) if options.include_residual else None
-            f0 = None
-            if options.include_f0 and separator.f0_hop_seconds is not None:
-                f0_path = Path(scratch) / "f0.csv"
-                f0 = open_files.enter_context(PitchFile(f0_path, names, separator.f0_hop_seconds))
+            writers = _Writers([open_stem(name, num_channels) for name in names])
+            if options.include_residual:
+                writers.residual = open_stem(RESIDUAL, num_channels)
+            if options.include_resynthesis and "resynthesis" in card.output_names:
+                writers.resynthesis = open_stem(RESYNTHESIS, model_channels(card, num_channels))
+            if options.include_pitch and (hop_seconds := separator.f0_hop_seconds) is not None:
+                has_voicing = "voicing" in card.output_names
+                pitch_files = PitchFiles(Path(scratch), names, hop_seconds, has_voicing=has_voicing)
+                writers.pitch = open_files.enter_context(pitch_files)
             with clock.stage("encode"):
-                conservation = _write(clock.each("separate", blocks), stems, residual, f0)
+                for block in clock.each("separate", blocks):
+                    writers.write(block)
+                pitch_paths = writers.pitch.finish() if writers.pitch else []
                 open_files.close()
             wall_seconds = time.monotonic() - began
-            writers = stems if residual is None else [*stems, residual]
+            audio = writers.stems if writers.residual is None else [*writers.stems, writers.residual]
             return Delivery(
-                files=tuple(writer.publish(out_dir) for writer in writers),
-                f0_path=None if f0 is None else f0_path.replace(out_dir / f0_path.name),
+                files=tuple(writer.publish(out_dir) for writer in audio),
+                pitch=tuple(publish(path, out_dir, MEDIA_TYPES[path.name]) for path in pitch_paths),
+                resynthesis=writers.resynthesis.publish(out_dir) if writers.resynthesis else None,
+                voices=card.stems if voices is None else voices,
+                are_voices_detected=is_auto,
                 sample_rate=sample_rate,
                 num_channels=num_channels,
                 num_samples=decoder.num_decoded,
-                conservation_dbfs=None if residual is None else _dbfs(conservation),
+                conservation_dbfs=None if writers.residual is None else _dbfs(writers.largest_difference),
                 wall_seconds=wall_seconds,
                 real_time_factor=wall_seconds * sample_rate / decoder.num_decoded,
             )
 
 
-def _write(
-    blocks: Iterable[SeparatedBlock],
-    stems: Sequence[_StemWriter],
-    residual: _StemWriter | None,
-    f0: PitchFile | None,
-) -> float:
-    """Writes all blocks; gives the largest difference between the recording and the sum of stems and residual."""
-    largest_difference = 0.0
-    for block in blocks:
+@dataclass
+class _Writers:
+    """The open files of one delivery.
+
+    Attributes:
+        largest_difference: between the recording and the sum of stems and residual, so far.
+    """
+
+    stems: list[StemWriter]
+    residual: StemWriter | None = None
+    resynthesis: StemWriter | None = None
+    pitch: PitchFiles | None = None
+    largest_difference: float = field(default=0.0, init=False)
+
+    def write(self, block: SeparatedBlock) -> None:
         # What a stem's format cuts off at full scale goes into the residual: the files add up all the same.
         rest = block.residual
-        for writer, samples in zip(stems, block.stems, strict=True):
+        for writer, samples in zip(self.stems, block.stems, strict=True):
             rest = rest + writer.write(samples)
-        if residual is not None:
-            residual.write(rest)
-        if f0 is not None and block.f0 is not None:
-            f0.write(block.f0)
+        if self.residual is not None:
+            self.residual.write(rest)
+        if self.resynthesis is not None and block.resynthesis is not None:
+            self.resynthesis.write(block.resynthesis)
+        if self.pitch is not None and block.f0 is not None:
+            self.pitch.write(block.f0, block.voicing)
         total = block.stems.sum(axis=0, dtype=np.float64) + block.residual
-        largest_difference = max(largest_difference, _peak(total - block.mixture))
-    return largest_difference
+        self.largest_difference = max(self.largest_difference, peak_of(total - block.mixture))
 
 
-class _StemWriter:
-    """One stem on its way into a file."""
-
-    def __init__(self, name: str, path: Path, encoder: AudioEncoder, stem_format: StemFormat) -> None:
-        self._name = name
-        self._path = path
-        self._encoder = encoder
-        self._format = stem_format
-        self._peak = 0.0
-
-    def write(self, samples: Samples) -> Samples | float:
-        """Takes float32 (C, n); gives what lies beyond full scale and is cut off by the format, 0 when nothing does."""
-        self._encoder.write(samples)
-        peak = _peak(samples)
-        self._peak = max(self._peak, peak)
-        return samples - samples.clip(-1, 1) if peak > 1 and self._format in _FIXED_POINT else 0.0
-
-    def publish(self, out_dir: Path) -> StemFile:
-        """Moves the closed file to its place."""
-        path = self._path.replace(out_dir / self._path.name)
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return StemFile(
-            name=self._name,
-            path=path,
-            bytes=path.stat().st_size,
-            sha256=sha256,
-            media_type=self._format.media_type,
-            is_residual=self._name == _RESIDUAL,
-            peak=self._peak,
-            clipped_samples=self._encoder.clipped_samples,
-        )
+def _hear_voices(path: Path, separator: Separator, clock: StageClock) -> tuple[str, ...]:
+    """Who sings in the recording, which is read once for this alone."""
+    with open_decoder(path) as decoder, clock.stage("separate"):
+        blocks = clock.each("decode", decoder.blocks(_BLOCK_LENGTH))
+        return separator.hear_voices(blocks, decoder.facts.sample_rate, decoder.facts.num_channels)
 
 
-def _peak(samples: NDArray[np.floating]) -> float:
-    return max(float(samples.max(initial=0)), -float(samples.min(initial=0)))
+def _report_after_listening(on_progress: OnProgress, done: float) -> None:
+    on_progress(_LISTENING_SHARE + (1 - _LISTENING_SHARE) * done)
 
 
 def _dbfs(amplitude: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from divisi.bundles.roster import Voices
 from divisi.errors import InputError
 
 
@@ -15,12 +16,17 @@ class SeparationOptions:
     Attributes:
         stems: names of the wanted stems; None for all of the model's.
         include_residual: also deliver what is left: the recording minus the delivered stems.
-        include_f0: also deliver the pitch tracks, where the model has them.
+        include_pitch: also deliver pitch tracks and notes of the wanted stems, where the model has them.
+        include_resynthesis: also deliver the mixture as the model sings it again, where it can.
+        voices: who may sing, by name; None: all of the model's stems; `auto`: whoever is heard. Stems of the others
+            are silent.
     """
 
     stems: tuple[str, ...] | None = None
     include_residual: bool = True
-    include_f0: bool = False
+    include_pitch: bool = False
+    include_resynthesis: bool = False
+    voices: Voices = None
 
     def indices(self, model_stems: Sequence[str]) -> list[int]:
         """Places of the wanted stems on the model's axis S, in the model's order.

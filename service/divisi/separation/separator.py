@@ -4,6 +4,8 @@ Between decoder and encoders on the path *upload → job → worker → engine �
 
     blocks ─► downmix ─► resample ─► segments ─► engine ─► overlap-add ─► full band ─► stems
        └──────────────────────────────────────────────────────────────────────┴─► residual = recording - stems
+
+Who may sing, the roster, holds for the whole recording.
 """
 
 from __future__ import annotations
@@ -13,19 +15,21 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from divisi.audio.resample import StreamResampler
+from divisi.audio.resample import StreamResampler, fit_length
 from divisi.audio.waveform import Samples, check_samples
-from divisi.bundles.card import ModelCard
+from divisi.bundles.card import AUTO, ModelCard
+from divisi.bundles.roster import check_voices
 from divisi.engines.engine import Engine
-from divisi.errors import InputError
-from divisi.separation.downmix import Downmix
 from divisi.separation.full_band import BandPlan, FullBand, Stems
+from divisi.separation.model_input import ModelInput
 from divisi.separation.options import SeparationOptions
-from divisi.separation.overlap_add import OverlapAdd
-from divisi.separation.pitch_join import PitchJoin, Tracks
+from divisi.separation.output_join import JoinedOutputs, OutputJoin
+from divisi.separation.pitch_join import Tracks
+from divisi.separation.roster import gather_evidence, spread_segments, voices_heard
 from divisi.separation.sample_queue import SampleQueue
-from divisi.separation.segments import Segment, Segmenter, SegmentPlan
+from divisi.separation.segments import Segment, SegmentPlan
 
 OnProgress = Callable[[float], None]
 
@@ -39,12 +43,17 @@ class SeparatedBlock:
         stems: float32 (S, C, n), the wanted stems in the model's order.
         residual: float32 (C, n), mixture minus the sum of stems.
         f0: float32 (S, N), the next frames of the pitch tracks, ahead of the samples; None when the model has none.
+        voicing: float32 (S, N), how sure each pitch is, 0..1, in step with f0; None when the model has none.
+        resynthesis: float32 (C of the model, m), the next samples of the mixture sung again, at the recording's rate
+            and ahead of the others; None when the model has none.
     """
 
     mixture: Samples
     stems: Stems
     residual: Samples
-    f0: Tracks | None
+    f0: Tracks | None = None
+    voicing: Tracks | None = None
+    resynthesis: Samples | None = None
 
 
 class Separator:
@@ -69,8 +78,21 @@ class Separator:
     @property
     def f0_hop_seconds(self) -> float | None:
         """From one frame of the pitch tracks to the next; None when the model gives no pitch."""
-        hops = [output.hop_length for output in self.card.extra_outputs if output.hop_length]
-        return hops[0] / self.card.sample_rate if hops else None
+        return self.card.hop_length / self.card.sample_rate if self.card.hop_length else None
+
+    def hear_voices(self, blocks: Iterable[Samples], sample_rate: int, num_channels: int) -> tuple[str, ...]:
+        """Which voices sing in a recording; takes at most as long as separating `roster.MOST_SEGMENTS` segments.
+
+        Args:
+            blocks: the recording, float32 (C, n) each.
+
+        Raises:
+            InputError, ModelError: as `separate`; `voices-not-supported` when the model takes no roster.
+        """
+        check_voices(AUTO, self.card)
+        segments = spread_segments(blocks, self.card, self.plan, sample_rate, num_channels)
+        places = voices_heard(gather_evidence(self.engine, self.card, segments))
+        return tuple(self.card.stems[place] for place in places)
 
     def separate(
         self,
@@ -89,47 +111,61 @@ class Separator:
             num_channels: C.
             num_samples: length of the recording as far as it is known, for the progress alone.
             on_progress: called with rising numbers in 0..1, at the end with 1.
-            options: what to deliver; default everything.
+            options: what to deliver; default everything. Voices must be given by name: `auto` needs to hear the whole
+                recording first, see `hear_voices`.
 
         Raises:
-            InputError: `unknown-stem`, `unsupported-channels`, or what `blocks` raises.
+            InputError: `unknown-stem`, `unknown-voice`, `voices-not-supported`, `unsupported-channels`, or what
+                `blocks` raises.
             ModelError: the engine failed.
         """
-        selected = (options or SeparationOptions()).indices(self.card.stems)
-        separation = _Separation(self, sample_rate, num_channels, selected)
+        options = options or SeparationOptions()
+        selected = options.indices(self.card.stems)
+        voices = check_voices(options.voices, self.card)
+        if voices == AUTO:
+            raise ValueError("hear_voices first, then separate with the voices that it gives")
+        roster = None if voices is None else np.array([name in voices for name in self.card.stems], np.float32)
+        separation = _Separation(self, sample_rate, num_channels, selected, roster)
         return _watched(separation.run(blocks), num_samples, on_progress)
 
 
 class _Separation:
     """What is held while one recording passes."""
 
-    def __init__(self, separator: Separator, sample_rate: int, num_channels: int, selected: list[int]) -> None:
-        card, plan = separator.card, separator.plan
-        model_channels = _model_channels(card, num_channels)
+    def __init__(
+        self,
+        separator: Separator,
+        sample_rate: int,
+        num_channels: int,
+        selected: list[int],
+        roster: NDArray[np.float32] | None,
+    ) -> None:
+        card = separator.card
         self._engine = separator.engine
         self._batch_size = separator.batch_size
         self._batches = separator.batches
         self._selected = selected
+        self._roster = roster
+        self._absent = [] if roster is None else np.flatnonzero(roster == 0).tolist()
         self._num_stems = len(card.stems)
         self._num_channels = num_channels
-        self._model_channels = model_channels
+        self._num_taken = 0
         self._mixture = SampleQueue(num_channels)
-        self._downmix = Downmix(num_channels, sample_rate) if model_channels < num_channels else None
-        self._to_model = StreamResampler(model_channels, sample_rate, card.sample_rate)
-        self._segmenter = Segmenter(plan, model_channels)
+        self._input = ModelInput(card, separator.plan, sample_rate, num_channels)
         self._waiting: list[Segment] = []
-        self._estimates = OverlapAdd(plan.context_length, plan.fade_length)
-        self._f0 = PitchJoin(plan) if any(output.name == "f0" for output in card.extra_outputs) else None
+        self._join = OutputJoin(card, separator.plan)
+        self._resynthesis = StreamResampler(self._input.num_channels, card.sample_rate, sample_rate)
+        self._num_sung_again = 0
         band = BandPlan(
             sample_rate=sample_rate,
             num_channels=num_channels,
             model_rate=card.sample_rate,
-            model_channels=model_channels,
+            model_channels=self._input.num_channels,
             num_stems=len(card.stems),
             mask_exponent=card.mask_exponent,
             selected=selected,
         )
-        self._full_band = None if band.is_direct else FullBand(band, self._downmix)
+        self._full_band = None if band.is_direct else FullBand(band, self._input.downmix)
 
     def run(self, blocks: Iterable[Samples]) -> Iterator[SeparatedBlock]:
         for block in blocks:
@@ -138,53 +174,61 @@ class _Separation:
             while len(self._waiting) >= self._batch_size:
                 yield from self._separate_batch()
         self._take(np.zeros((self._num_channels, 0), np.float32), is_last=True)
-        self._waiting += self._segmenter.finish()
         while self._waiting:
             yield from self._separate_batch()
         yield self._finish()
 
     def _take(self, block: Samples, *, is_last: bool) -> None:
+        self._num_taken += block.shape[1]
         self._mixture.push(block)
         if self._full_band is not None:
             self._full_band.push_mixture(block)
-        heard = block if self._downmix is None else self._downmix.push(block, is_last=is_last)
-        self._waiting += self._segmenter.push(self._to_model.push(heard, is_last=is_last))
+        self._waiting += self._input.push(block, is_last=is_last)
 
     def _separate_batch(self) -> Iterator[SeparatedBlock]:
         batch, self._waiting = self._waiting[: self._batch_size], self._waiting[self._batch_size :]
         self._batches[len(batch)] += 1
-        outputs = self._engine.run(np.stack([segment.samples for segment in batch]))
+        roster = None if self._roster is None else np.tile(self._roster, (len(batch), 1))
+        outputs = self._engine.run(np.stack([segment.samples for segment in batch]), roster)
+        for name in ("estimates", "f0", "voicing"):
+            if self._absent and name in outputs:
+                outputs[name][:, self._absent] = 0  # a network can only be nearly silent
         for place, segment in enumerate(batch):
-            estimates = self._estimates.push(segment.start, outputs["estimates"][place, ..., : segment.num_real])
-            f0 = None if self._f0 is None else self._f0.push(segment, outputs["f0"][place])
-            yield self._block(estimates, f0, is_last=False)
+            joined = self._join.push(segment, {name: array[place] for name, array in outputs.items()})
+            yield self._block(joined, is_last=False)
 
     def _finish(self) -> SeparatedBlock:
-        num_samples = self._segmenter.num_samples
-        if num_samples == 0:  # shorter than half a sample at the model's rate: there was nothing to hear
-            estimates = np.zeros((self._num_stems, self._model_channels, 0), np.float32)
-            return self._block(estimates, None, is_last=True)
-        f0 = None if self._f0 is None else self._f0.finish(num_samples)
-        return self._block(self._estimates.finish(num_samples), f0, is_last=True)
+        num_samples = self._input.num_samples
+        if num_samples:
+            return self._block(self._join.finish(num_samples), is_last=True)
+        # Shorter than half a sample at the model's rate: there was nothing to hear.
+        nothing = np.zeros((self._num_stems, self._input.num_channels, 0), np.float32)
+        return self._block(JoinedOutputs(nothing, resynthesis=nothing[0]), is_last=True)
 
-    def _block(self, estimates: Stems, f0: Tracks | None, *, is_last: bool) -> SeparatedBlock:
+    def _block(self, joined: JoinedOutputs, *, is_last: bool) -> SeparatedBlock:
         if self._full_band is None:
-            stems = estimates[self._selected]
+            stems = joined.estimates[self._selected]
         else:
-            stems = self._full_band.push_estimates(estimates, is_last=is_last)
+            stems = self._full_band.push_estimates(joined.estimates, is_last=is_last)
         mixture = self._mixture.pop(stems.shape[-1])
         # In double precision, so that each stem's rounding is not added to the residual's.
         residual = (mixture - stems.sum(axis=0, dtype=np.float64)).astype(np.float32)
-        return SeparatedBlock(mixture, stems, residual, None if f0 is None else f0[self._selected])
+        return SeparatedBlock(
+            mixture,
+            stems,
+            residual,
+            f0=None if joined.f0 is None else joined.f0[self._selected],
+            voicing=None if joined.voicing is None else joined.voicing[self._selected],
+            resynthesis=None if joined.resynthesis is None else self._sing_again(joined.resynthesis, is_last=is_last),
+        )
 
-
-def _model_channels(card: ModelCard, num_channels: int) -> int:
-    if card.num_channels in ("any", num_channels):
-        return num_channels
-    if card.num_channels == 1:
-        return 1
-    message = f"model {card.id} separates {card.num_channels} channels; the recording has {num_channels}"
-    raise InputError(message, code="unsupported-channels", num_channels=num_channels, model_channels=card.num_channels)
+    def _sing_again(self, resynthesis: Samples, *, is_last: bool) -> Samples:
+        """At the recording's rate, and at its end neither shorter nor longer than it."""
+        samples = self._resynthesis.push(resynthesis, is_last=is_last)
+        if is_last:
+            samples = fit_length(samples, self._num_taken - self._num_sung_again)
+        self._num_sung_again += samples.shape[1]
+        return samples
 
 
 def _watched(

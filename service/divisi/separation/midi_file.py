@@ -1,0 +1,52 @@
+"""Notes as a Standard MIDI File: one track for each voice, in seconds rather than bars.
+
+The tempo is fixed, since a recording's is not known: 960 ticks are a second. Notes are the nearest keys, without pitch
+bend, so that a score editor can read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mido import Message, MetaMessage, MidiFile
+
+from divisi.separation.notes import Note
+
+_TICKS_PER_BEAT = 480
+_BEAT_MICROSECONDS = 500_000
+_TICKS_PER_SECOND = _TICKS_PER_BEAT * 1_000_000 // _BEAT_MICROSECONDS
+# A pitch track does not tell how loud a note is.
+_VELOCITY = 80
+_CHOIR_AAHS = 52
+# All 16 channels but the tenth, which is drums.
+_CHANNELS = [channel for channel in range(16) if channel != 9]
+
+
+def write_midi(path: Path, notes: Mapping[str, Sequence[Note]], hop_seconds: float) -> None:
+    """Writes a file of type 1.
+
+    Args:
+        path: file to create or replace.
+        notes: of each voice, by its name, in order of time; the tracks come in this order.
+        hop_seconds: from one frame to the next.
+    """
+    file = MidiFile(type=1, ticks_per_beat=_TICKS_PER_BEAT)
+    for number, (voice, sung) in enumerate(notes.items()):
+        # Messages are made while the track is written: ten thousands of them would take more room than the notes.
+        file.tracks.append(_track(number, voice, sung, hop_seconds))
+    file.save(path)
+
+
+def _track(number: int, voice: str, notes: Sequence[Note], hop_seconds: float) -> Iterator[Message | MetaMessage]:
+    channel = _CHANNELS[number % len(_CHANNELS)]
+    yield MetaMessage("track_name", name=voice)
+    if number == 0:
+        yield MetaMessage("set_tempo", tempo=_BEAT_MICROSECONDS)
+    yield Message("program_change", channel=channel, program=_CHOIR_AAHS)
+    now = 0
+    for note in notes:
+        start, end = (round(frame * hop_seconds * _TICKS_PER_SECOND) for frame in (note.start, note.end))
+        yield Message("note_on", channel=channel, note=note.number, velocity=_VELOCITY, time=start - now)
+        yield Message("note_off", channel=channel, note=note.number, velocity=0, time=end - start)
+        now = end

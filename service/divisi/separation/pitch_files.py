@@ -1,0 +1,123 @@
+"""Pitch tracks and notes as files: `pitch.csv` for tables, `pitch.json` for programs, `notes.mid` for score editors.
+
+    seconds,soprano,alto                {"hop_seconds": 0.032, "num_frames": 2, "voices": {
+    0.000,440.00,                           "soprano": {"f0_hz": [440.00, 441.27], "notes": [
+    0.032,441.27,329.90                         {"start_seconds": 0.0, "end_seconds": 0.064, "midi": 69, "f0_hz": 440.6}
+                                            ]}, "alto": {"f0_hz": [0, 329.90], "notes": []}}}
+
+A stem without a pitch there: empty in the table, 0 in JSON. The tracks rest on disk until JSON, which wants them one
+after the other, is written: memory holds the notes alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Self, TextIO
+
+import numpy as np
+
+from divisi.separation.midi_file import write_midi
+from divisi.separation.notes import Note, NoteFinder
+from divisi.separation.pitch_join import Tracks
+
+CSV_NAME, JSON_NAME, MIDI_NAME = "pitch.csv", "pitch.json", "notes.mid"
+MEDIA_TYPES = {CSV_NAME: "text/csv", JSON_NAME: "application/json", MIDI_NAME: "audio/midi"}
+_CHUNK_FRAMES = 4096
+
+
+class PitchFiles:
+    """The three files being written; a context manager.
+
+    Args:
+        folder: where to create or replace them.
+        stems: names of the voices, S of them.
+        hop_seconds: from one frame to the next.
+        has_voicing: the model says how sure it is of each pitch.
+    """
+
+    def __init__(self, folder: Path, stems: Sequence[str], hop_seconds: float, *, has_voicing: bool) -> None:
+        self._folder = folder
+        self._stems = stems
+        self._hop_seconds = hop_seconds
+        self._columns = ("f0_hz", "voicing") if has_voicing else ("f0_hz",)
+        self._num_frames = 0
+        self._finders = [NoteFinder(hop_seconds) for _ in stems]
+        self._notes: list[list[Note]] = [[] for _ in stems]
+        with ExitStack() as opened:
+            table = opened.enter_context((folder / CSV_NAME).open("w", newline="", encoding="ascii"))
+            # float32 (frames, columns, S), as they come.
+            self._spool = opened.enter_context(TemporaryFile(dir=folder))
+            self._opened = opened.pop_all()
+        self._rows = csv.writer(table, lineterminator="\n")
+        self._rows.writerow(["seconds", *stems])
+
+    def write(self, f0_hz: Tracks, voicing: Tracks | None) -> None:
+        """Appends float32 (S, N) each: Hz, 0 where unvoiced, and 0..1."""
+        tracks = [f0_hz] if voicing is None else [f0_hz, voicing]
+        self._spool.write(np.stack(tracks).transpose(2, 0, 1).astype("<f4").tobytes())
+        for frame in f0_hz.T.tolist():
+            seconds = self._num_frames * self._hop_seconds
+            self._rows.writerow([f"{seconds:.3f}", *(f"{pitch:.2f}" if pitch else "" for pitch in frame)])
+            self._num_frames += 1
+        for notes, finder, track in zip(self._notes, self._finders, f0_hz, strict=True):
+            notes.extend(finder.push(track))
+
+    def finish(self) -> list[Path]:
+        """Closes the table, writes the other two; gives the paths of all."""
+        for notes, finder in zip(self._notes, self._finders, strict=True):
+            notes.extend(finder.finish())
+        with (self._folder / JSON_NAME).open("w", encoding="ascii") as file:
+            self._write_json(file)
+        by_voice = dict(zip(self._stems, self._notes, strict=True))
+        write_midi(self._folder / MIDI_NAME, by_voice, self._hop_seconds)
+        self._opened.close()
+        return [self._folder / name for name in MEDIA_TYPES]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def _write_json(self, file: TextIO) -> None:
+        file.write(f'{{"hop_seconds": {self._hop_seconds}, "num_frames": {self._num_frames}, "voices": {{')
+        for place, (stem, notes) in enumerate(zip(self._stems, self._notes, strict=True)):
+            file.write(f"{', ' if place else ''}{json.dumps(stem)}: {{")
+            for column, name in enumerate(self._columns):
+                file.write(f'"{name}": [')
+                for number, chunk in enumerate(self._spooled(column, place)):
+                    file.write(
+                        (", " if number else "")
+                        + ", ".join(f"{value:.4g}" if column else _hz(value) for value in chunk)
+                    )
+                file.write("], ")
+            file.write('"notes": [')
+            for number, note in enumerate(notes):
+                file.write((", " if number else "") + json.dumps(self._note_body(note)))
+            file.write("]}")
+        file.write("}}\n")
+
+    def _spooled(self, column: int, place: int) -> Iterator[list[float]]:
+        """One track again from disk, some thousand frames at a time."""
+        shape = (len(self._columns), len(self._stems))
+        self._spool.seek(0)
+        while data := self._spool.read(_CHUNK_FRAMES * shape[0] * shape[1] * 4):
+            chunk: list[float] = np.frombuffer(data, "<f4").reshape(-1, *shape)[:, column, place].tolist()
+            yield chunk
+
+    def _note_body(self, note: Note) -> dict[str, float]:
+        return {
+            "start_seconds": round(note.start * self._hop_seconds, 4),
+            "end_seconds": round(note.end * self._hop_seconds, 4),
+            "midi": note.number,
+            "f0_hz": round(note.f0_hz, 2),
+        }
+
+
+def _hz(pitch: float) -> str:
+    return f"{pitch:.2f}" if pitch else "0"

@@ -1,0 +1,105 @@
+"""Files of one separation: written in a scratch folder, described, and moved to their own when all are complete."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from divisi.audio.encode import AudioEncoder, StemFormat
+from divisi.audio.waveform import Samples
+
+RESIDUAL, RESYNTHESIS = "residual", "resynthesis"
+# Formats that cannot hold samples beyond full scale.
+_FIXED_POINT = frozenset({StemFormat.WAV16, StemFormat.WAV24, StemFormat.FLAC})
+
+
+@dataclass(frozen=True)
+class DeliveredFile:
+    """One file of a delivery.
+
+    Attributes:
+        name: of the stem, `residual`, `resynthesis`, or a file's own name such as `pitch.json`.
+        path: where it lies.
+        bytes: size of the file.
+        sha256: of its bytes, hexadecimal.
+        media_type: of the format.
+    """
+
+    name: str
+    path: Path
+    bytes: int
+    sha256: str
+    media_type: str
+
+
+@dataclass(frozen=True)
+class StemFile(DeliveredFile):
+    """One delivered file of audio, `<out_dir>/<name><extension>`.
+
+    Attributes:
+        is_residual: True for the residual, what no delivered stem holds.
+        peak: largest absolute sample before encoding, full scale 1.
+        clipped_samples: how many lay beyond full scale and were cut there.
+    """
+
+    is_residual: bool
+    peak: float
+    clipped_samples: int
+
+
+class StemWriter:
+    """One stem on its way into a file.
+
+    Args:
+        name: of the stem.
+        path: of the unfinished file.
+        encoder: writes it; whoever opened it closes it.
+        stem_format: its format.
+    """
+
+    def __init__(self, name: str, path: Path, encoder: AudioEncoder, stem_format: StemFormat) -> None:
+        self._name = name
+        self._path = path
+        self._encoder = encoder
+        self._format = stem_format
+        self._peak = 0.0
+
+    def write(self, samples: Samples) -> Samples | float:
+        """Takes float32 (C, n); gives what lies beyond full scale and is cut off by the format, 0 when nothing does."""
+        self._encoder.write(samples)
+        peak = peak_of(samples)
+        self._peak = max(self._peak, peak)
+        return samples - samples.clip(-1, 1) if peak > 1 and self._format in _FIXED_POINT else 0.0
+
+    def publish(self, out_dir: Path) -> StemFile:
+        """Moves the closed file to its place."""
+        return StemFile(
+            **_moved(self._path, out_dir),
+            name=self._name,
+            media_type=self._format.media_type,
+            is_residual=self._name == RESIDUAL,
+            peak=self._peak,
+            clipped_samples=self._encoder.clipped_samples,
+        )
+
+
+def publish(path: Path, out_dir: Path, media_type: str) -> DeliveredFile:
+    """Moves any closed file to its place."""
+    return DeliveredFile(**_moved(path, out_dir), name=path.name, media_type=media_type)
+
+
+def peak_of(samples: NDArray[np.floating]) -> float:
+    """Largest absolute sample; 0 of none."""
+    return max(float(samples.max(initial=0)), -float(samples.min(initial=0)))
+
+
+def _moved(path: Path, out_dir: Path) -> dict[str, Any]:
+    path = path.replace(out_dir / path.name)
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"path": path, "bytes": path.stat().st_size, "sha256": sha256}
