@@ -22,9 +22,12 @@ from divisi.audio.facts import AudioFacts
 from divisi.audio.inspect import inspect_audio_in_child
 from divisi.bundles.card import ModelCard
 from divisi.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
+from divisi.gateway.access import Caller
 from divisi.gateway.job_options import JobOptions, choose_models, fingerprint_of, read_options
 from divisi.gateway.services import Services, in_time
+from divisi.gateway.shares import require_share, shares_spent
 from divisi.gateway.uploads import Upload, receive_upload
+from divisi.gateway.webhooks.request import check_webhook
 from divisi.jobs.job import Job, new_job_id
 from divisi.jobs.queue import JobQueue, Reservation, Submission
 from divisi.storage.file_names import clean_label
@@ -53,22 +56,29 @@ class Acceptance:
     is_replay: bool = False
 
 
-async def accept_upload(request: Request, services: Services, idempotency_key: str | None) -> Acceptance:
+async def accept_upload(
+    request: Request, services: Services, caller: Caller, idempotency_key: str | None
+) -> Acceptance:
     """Takes the recording in a request's body and queues a job for each model asked for.
 
     Raises:
         InputError, RequestValidationError: the recording or the options are refused.
         ConflictError: the Idempotency-Key is in use, or was used for something else.
         UnavailableError: Redis or the store is away, or too many jobs wait.
+        LimitError: the caller has too many unfinished jobs, or has used up the day's uploads.
     """
     settings = services.settings
     await _require_room(services)
+    await require_share(services, caller)
+    if idempotency_key is not None and caller.owner is not None:
+        idempotency_key = f"{caller.owner} {idempotency_key}"
     async with (
         _held_key(services.queue, idempotency_key) as reservation,
         receive_upload(request, settings.max_upload_bytes, settings.work_dir) as upload,
     ):
         services.metrics.observe_upload(upload.num_bytes)
         options = read_options(upload.fields, request.query_params.multi_items())
+        check_webhook(options, caller, settings)
         cards = await asyncio.to_thread(choose_models, options, services.bundles, settings.default_model)
         fingerprint = fingerprint_of(upload.sha256, [card.id for card in cards], options)
         if reservation is not None and reservation.job_ids:
@@ -77,8 +87,11 @@ async def accept_upload(request: Request, services: Services, idempotency_key: s
             with span("inspect upload", bytes=upload.num_bytes):
                 facts = await asyncio.to_thread(inspect_audio_in_child, upload.path, services.audio_limits)
         check_stem_format(options.encoding, facts.sample_rate, facts.num_channels)
-        jobs = _draft_jobs(cards, options, upload, facts, idempotency_key, fingerprint)
-        return await _publish(services, jobs, upload, reservation)
+        jobs = _draft_jobs(cards, options, upload, facts, idempotency_key, fingerprint, caller.owner)
+        async with shares_spent(services, caller, upload.num_bytes, facts.duration_seconds * len(jobs)) as shares:
+            acceptance = await _publish(services, jobs, upload, reservation)
+            shares.is_kept = not acceptance.is_replay
+        return acceptance
 
 
 async def _require_room(services: Services) -> None:
@@ -133,6 +146,7 @@ def _draft_jobs(
     facts: AudioFacts,
     idempotency_key: str | None,
     fingerprint: str,
+    owner: str | None,
 ) -> tuple[Job, ...]:
     # The ids of a group carry one time, so that they stand together in the list of all jobs.
     now = time.time()
@@ -147,12 +161,16 @@ def _draft_jobs(
             # In the model's order, whatever order they were asked for in.
             stems=tuple(name for name in card.stems if name in options.stems) or None,
             include_residual=options.include_residual,
+            voices=options.voices_for(card),
             lane=options.lane,
             group=group,
             file_name=clean_label(options.file_name) or upload.label or "recording",
             audio={**asdict(facts), "duration_seconds": facts.duration_seconds},
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
+            owner=owner,
+            webhook_url=options.webhook_url,
+            webhook_secret=options.webhook_secret,
             trace=current_traceparent(),
         )
         for card in cards
@@ -184,7 +202,8 @@ async def _publish(
 async def _submit(services: Services, jobs: tuple[Job, ...], reservation: Reservation | None) -> Submission:
     """Submits, and erases the recording where it is sure that Redis did not take the jobs."""
     try:
-        return await services.queue.submit(*jobs, reservation=reservation)
+        most_unfinished = 0 if services.settings.is_private else services.settings.max_unfinished_jobs
+        return await services.queue.submit(*jobs, reservation=reservation, most_unfinished=most_unfinished)
     except DivisiError as error:
         if error.code == "redis-unavailable":
             # A connection that broke does not tell on which side of the command. Asked again, Redis may know.

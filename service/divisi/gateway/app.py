@@ -5,24 +5,30 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from divisi.bootstrap import open_bundles, open_queue, open_store
 from divisi.bundles.store import BundleStore
 from divisi.errors import UnavailableError
-from divisi.gateway import health_routes, job_routes, model_routes, stem_routes
+from divisi.gateway import delivery_routes, health_routes, job_routes, link_routes, model_routes, stem_routes
+from divisi.gateway.access import admit
+from divisi.gateway.access_document import describe_access
+from divisi.gateway.answer_headers import CROSS_ORIGIN, AnswerHeaders
 from divisi.gateway.metrics import Metrics
 from divisi.gateway.openapi import DESCRIPTION, install_openapi
 from divisi.gateway.problems import install_error_handlers
 from divisi.gateway.reconcile import keep_reconciled
 from divisi.gateway.request_context import RequestContext
 from divisi.gateway.services import Services
+from divisi.gateway.webhooks.sender import WebhookSender
 from divisi.jobs.queue import JobQueue
-from divisi.settings import Settings
+from divisi.settings import Settings, listed
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
 from divisi.tracing import configure_tracing
@@ -47,13 +53,16 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
             await queue.connect()
         except UnavailableError as error:
             log.warning("started without Redis", reason=error.message)
-        reconciling = asyncio.create_task(keep_reconciled(queue, store))
+        background = [
+            asyncio.create_task(keep_reconciled(queue, store)),
+            asyncio.create_task(WebhookSender(queue, settings).run()),
+        ]
         try:
             yield
         finally:
-            reconciling.cancel()
-            with suppress(asyncio.CancelledError):
-                await reconciling
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
             await queue.close()
 
     # No documentation pages: the framework's fetch scripts from elsewhere. `/openapi.json` says it all.
@@ -69,11 +78,16 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
     )
     metrics = Metrics(store.failures)
     app.state.services = Services(settings, queue, store, bundles, metrics)
-    for module in (job_routes, stem_routes, model_routes, health_routes):
-        app.include_router(module.router)
+    app.include_router(health_routes.router)
+    for module in (job_routes, stem_routes, link_routes, delivery_routes, model_routes):
+        app.include_router(module.router, dependencies=[Depends(admit)])
     install_error_handlers(app)
-    install_openapi(app)
+    install_openapi(app, partial(describe_access, settings=settings))
+    # The last one added is the outermost.
     app.add_middleware(RequestContext, metrics=metrics)
+    if origins := listed(settings.cors_origins):
+        app.add_middleware(CORSMiddleware, allow_origins=origins, **CROSS_ORIGIN)
+    app.add_middleware(AnswerHeaders, settings=settings)
     return app
 
 
@@ -91,7 +105,8 @@ def run_gateway(settings: Settings) -> None:
         port=settings.port,
         log_config=None,  # ours is in place
         access_log=False,  # one line for each request comes from RequestContext
-        proxy_headers=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )

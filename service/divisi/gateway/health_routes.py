@@ -7,10 +7,11 @@ import time
 from collections.abc import Awaitable
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
 from divisi.errors import DivisiError, UnavailableError
+from divisi.gateway.access import admit
 from divisi.gateway.openapi import problems
 from divisi.gateway.problems import problem_response
 from divisi.gateway.services import GatewayServices, Services, in_time
@@ -62,6 +63,7 @@ async def is_ready(request: Request, services: GatewayServices) -> Any:
 
 @router.get(
     "/metrics",
+    dependencies=[Depends(admit)],
     summary="Metrics",
     response_class=Response,
     responses={

@@ -12,13 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from divisi.audio.encode import StemFormat, parse_stem_format
 from divisi.bundles.card import ModelCard
+from divisi.bundles.roster import Voices, check_voices, parse_voices
 from divisi.bundles.store import BundleStore
 from divisi.errors import InputError, NotFoundError
 from divisi.jobs.job import Lane
 
 MAX_MODELS = 8
 MAX_STEMS = 64
-REPEATABLE = frozenset({"model", "stems"})
+REPEATABLE = frozenset({"model", "stems", "voices"})
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
@@ -31,14 +32,21 @@ class JobOptions(BaseModel):
     model: tuple[Name, ...] = Field((), max_length=MAX_MODELS)
     stem_format: Annotated[str, StringConstraints(max_length=16)] = StemFormat.WAV24.value
     stems: tuple[Name, ...] = Field((), max_length=MAX_STEMS)
+    voices: tuple[Name, ...] = Field((), max_length=MAX_STEMS)
     include_residual: bool = True
     lane: Lane = Lane.INTERACTIVE
     file_name: Annotated[str, StringConstraints(max_length=1000)] | None = None
+    webhook_url: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    webhook_secret: Annotated[str, StringConstraints(max_length=128)] | None = Field(None, repr=False)
 
     @property
     def encoding(self) -> StemFormat:
         """The stem format as such; InputError (`unsupported-stem-format`) for a name that is none."""
         return parse_stem_format(self.stem_format)
+
+    def voices_for(self, card: ModelCard) -> Voices:
+        """Who may sing, in the model's order; InputError (`unknown-voice`, `voices-not-supported`) if it cannot."""
+        return check_voices(parse_voices(self.voices), card)
 
 
 def read_options(form: dict[str, list[str]], query: Iterable[tuple[str, str]]) -> JobOptions:
@@ -69,10 +77,10 @@ def read_options(form: dict[str, list[str]], query: Iterable[tuple[str, str]]) -
 
 
 def choose_models(options: JobOptions, bundles: BundleStore, default_model: str) -> list[ModelCard]:
-    """Cards of the models asked for, each once, in order; every one must have the stems asked for.
+    """Cards of the models asked for, each once, in order; every one must have the stems and voices asked for.
 
     Raises:
-        InputError: `unknown-model`, `unknown-stem`; the facts list what there is.
+        InputError: `unknown-model`, `unknown-stem`, `unknown-voice`, `voices-not-supported`; the facts list what there is.
         ModelError: a model is there but damaged.
     """
     cards = []
@@ -90,6 +98,7 @@ def choose_models(options: JobOptions, bundles: BundleStore, default_model: str)
                 unknown=unknown,
                 known=list(card.stems),
             )
+        options.voices_for(card)
         cards.append(card)
     return cards
 
@@ -104,6 +113,10 @@ def fingerprint_of(sha256: str, model_ids: Sequence[str], options: JobOptions) -
         options.include_residual,
         options.lane.value,
     ]
+    if options.voices:
+        decisive.append({"voices": sorted(set(options.voices))})
+    if options.webhook_url is not None:
+        decisive.append(options.webhook_url)
     return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 
 

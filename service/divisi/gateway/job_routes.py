@@ -10,6 +10,7 @@ from sse_starlette import EventSourceResponse
 
 from divisi.errors import ConflictError, UnavailableError
 from divisi.gateway.acceptance import Acceptance, accept_upload
+from divisi.gateway.access import GatewayCaller
 from divisi.gateway.events import follow
 from divisi.gateway.openapi import EVENT, IDEMPOTENCY_REPLAYED, JOB_LINKS, SUBMIT_REQUEST, problems
 from divisi.gateway.schemas import GroupBody, JobBody, JobListBody, job_body, job_url
@@ -50,6 +51,7 @@ async def submit_job(
     request: Request,
     response: Response,
     services: GatewayServices,
+    caller: GatewayCaller,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -66,7 +68,7 @@ async def submit_job(
     Send `multipart/form-data` with the recording in `file` and the options as fields, or the bare recording as the body
     with the options in the query. What is not audio, is damaged or too long is refused here.
     """
-    accepted = await accept_upload(request, services, idempotency_key)
+    accepted = await accept_upload(request, services, caller, idempotency_key)
     bodies = [await _body_at_once(services, job) for job in accepted.jobs]
     response.headers["Location"] = _location(accepted)
     response.headers["Retry-After"] = str(_poll_seconds(bodies[0].eta_seconds))
@@ -78,14 +80,16 @@ async def submit_job(
 @router.get("", response_model=JobListBody, summary="List jobs", responses=problems(422, 503))
 async def list_jobs(
     services: GatewayServices,
+    caller: GatewayCaller,
     cursor: Annotated[str | None, Query(pattern=r"^[0-9a-z]{26}$", description="`next_cursor` of a page.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     group: Annotated[str | None, Query(pattern=r"^[0-9a-z]{26}$", description="Only the jobs of this group.")] = None,
 ) -> JobListBody:
-    """Jobs, newest first; or all jobs of one group, newest first, on one page."""
+    """Jobs, newest first; or all jobs of one group, newest first, on one page. A key sees its own."""
+    owner = None if caller.sees_all else caller.owner
     if group is not None:
-        return JobListBody(jobs=[job_body(job) for job in await _jobs_of_group(services, group)])
-    page = await in_time(services.queue.list(cursor, limit), "redis")
+        return JobListBody(jobs=[job_body(job) for job in await _jobs_of_group(services, group, owner)])
+    page = await in_time(services.queue.list(cursor, limit, owner), "redis")
     return JobListBody(jobs=[job_body(job) for job in page.jobs], next_cursor=page.next_cursor)
 
 
@@ -153,12 +157,12 @@ async def erase_job(job_id: JobId, services: GatewayServices) -> None:
     await in_time(queue.delete(job_id), "redis")
 
 
-async def _jobs_of_group(services: Services, group: str) -> list[Job]:
+async def _jobs_of_group(services: Services, group: str, owner: str | None) -> list[Job]:
     """The ids of a group and of its jobs begin with one time, so a short stretch of the list has them all."""
     jobs: list[Job] = []
     cursor: str | None = group[:TIME_LENGTH] + MOST_OF_TIME
     while cursor is not None and cursor[:TIME_LENGTH] == group[:TIME_LENGTH]:
-        page = await in_time(services.queue.list(cursor, limit=50), "redis")
+        page = await in_time(services.queue.list(cursor, limit=50, owner=owner), "redis")
         jobs += [job for job in page.jobs if job.group == group]
         cursor = page.next_cursor
     return jobs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastapi import FastAPI
@@ -9,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 
 from divisi.audio.encode import StemFormat
 from divisi.gateway.problems import MEDIA_TYPE
-from divisi.gateway.schemas import EventBody
+from divisi.gateway.schemas import EventBody, PitchBody
 from divisi.jobs.job import Lane
 
 DESCRIPTION = (
@@ -19,17 +20,21 @@ DESCRIPTION = (
 PROBLEM_REFERENCE = {"$ref": "#/components/schemas/ProblemBody"}
 _MEANINGS = {
     400: "The body or a header is malformed.",
+    401: "No API key, or none that is known here (any more).",
+    403: "The API key may not do this, or the link was changed.",
     404: "There is no such thing (any more).",
     408: "The body stopped coming.",
     409: "Not possible in the present state.",
+    410: "The time of this link is over.",
     413: "The recording is larger than this service accepts; answered while it is still being sent.",
     415: "The body is not audio, or not of a kind that is taken.",
     416: "The range holds none of the bytes there are.",
     422: "The request or the recording cannot be accepted; the same will be refused again.",
+    429: "The caller has used up what callers are given: requests, unfinished jobs, or the day's uploads.",
     500: "Something went wrong on our side.",
     503: "Redis, the object store or room in the queue is missing; try again later.",
 }
-_WITH_RETRY_AFTER = frozenset({409, 503})
+_WITH_RETRY_AFTER = frozenset({409, 429, 503})
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds until a try is worth while.", "schema": {"type": "integer"}}}
 _TEXT = {"schema": {"type": "string"}}
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
@@ -89,6 +94,13 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "items": {**_NAME, "examples": ["alto"]},
         "maxItems": 64,
     },
+    "voices": {
+        "description": "Voices that sing, repeated or joined by commas, or `auto` for whoever is heard; stems of the "
+        "others are silent. All of the model's when left out. Only for models whose card says `takes_roster`.",
+        "type": "array",
+        "items": {**_NAME, "examples": ["soprano"]},
+        "maxItems": 64,
+    },
     "include_residual": {
         "description": "Deliver what no stem explains, too.",
         "type": "boolean",
@@ -99,6 +111,18 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "type": "string",
         "enum": list(Lane),
         "default": Lane.INTERACTIVE.value,
+    },
+    "webhook_url": {
+        "description": "Where the job's end is told: a POST after Standard Webhooks, repeated until it is taken.",
+        "type": "string",
+        "format": "uri",
+        "maxLength": 2048,
+        "examples": ["https://choir.example/told"],
+    },
+    "webhook_secret": {
+        "description": "Signs what is told: `whsec_` and 24 to 64 bytes in base64; by default the API key's own.",
+        "type": "string",
+        "pattern": "^whsec_[A-Za-z0-9+/]{32,88}={0,2}$",
     },
     "file_name": {
         "description": "What the recording is called, for names of downloads; by default the name of the file sent.",
@@ -140,46 +164,66 @@ SUBMIT_REQUEST: dict[str, Any] = {
     ],
 }
 
-_STEM_HEADERS = {
-    "ETag": {"description": "SHA-256 of the whole stem, in quotes: a strong tag.", **_TEXT},
+_FILE_HEADERS = {
+    "ETag": {"description": "SHA-256 of the whole file, in quotes: a strong tag.", **_TEXT},
     "Accept-Ranges": _TEXT,
-    "Content-Disposition": {"description": "Saves under the names of recording and stem.", **_TEXT},
+    "Content-Disposition": {"description": "Saves under the names of recording and file.", **_TEXT},
 }
-STEM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The stem.", "headers": _STEM_HEADERS, "content": {"audio/*": _BYTES}},
-    206: {
-        "description": "The range asked for.",
-        "headers": {**_STEM_HEADERS, "Content-Range": _TEXT},
-        "content": {"audio/*": _BYTES},
-    },
-    302: {"description": "The object store gives the stem at an expiring link.", "headers": {"Location": _TEXT}},
-    304: {"description": "The stem is still the one of the tag sent.", "headers": {"ETag": _TEXT}},
-}
-STEM_HEAD_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"description": "What a GET would answer, without the bytes.", "headers": _STEM_HEADERS},
-    304: STEM_RESPONSES[304],
+_NOT_MODIFIED = {"description": "The file is still the one of the tag sent.", "headers": {"ETag": _TEXT}}
+
+
+def file_responses(media_type: str, schema: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a GET of one delivered file.
+
+    Args:
+        media_type: of the file.
+        schema: of its content; None: bytes.
+    """
+    return {
+        200: {
+            "description": "The file.",
+            "headers": _FILE_HEADERS,
+            "content": {media_type: _BYTES if schema is None else {"schema": schema}},
+        },
+        206: {
+            "description": "The range asked for.",
+            "headers": {**_FILE_HEADERS, "Content-Range": _TEXT},
+            "content": {media_type: _BYTES},
+        },
+        302: {"description": "The object store gives the file at an expiring link.", "headers": {"Location": _TEXT}},
+        304: _NOT_MODIFIED,
+    }
+
+
+FILE_HEAD_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "What a GET would answer, without the bytes.", "headers": _FILE_HEADERS},
+    304: _NOT_MODIFIED,
 }
 ARCHIVE_RESPONSE: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "A ZIP file of all stems and `manifest.json`.",
+        "description": "A ZIP file of all that was delivered, and `manifest.json`.",
         "headers": {"Content-Disposition": _TEXT},
         "content": {"application/zip": _BYTES},
     }
 }
 
 
-def install_openapi(app: FastAPI) -> None:
-    """Makes `/openapi.json` complete: every operation may end in a 500 problem, and names its request in a header."""
+def install_openapi(app: FastAPI, *additions: Callable[[dict[str, Any]], None]) -> None:
+    """Makes `/openapi.json` complete: every operation may end in a 500 problem, and names its request in a header.
+
+    Args:
+        additions: add to the document what others know.
+    """
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _complete(app)
+            app.openapi_schema = _complete(app, additions)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
 
 
-def _complete(app: FastAPI) -> dict[str, Any]:
+def _complete(app: FastAPI, additions: Iterable[Callable[[dict[str, Any]], None]]) -> dict[str, Any]:
     schema = get_openapi(
         title=app.title,
         version=app.version,
@@ -189,7 +233,10 @@ def _complete(app: FastAPI) -> dict[str, Any]:
     )
     event = EventBody.model_json_schema(ref_template="#/components/schemas/{model}")
     event.pop("$defs")  # all of them are components already, by way of JobBody
-    schema["components"]["schemas"]["EventBody"] = event
+    pitch = PitchBody.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema["components"]["schemas"] |= {"EventBody": event, "PitchBody": pitch, **pitch.pop("$defs")}
+    for describe in additions:
+        describe(schema)
     request_id = {"description": "Id of the request, yours or ours; our log has it.", **_TEXT}
     for path in schema["paths"].values():
         for operation in path.values():

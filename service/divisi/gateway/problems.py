@@ -16,7 +16,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from divisi.errors import ConflictError, DivisiError, InputError, ModelError, NotFoundError, UnavailableError
+from divisi.errors import (
+    AccessError,
+    ConflictError,
+    DivisiError,
+    InputError,
+    LimitError,
+    ModelError,
+    NotFoundError,
+    UnavailableError,
+)
 from divisi.jobs.job import Problem
 from divisi.telemetry import get_logger
 
@@ -29,6 +38,10 @@ RETRY_AFTER_OUTAGE_SECONDS = 5
 STATUS_BY_CODE = {
     "malformed-upload": 400,
     "invalid-header": 400,
+    "key-missing": 401,
+    "key-invalid": 401,
+    "key-expired": 401,
+    "link-expired": 410,
     "upload-too-slow": 408,
     "upload-too-large": 413,
     "not-audio": 415,
@@ -48,14 +61,26 @@ CALLER_CODES = frozenset(
         "too-many-channels",
         "unsupported-stem-format",
         "unknown-stem",
+        "unknown-voice",
+        "unsupported-channels",
+        "voices-not-supported",
         "invalid-input",
     }
 )
+# RFC 6750: what a caller who was refused is told to show.
+CHALLENGES = {
+    "key-missing": 'Bearer realm="divisi"',
+    "key-invalid": 'Bearer realm="divisi", error="invalid_token"',
+    "key-expired": 'Bearer realm="divisi", error="invalid_token", error_description="expired"',
+    "scope-missing": 'Bearer realm="divisi", error="insufficient_scope", scope="{scope}"',
+}
 STATUS_BY_CLASS: tuple[tuple[type[DivisiError], int], ...] = (
     (InputError, 422),
     (NotFoundError, 404),
     (ConflictError, 409),
     (UnavailableError, 503),
+    (AccessError, 403),
+    (LimitError, 429),
     (ModelError, 500),
 )
 
@@ -124,6 +149,10 @@ def error_response(request: Request, error: DivisiError) -> JSONResponse:
     headers = {}
     if error.code in RETRY_AFTER_SECONDS or status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS.get(error.code, RETRY_AFTER_OUTAGE_SECONDS))
+    if "retry_after_seconds" in error.facts:
+        headers["Retry-After"] = str(error.facts["retry_after_seconds"])
+    if isinstance(error, AccessError) and error.code in CHALLENGES:
+        headers["WWW-Authenticate"] = CHALLENGES[error.code].format(**error.facts)
     if "content_range" in error.facts:
         headers["Content-Range"] = error.facts["content_range"]
     if status >= 500:

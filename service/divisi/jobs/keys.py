@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from divisi.errors import AccessError, NotFoundError
 from divisi.jobs.door import RedisDoor
@@ -71,7 +72,7 @@ class KeyRing(RedisDoor):
         """Makes a key; it works at once."""
         key_id, secret = secrets.token_hex(8), secrets.token_hex(32)
         key = ApiKey(key_id, name, frozenset(scopes), time.time(), expires_at, webhook_secret=new_webhook_secret())
-        values = {
+        values: dict[Any, Any] = {
             "name": name,
             "digest": _digest(secret),
             "scopes": " ".join(sorted(key.scopes)),

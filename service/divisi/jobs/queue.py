@@ -135,6 +135,11 @@ class JobQueue(WorkerSide, EventReader, Figures, RollCall, KeyRing, Limits, Deli
             raise _unknown(job_id)
         return Job.from_hash(values)
 
+    async def owner_of(self, job_id: str) -> str | None:
+        """Whose job it is; None when it is nobody's, or there is no such job."""
+        owner: str | None = await self._ask(self._redis.hget(self.key("job", job_id), "owner"))
+        return owner
+
     async def list(self, cursor: str | None = None, limit: int = 50, owner: str | None = None) -> JobPage:
         """Jobs, newest first, older than the cursor; only those of one owner where one is named.
 

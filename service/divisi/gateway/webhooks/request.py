@@ -1,0 +1,33 @@
+"""What a submit may ask of webhooks, checked before anything is accepted."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from divisi.errors import InputError
+from divisi.gateway.access import Caller
+from divisi.gateway.job_options import JobOptions
+from divisi.gateway.webhooks.address import check_webhook_url
+from divisi.gateway.webhooks.signature import check_webhook_secret
+from divisi.settings import Settings, listed
+
+
+def check_webhook(options: JobOptions, caller: Caller, settings: Settings) -> None:
+    """Refuses an address that nothing may be sent to, and a webhook that nothing would sign.
+
+    Raises:
+        InputError: `webhook-url-refused`, `invalid-webhook-secret`, `webhook-secret-missing`, `webhook-url-missing`.
+    """
+    if options.webhook_secret is not None:
+        check_webhook_secret(options.webhook_secret)
+    if options.webhook_url is None:
+        if options.webhook_secret is not None:
+            raise InputError("there is a webhook_secret and no webhook_url", code="webhook-url-missing")
+        return
+    networks = [ipaddress.ip_network(text) for text in listed(settings.webhook_allowed_networks)]
+    check_webhook_url(options.webhook_url, networks)
+    if options.webhook_secret is None and caller.key is None:
+        raise InputError(
+            "give a webhook_secret (`whsec_…`) with the webhook_url: without an API key there is no other to sign with",
+            code="webhook-secret-missing",
+        )

@@ -1,0 +1,192 @@
+"""Sends webhooks as they fall due, in the background of every gateway; see the room's docstring.
+
+    claim a delivery → look up and check its address → POST, signed → settle: delivered, again later, or given up
+
+A delivery is told at least once: a sender that dies after the POST and before it settled has it sent again, under the
+same `webhook-id`. Redirects are not followed, proxies not asked, answers not read beyond their status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import random
+import ssl
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import httpx
+
+from divisi.errors import UnavailableError
+from divisi.gateway.schemas import job_body
+from divisi.gateway.webhooks.address import AddressRefusedError, Lookup, addresses_of
+from divisi.gateway.webhooks.signature import signature_of
+from divisi.jobs.deliveries import DeliveryAttempt, DeliveryStatus, DueDelivery, NothingDue
+from divisi.jobs.job import Job
+from divisi.jobs.queue import JobQueue
+from divisi.settings import Settings, listed
+from divisi.telemetry import get_logger
+
+log = get_logger(__name__)
+
+# Standard Webhooks' table: ten attempts within three days, or until the job's record is erased.
+RETRY_SECONDS = (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 3600, 24 * 3600)
+# Up to this share is added to a delay: receivers that fell over are not met by everybody at once.
+JITTER = 0.2
+MOST_AT_ONCE = 16
+# Longer than any attempt can take; then another sender may have it.
+LEASE_MARGIN_SECONDS = 15.0
+_REDIS_RETRY_SECONDS = 1.0
+_MOST_ADDRESSES = 3
+_GONE = 410
+
+
+class WebhookSender:
+    """Sends what is due until `run` is cancelled."""
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        settings: Settings,
+        *,
+        retry_seconds: tuple[float, ...] = RETRY_SECONDS,
+        lookup: Lookup | None = None,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
+        """
+        Args:
+            queue: with the deliveries.
+            settings: networks that are allowed, and how long an attempt may take.
+            retry_seconds: delays between attempts; one more attempt is made than there are delays.
+            lookup: finds the addresses of a host; None: the system.
+            trust: whose certificates count; None: the public authorities, or SSL_CERT_FILE's.
+        """
+        self._queue = queue
+        self._seconds = settings.webhook_seconds
+        self._networks = [ipaddress.ip_network(text) for text in listed(settings.webhook_allowed_networks)]
+        self._retry_seconds = retry_seconds
+        self._lookup = lookup
+        self._trust = trust
+
+    async def run(self) -> None:
+        """Sends as deliveries fall due. An attempt that is cut off by the end is made again by whoever comes next."""
+        places = asyncio.Semaphore(MOST_AT_ONCE)
+        # No connection is used twice: what was checked is the address of this very one.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        async with (
+            httpx.AsyncClient(
+                verify=self._trust or httpx.create_ssl_context(), trust_env=False, limits=limits, timeout=self._seconds
+            ) as client,
+            asyncio.TaskGroup() as sending,
+        ):
+            while True:
+                await places.acquire()
+                due = await self._next()
+                sending.create_task(self._send(client, due)).add_done_callback(lambda _: places.release())
+
+    async def _next(self) -> DueDelivery:
+        is_away = False
+        while True:
+            try:
+                found = await self._queue.claim_delivery(self._seconds + LEASE_MARGIN_SECONDS)
+                if not isinstance(found, NothingDue):
+                    return found
+                is_away = False
+                await self._queue.wait_for_delivery(found)
+            except UnavailableError as error:
+                if not is_away:
+                    log.warning("webhooks wait for Redis", reason=error.message)
+                is_away = True
+                await asyncio.sleep(_REDIS_RETRY_SECONDS)
+
+    async def _send(self, client: httpx.AsyncClient, due: DueDelivery) -> None:
+        bound = log.bind(job_id=due.job.job_id, delivery_id=due.delivery_id, attempt=due.attempt)
+        began, clock = time.time(), time.monotonic()
+        status, error, has_given_up = None, None, False
+        try:
+            secret = await self._secret(due.job)
+            if secret is None:
+                error, has_given_up = "the API key that signs it was revoked", True
+            else:
+                async with asyncio.timeout(self._seconds):
+                    status = await self._post(client, due, secret)
+        except AddressRefusedError as refusal:
+            error = str(refusal)
+        except TimeoutError:
+            error = f"no answer within {self._seconds:g} s"
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as failure:
+            error = f"no connection: {type(failure).__name__}"
+        except UnavailableError:
+            return  # without Redis nothing can be settled; the lease ends
+        except Exception:  # whatever it was must not end the sender
+            log.exception("webhook attempt failed unexpectedly", delivery_id=due.delivery_id)
+            error = "an error on our side"
+        if status is not None and not 200 <= status < 300:
+            error = f"answered {status}"
+        outcome, delay = self._outcome(due.attempt, status, has_given_up)
+        line = DeliveryAttempt(round(began, 3), status, error, round(time.monotonic() - clock, 3))
+        try:
+            await self._queue.settle_delivery(due, line, outcome, delay)
+        except UnavailableError as failure:
+            bound.warning("webhook attempt not noted", reason=failure.message)
+            return
+        bound.info("webhook attempt", outcome=outcome.value, status=status, reason=error)
+
+    async def _secret(self, job: Job) -> str | None:
+        if job.webhook_secret is not None:
+            return job.webhook_secret
+        return await self._queue.webhook_secret((job.owner or "").removeprefix("key:"))
+
+    async def _post(self, client: httpx.AsyncClient, due: DueDelivery, secret: str) -> int:
+        assert due.job.webhook_url is not None
+        url = httpx.URL(due.job.webhook_url)
+        addresses = await addresses_of(due.job.webhook_url, self._networks, self._lookup)
+        body, now = message_of(due.job, due.event), int(time.time())
+        headers = {
+            "Host": url.netloc.decode(),
+            "Content-Type": "application/json",
+            "User-Agent": f"divisi/{version('divisi')}",
+            "webhook-id": due.delivery_id,
+            "webhook-timestamp": str(now),
+            "webhook-signature": signature_of(secret, due.delivery_id, now, body),
+        }
+        *others, last = addresses[:_MOST_ADDRESSES]
+        for address in (*others, last):
+            request = client.build_request(
+                "POST",
+                url.copy_with(host=address, fragment=None),
+                headers=headers,
+                content=body,
+                # The name goes into the handshake, and the certificate must be the name's.
+                extensions={"sni_hostname": url.host},
+            )
+            try:
+                answer = await client.send(request, stream=True)
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                if address == last:
+                    raise
+                continue
+            await answer.aclose()
+            return answer.status_code
+        raise AssertionError("unreachable: the last address answers or raises")
+
+    def _outcome(self, attempt: int, status: int | None, has_given_up: bool) -> tuple[DeliveryStatus, float]:
+        if status is not None and 200 <= status < 300:
+            return DeliveryStatus.DELIVERED, 0.0
+        if status == _GONE:
+            return DeliveryStatus.DISABLED, 0.0
+        if has_given_up or attempt > len(self._retry_seconds):
+            return DeliveryStatus.FAILED, 0.0
+        return DeliveryStatus.PENDING, self._retry_seconds[attempt - 1] * random.uniform(1.0, 1.0 + JITTER)
+
+
+def message_of(job: Job, event: str) -> bytes:
+    """The body: what happened, when, and the job as `GET /v1/jobs/{id}` answers it."""
+    message = {
+        "type": f"job.{event}",
+        "timestamp": datetime.fromtimestamp(job.ended_at or job.submitted_at, UTC).isoformat(),
+        "data": job_body(job).model_dump(mode="json", exclude_none=True),
+    }
+    return json.dumps(message, separators=(",", ":")).encode()
