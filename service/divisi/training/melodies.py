@@ -22,6 +22,43 @@ class Melody:
     quarter_seconds: float
 
 
+@dataclass(frozen=True)
+class Style:
+    """How a singer treats written notes; pairs are the range that a performance draws from.
+
+    Attributes:
+        note_error_cents: deviation of intonation from note to note.
+        glide_seconds: how long the way from note to note takes.
+        own_share: how much of the singer's own wobble is kept.
+        vibrato_chance: how often there is a vibrato besides the singer's own.
+        vibrato_hz, vibrato_cents: its rate, and its swing to each side.
+        drift_cents, jitter_cents: slow and fast deviation.
+        tuning_cents: constant deviation from the choir.
+    """
+
+    note_error_cents: float = 12.0
+    glide_seconds: tuple[float, float] = (0.04, 0.2)
+    own_share: tuple[float, float] = (0.3, 1.3)
+    vibrato_chance: float = 0.5
+    vibrato_hz: tuple[float, float] = (4.8, 6.6)
+    vibrato_cents: tuple[float, float] = (5.0, 50.0)
+    drift_cents: float = 8.0
+    jitter_cents: float = 2.0
+    tuning_cents: float = 0.0
+
+
+CHAMBER = Style()
+STYLES = (
+    CHAMBER,
+    Style(vibrato_chance=0.0, note_error_cents=6, drift_cents=4, jitter_cents=3),  # early music: straight and pure
+    Style(vibrato_chance=1.0, vibrato_hz=(4.3, 6.2), vibrato_cents=(50, 130), glide_seconds=(0.06, 0.22)),  # opera
+    Style(vibrato_chance=1.0, vibrato_hz=(5.5, 7.5), vibrato_cents=(10, 40), jitter_cents=4),  # quick and narrow
+    Style(note_error_cents=28, drift_cents=18, jitter_cents=6, vibrato_chance=0.25),  # untrained
+    Style(glide_seconds=(0.15, 0.35), note_error_cents=18, vibrato_cents=(10, 70)),  # slides into notes
+    Style(glide_seconds=(0.02, 0.05), note_error_cents=8, vibrato_chance=0.3),  # nimble
+)
+
+
 def draw_melody(rng: np.random.Generator, chorales: Sequence[np.ndarray], seconds: float) -> Melody:
     """A stretch of a random chorale at a random tempo, key and tuning; chorales are (sixteenths, 4) MIDI pitches."""
     while True:
@@ -51,7 +88,9 @@ def hertz(midi: np.ndarray) -> np.ndarray:
     return 440.0 * 2 ** ((midi - 69) / 12)
 
 
-def sing_notes(rng: np.random.Generator, midi: np.ndarray, deviation_cents: np.ndarray) -> np.ndarray:
+def sing_notes(
+    rng: np.random.Generator, midi: np.ndarray, deviation_cents: np.ndarray, style: Style = CHAMBER
+) -> np.ndarray:
     """The F0 a singer gives to written notes: intonation, portamento, vibrato, drift, jitter and habits of their own.
 
     Shape: `midi` (L,) with `REST`, `deviation_cents` (L,) of the singer's own voice -> (L,) Hz, 0 at rests.
@@ -64,18 +103,19 @@ def sing_notes(rng: np.random.Generator, midi: np.ndarray, deviation_cents: np.n
         return np.zeros(frame_count)
     held = held[known[np.clip(np.searchsorted(known, np.arange(frame_count), side="right") - 1, 0, None)]]
     note_index = np.cumsum(np.concatenate([[0], np.diff(held) != 0]))
-    cents = rng.normal(0, 12, note_index[-1] + 1)[note_index]
+    cents = rng.normal(0, style.note_error_cents, note_index[-1] + 1)[note_index] + style.tuning_cents
 
-    width = int(rng.uniform(0.04, 0.2) * FRAME_RATE) | 1
+    width = int(rng.uniform(*style.glide_seconds) * FRAME_RATE) | 1
     glide = np.hanning(width + 2)[1:-1]
     pitch = fftconvolve(np.pad(100 * held + cents, width // 2, mode="edge"), glide / glide.sum(), mode="valid")
 
-    pitch += deviation_cents * rng.uniform(0.3, 1.3)
-    if rng.random() < 0.5:
-        rate_hz = rng.uniform(4.8, 6.6) * (1 + 0.05 * slow_noise(rng, frame_count, 1.0))
-        depth = rng.uniform(5, 50) * np.clip(1 + 0.5 * slow_noise(rng, frame_count, 0.6), 0, 2)
+    pitch += deviation_cents * rng.uniform(*style.own_share)
+    if rng.random() < style.vibrato_chance:
+        rate_hz = rng.uniform(*style.vibrato_hz) * (1 + 0.05 * slow_noise(rng, frame_count, 1.0))
+        depth = rng.uniform(*style.vibrato_cents) * np.clip(1 + 0.5 * slow_noise(rng, frame_count, 0.6), 0, 2)
         pitch += depth * np.sin(2 * np.pi * np.cumsum(rate_hz) / FRAME_RATE + rng.uniform(0, 6.28))
-    pitch += 8 * slow_noise(rng, frame_count, 2.0) + 2 * slow_noise(rng, frame_count, 0.03)
+    pitch += style.drift_cents * slow_noise(rng, frame_count, 2.0)
+    pitch += style.jitter_cents * slow_noise(rng, frame_count, 0.03)
     return np.where(resting, 0.0, hertz(pitch / 100))
 
 

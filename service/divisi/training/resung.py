@@ -20,7 +20,7 @@ from scipy.ndimage import median_filter, uniform_filter1d
 from tqdm import tqdm
 
 from divisi.training.f0_labels import LABEL_HOP_SECONDS
-from divisi.training.melodies import FRAME_RATE, draw_melody, sing_notes
+from divisi.training.melodies import CHAMBER, FRAME_RATE, Style, draw_melody, sing_notes
 from divisi.training.takes import SAMPLE_RATE, VOICES, Choir, Part, load_part
 
 logger = logging.getLogger(__name__)
@@ -86,11 +86,16 @@ def draw_text(rng: np.random.Generator, frame_count: int, source_count: int) -> 
 
 
 def sing(
-    rng: np.random.Generator, singer: Singer, midi: np.ndarray, positions: np.ndarray, gain: np.ndarray
+    rng: np.random.Generator,
+    singer: Singer,
+    midi: np.ndarray,
+    positions: np.ndarray,
+    gain: np.ndarray,
+    style: Style = CHAMBER,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One voice of a choir. Shape: (L,) frames each -> samples (T,) float32, F0 (L,) in Hz."""
     frames = np.clip(positions, 0, len(singer.is_voiced) - 1).astype(int)
-    f0 = sing_notes(rng, midi, singer.deviation_cents[frames])
+    f0 = sing_notes(rng, midi, singer.deviation_cents[frames], style)
     f0 *= singer.is_voiced[frames]
     resting = midi < 0
     loudness = gain * (1 - uniform_filter1d(resting.astype(float), 12)) * ~resting
