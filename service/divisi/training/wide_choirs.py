@@ -1,8 +1,7 @@
 """Choirs of other voices than the recorded ones: speech synthesisers taught to sing, and blends of them with singers.
 
-    python -m divisi.training.wide_choirs speech --recordings NINO_DIOS --labels LABELS --speech CACHE/speech_voices \\
-        --chorales JSON --out CACHE/resung --count 600
-    python -m divisi.training.wide_choirs textures …
+    python -m divisi.training.wide_choirs speech textures --recordings NINO_DIOS --labels LABELS \\
+        --speech CACHE/speech_voices --chorales JSON --out CACHE/resung --count 600
 
 `speech` sings the chorales as they are written; `textures` also sings other scores (`scores`) in other textures
 (`textures`), with up to four singers on a part. Both join the re-sung choirs of the same folder (see `resung`). Every
@@ -163,7 +162,7 @@ def mean_pitch(f0_hz: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=sorted(SHARES))
+    parser.add_argument("kinds", nargs="+", choices=sorted(SHARES))
     parser.add_argument("--recordings", type=Path, required=True)
     parser.add_argument("--labels", type=Path, required=True)
     parser.add_argument("--speech", type=Path, required=True)
@@ -171,7 +170,7 @@ def main() -> None:
     parser.add_argument("--split", default="train")
     parser.add_argument("--singers", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=150)
+    parser.add_argument("--count", type=int, default=150, help="choirs of each kind")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
@@ -184,12 +183,13 @@ def main() -> None:
     ]
     cast = Cast(recorded, load_voices(arguments.speech))
     chorales = load_chorales(arguments.chorales, arguments.split)
-    first = FIRST_NUMBERS[arguments.kind]
-    for number in tqdm(range(first, first + arguments.count), desc="singing"):
-        if not (arguments.out / f"choir_{number:05d}.npz").exists():
-            rng = np.random.default_rng((arguments.seed, number))
-            choir = make_choir(rng, cast, chorales, SHARES[arguments.kind], arguments.seconds)
-            save_choir(arguments.out, number, *choir)
+    for count in tqdm(range(arguments.count), desc="singing"):
+        for kind in arguments.kinds:
+            number = FIRST_NUMBERS[kind] + count
+            if not (arguments.out / f"choir_{number:05d}.npz").exists():
+                rng = np.random.default_rng((arguments.seed, number))
+                choir = make_choir(rng, cast, chorales, SHARES[kind], arguments.seconds)
+                save_choir(arguments.out, number, *choir)
 
 
 if __name__ == "__main__":
