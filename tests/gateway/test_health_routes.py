@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from divisi.gateway.metrics import COUNTER_NAMES
+from divisi.jobs.figures import COUNTERS
+from divisi.jobs.job import Problem
+from divisi.jobs.queue import JobQueue
+from divisi.jobs.roll_call import WorkerState, WorkerStatus
+
 if TYPE_CHECKING:
-    from tests.gateway.conftest import Gateway
+    from tests.gateway.conftest import Gateway, WorkOff
 
 
 def samples(http: httpx.Client) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -45,11 +52,45 @@ def test_the_queue_is_measured_at_each_scrape(http: httpx.Client, song: bytes) -
     for _ in range(2):
         http.post("/v1/jobs", files={"file": song}, data={"lane": "batch"})
     found = samples(http)
-    assert found[("divisi_queue_depth", (("lane", "batch"),))] == 2
-    assert found[("divisi_queue_depth", (("lane", "interactive"),))] == 0
+    assert found[("divisi_queue_jobs", (("lane", "batch"), ("state", "waiting")))] == 2
+    assert found[("divisi_queue_jobs", (("lane", "interactive"), ("state", "waiting")))] == 0
+    assert found[("divisi_queue_length", (("lane", "batch"),))] == 2
     assert found[("divisi_queue_oldest_seconds", (("lane", "batch"),))] > 0
     assert found[("divisi_queue_up", ())] == 1
     assert found[("divisi_gateway_upload_bytes_total", ())] == 2 * len(song)
+
+
+@pytest.mark.anyio
+async def test_what_the_queue_counted_and_who_works_is_told_at_each_scrape(
+    http: httpx.Client, song: bytes, queue: JobQueue, gateway: Gateway, work_off: WorkOff
+) -> None:
+    for _ in range(2):
+        http.post("/v1/jobs", files={"file": song})
+    await work_off(queue, gateway.store)
+    claim = await queue.claim("worker-2")
+    assert claim is not None
+    await queue.fail(claim, Problem("damaged-bundle", "The model is damaged."), is_dead_letter=True)
+    await queue.announce(WorkerStatus("worker-1", WorkerState.IDLE, started_at=1.8e9))
+    await queue.announce(WorkerStatus("worker-2", WorkerState.BUSY, started_at=1.8e9))
+    found = samples(http)
+    expected = {"jobs_accepted": 2, "claims": 2, "jobs_succeeded": 1, "jobs_failed": 1, "jobs_dead_lettered": 1}
+    assert {name: found[(f"divisi_{name}_total", ())] for name in expected} == expected
+    assert found[("divisi_leases_lost_total", ())] == 0
+    assert found[("divisi_dead_letters", ())] == 1
+    states = {state: found[("divisi_workers", (("state", state),))] for state in WorkerState}
+    assert states == {"starting": 0, "idle": 1, "busy": 1, "draining": 0}
+
+
+def test_every_count_of_the_queue_has_a_name_and_a_description() -> None:
+    assert COUNTER_NAMES.keys() == COUNTERS.keys()
+
+
+def test_a_store_that_is_away_is_counted(http: httpx.Client, gateway: Gateway, song: bytes) -> None:
+    assert samples(http)[("divisi_store_errors_total", (("operation", "put"),))] == 0
+    jobs = gateway.folder / "store" / "jobs"
+    jobs.write_text("a file where a folder should be")
+    assert http.post("/v1/jobs", files={"file": song}).status_code == 503
+    assert samples(http)[("divisi_store_errors_total", (("operation", "put"),))] == 1
 
 
 def test_models_are_listed_with_their_cards(http: httpx.Client, gateway: Gateway) -> None:

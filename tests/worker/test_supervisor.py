@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from prometheus_client import generate_latest
 
 from divisi.bootstrap import open_store
 from divisi.jobs.door import QueueOptions
@@ -77,6 +78,12 @@ def engine_processes() -> list[psutil.Process]:
 
 def is_separating(event: JobEvent) -> bool:
     return event.stage == "separating"
+
+
+def figures(text: str) -> dict[str, float]:
+    """Samples of Prometheus' text format by name and labels."""
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
 async def swept(store: ObjectStore, job: Job, attempt: int = 1) -> None:
@@ -295,11 +302,47 @@ async def test_a_worker_process_tells_probes_how_it_is(
             assert (await client.get("/livez")).status_code == 200
             ready = await client.get("/readyz")
             assert (ready.status_code, ready.json()["engine"]["device"]) == (200, "cpu")
-            assert "divisi_worker_attempt_seconds_count" in (await client.get("/metrics")).text
+            found = figures((await client.get("/metrics")).text)
+            assert found["divisi_worker_ready"] == 1
+            assert found['divisi_worker_attempts_total{outcome="succeeded"}'] == 1
+            assert found['divisi_worker_claims_total{lane="interactive"}'] == 1
+            for stage in ("download", "decode", "separate", "encode", "upload"):
+                assert found[f'divisi_stage_seconds_sum{{stage="{stage}"}}'] > 0
+            for name in ("divisi_worker_attempt", "divisi_job", "divisi_job_wait"):
+                assert found[next(key for key in found if key.startswith(f"{name}_seconds_count"))] == 1
+            assert found["divisi_real_time_factor_ratio_count"] == 1
+            assert found["divisi_engine_batch_segments_sum"] == found["divisi_engine_batch_segments_count"] >= 2
+            assert found['divisi_store_errors_total{operation="put"}'] == 0
+        (said,) = await queue.workers()
+        assert (said.state, said.engine, said.device, said.attempts) == ("idle", "passthrough", "cpu", 1)
         assert time.time() - (tmp_path / "heartbeat").stat().st_mtime < PATIENCE_SECONDS
     finally:
         worker.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(worker.wait, PATIENCE_SECONDS) == 0
+
+
+async def test_a_worker_that_stopped_is_no_longer_listed(
+    settings: Settings, queue: JobQueue, store: ObjectStore
+) -> None:
+    async with working(settings, queue, store):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not await queue.workers():
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+    assert await queue.workers() == ()
+
+
+async def test_a_store_that_was_away_is_counted_with_what_was_asked_of_it(
+    make_settings: MakeSettings, queue: JobQueue, accept: Accept
+) -> None:
+    keys = {"s3_access_key_id": "key", "s3_secret_access_key": "secret"}
+    settings = make_settings(store_url="s3://bucket", s3_endpoint="http://127.0.0.1:9", **keys)
+    job = await accept()
+    async with working(settings, queue, open_store(settings)) as (_, health):
+        await heard(queue, job, lambda event: event.problem is not None)
+    found = figures(generate_latest(health.metrics.registry).decode())
+    assert found['divisi_store_errors_total{operation="get"}'] == 1  # by the engine's process
+    assert found['divisi_store_errors_total{operation="list"}'] == 1  # by the sweep after it
 
 
 async def test_a_second_signal_ends_the_worker_at_once(
