@@ -17,11 +17,27 @@ from urllib.parse import urljoin
 
 import httpx
 
-from divisi.errors import ConflictError, DivisiError, InputError, ModelError, NotFoundError, UnavailableError
+from divisi.errors import (
+    AccessError,
+    ConflictError,
+    DivisiError,
+    InputError,
+    LimitError,
+    ModelError,
+    NotFoundError,
+    UnavailableError,
+)
 
 ENDED_STATES = frozenset({"succeeded", "failed", "cancelled"})
 POLL_SECONDS = 0.25
-ERROR_CLASSES: dict[int, type[DivisiError]] = {404: NotFoundError, 409: ConflictError, 410: NotFoundError}
+ERROR_CLASSES: dict[int, type[DivisiError]] = {
+    401: AccessError,
+    403: AccessError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: NotFoundError,
+    429: LimitError,
+}
 
 Job = dict[str, Any]
 
@@ -32,11 +48,13 @@ class Client:
     Args:
         base_url: address of the gateway, such as `http://127.0.0.1:8000`.
         timeout_seconds: patience for one answer; an upload may take as long as it needs.
+        api_key: shown with every request, where the server asks for one.
     """
 
-    def __init__(self, base_url: str, timeout_seconds: float = 30.0) -> None:
+    def __init__(self, base_url: str, timeout_seconds: float = 30.0, *, api_key: str | None = None) -> None:
         timeout = httpx.Timeout(timeout_seconds, write=None, read=max(timeout_seconds, 120.0))
-        self._http = httpx.Client(base_url=base_url.rstrip("/") + "/", timeout=timeout)
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.Client(base_url=base_url.rstrip("/") + "/", timeout=timeout, headers=headers)
 
     def __enter__(self) -> Self:
         return self
@@ -55,16 +73,22 @@ class Client:
         model: str | None = None,
         stem_format: str | None = None,
         stems: Sequence[str] = (),
+        voices: Sequence[str] = (),
         include_residual: bool | None = None,
         lane: str | None = None,
     ) -> Job:
-        """Uploads one recording and queues its separation; what is left out takes the server's default."""
+        """Uploads one recording and queues its separation; what is left out takes the server's default.
+
+        `voices` names who sings, for models that can be told; `["auto"]`: whoever is heard.
+        """
         fields = {"model": model, "stem_format": stem_format, "lane": lane}
         data = {name: value for name, value in fields.items() if value}
         if include_residual is not None:
             data["include_residual"] = "true" if include_residual else "false"
         if stems:
             data["stems"] = ",".join(stems)
+        if voices:
+            data["voices"] = ",".join(voices)
         with path.open("rb") as audio:
             return self._json("POST", "v1/jobs", data=data, files={"file": (path.name, audio)})
 
@@ -103,6 +127,16 @@ class Client:
         """
         folder.mkdir(parents=True, exist_ok=True)
         return [self._download(stem, folder) for stem in job["stems"]]
+
+    def download_pitch(self, job: Job, folder: Path) -> list[Path]:
+        """Writes `pitch.csv`, `pitch.json` and `notes.mid`, as `download_stems`; nothing for models without pitch."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return [self._download(file, folder) for file in job["pitch"]]
+
+    def download_resynthesis(self, job: Job, folder: Path) -> Path | None:
+        """Writes the mixture as the model sings it again, as `download_stems`; None for models that do not."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return self._download(job["resynthesis"], folder) if job["resynthesis"] else None
 
     def delete(self, job_id: str) -> None:
         """Cancels the job if it has not ended, and erases its audio and record."""

@@ -39,6 +39,8 @@ GATEWAY_STOP_SECONDS = 10.0
 WORKER_RESTART_SECONDS = 1.0
 WATCH_SECONDS = 0.2
 PR_SET_PDEATHSIG = 1
+# Where commands of the same user find the private socket of a running machine.
+REDIS_URL_FILE = "redis-url"
 
 
 class Standalone:
@@ -127,6 +129,7 @@ class Standalone:
                 process.wait()
         if self._socket_dir is not None:
             shutil.rmtree(self._socket_dir, ignore_errors=True)
+            (self._data_dir / REDIS_URL_FILE).unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.close()
 
@@ -186,6 +189,7 @@ class Standalone:
         )
         self._start("redis", [redis_executable(), *arguments])
         self._wait_until(redis_socket.exists, "Redis")
+        (self._data_dir / REDIS_URL_FILE).write_text(self._environment["DIVISI_REDIS_URL"])
 
     def _start(self, name: str, command: list[str]) -> None:
         kept_open = (self._lock.fileno(),) if name == "redis" and self._lock else ()
@@ -208,6 +212,18 @@ class Standalone:
             if time.monotonic() > deadline:
                 raise UnavailableError(f"{what} was not ready within {START_SECONDS:.0f} s")
             time.sleep(0.05)
+
+
+def redis_url_of(data_dir: Path) -> str:
+    """The Redis of the divisi that runs on a data folder, for commands beside it.
+
+    Raises:
+        UnavailableError: none runs there.
+    """
+    try:
+        return (data_dir / REDIS_URL_FILE).read_text()
+    except OSError as error:
+        raise UnavailableError(f"no divisi runs on {data_dir}; start one with `divisi up --data {data_dir}`") from error
 
 
 def redis_executable() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from divisi.cli import models, separate, service, workshop
+from divisi.cli import keys, models, separate, service, workshop
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +27,7 @@ for command in (
     workshop.evaluate,
 ):
     app.command()(command)
+app.add_typer(keys.keys, name="keys")
 
 
 def main() -> None:

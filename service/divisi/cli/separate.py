@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -33,12 +33,15 @@ class OutputFormat(StrEnum):
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of each recording; empty `stems` means all."""
+    """What is asked of each recording; empty `stems` and `voices` mean all."""
 
     model: str | None = None
     stem_format: OutputFormat = OutputFormat.WAV
     stems: tuple[str, ...] = ()
     include_residual: bool = False
+    include_pitch: bool = False
+    include_resynthesis: bool = False
+    voices: tuple[str, ...] = ()
 
 
 def separate(
@@ -47,7 +50,16 @@ def separate(
     model: Annotated[str | None, typer.Option("--model", "-m", help="Model id; see `divisi models`.")] = None,
     stem_format: Annotated[OutputFormat, typer.Option("--format", "-f", help="wav is 24 bit.")] = OutputFormat.WAV,
     stems: Annotated[str | None, typer.Option(help="Only these stems, comma-separated; default all.")] = None,
+    voices: Annotated[
+        str | None, typer.Option(help="Who sings, comma-separated, or `auto`; default all. Others come out silent.")
+    ] = None,
     residual: Annotated[bool, typer.Option("--residual", help="Also write what is left of the mixture.")] = False,
+    pitch: Annotated[
+        bool, typer.Option("--pitch", help="Also write pitch.json, pitch.csv and notes.mid, if the model has pitch.")
+    ] = False,
+    resynthesis: Annotated[
+        bool, typer.Option("--resynthesis", help="Also write the mixture as the model sings it again, if it can.")
+    ] = False,
     server: Annotated[str | None, typer.Option(help="Address of a divisi server; default: this machine.")] = None,
 ) -> None:
     """Separate recordings into stems.
@@ -56,15 +68,15 @@ def separate(
     sample rate, channels and length of their recording.
 
         divisi separate choir.wav -o stems
+        divisi separate duet.wav -o stems --voices soprano,alto --pitch
         divisi separate *.flac -o stems --format flac --server http://127.0.0.1:8000
     """
-    wanted = tuple(name.strip() for name in stems.split(",") if name.strip()) if stems else ()
     folders = output_folders(files, out)
     with exit_on_error(), progress_bar() as progress:
         for path in files:
             if not path.is_file():
                 raise InputError(f"{path} is not a file", code="no-such-file")
-        request = Request(model, stem_format, wanted, residual)
+        request = Request(model, stem_format, _names(stems), residual, pitch, resynthesis, _names(voices))
         separate_one = local_separation(request) if server is None else remote_separation(server, request)
         for path, folder in zip(files, folders, strict=True):
             task = progress.add_task(path.name, total=1.0)
@@ -72,6 +84,10 @@ def separate(
             progress.update(task, completed=1.0)
     for folder in folders:
         console.print(f"stems in {folder}")
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def _show(progress: Progress, task: TaskID, done: float) -> None:
@@ -89,6 +105,7 @@ def output_folders(files: list[Path], out: Path) -> list[Path]:
 def local_separation(request: Request) -> SeparateOne:
     """Separation in this process; the model is opened once for all recordings."""
     from divisi.audio.encode import parse_stem_format
+    from divisi.bundles.roster import check_voices, parse_voices
     from divisi.bundles.store import BundleStore
     from divisi.engines.engine import EngineOptions, open_engine
     from divisi.separation.deliver import separate_file
@@ -97,14 +114,21 @@ def local_separation(request: Request) -> SeparateOne:
 
     settings = settings_with()
     bundle = BundleStore(settings.model_store).get(request.model or settings.default_model)
-    options = SeparationOptions(request.stems or None, include_residual=request.include_residual)
+    options = SeparationOptions(
+        request.stems or None,
+        include_residual=request.include_residual,
+        include_pitch=request.include_pitch,
+        include_resynthesis=request.include_resynthesis,
+        voices=check_voices(parse_voices(request.voices), bundle.card),
+    )
     options.indices(bundle.card.stems)
     engine = open_engine(settings.engine, bundle, EngineOptions(settings.device, settings.engine_threads))
     separator = Separator(engine, bundle.card, settings.batch_size)
     stem_format = parse_stem_format(request.stem_format.value)
 
     def separate_one(path: Path, folder: Path, on_progress: Callable[[float], None]) -> None:
-        separate_file(path, folder, separator, stem_format, options, on_progress)
+        delivery = separate_file(path, folder, separator, stem_format, options, on_progress)
+        _tell_voices(path, delivery.voices, delivery.are_voices_detected)
 
     return separate_one
 
@@ -113,7 +137,8 @@ def remote_separation(server: str, request: Request) -> SeparateOne:
     """Separation by a server; its record and audio are erased there once the stems are here."""
     from divisi.client import Client
 
-    client = Client(server)
+    key = settings_with().api_key
+    client = Client(server, api_key=key.get_secret_value() if key else None)
 
     def separate_one(path: Path, folder: Path, on_progress: Callable[[float], None]) -> None:
         submitted = client.submit(
@@ -121,12 +146,24 @@ def remote_separation(server: str, request: Request) -> SeparateOne:
             model=request.model,
             stem_format=request.stem_format,
             stems=request.stems,
+            voices=request.voices,
             include_residual=request.include_residual,
         )
         try:
             job = client.wait(submitted["id"], on_progress=lambda job: on_progress(job["progress"]))
             client.download_stems(job, folder)
+            if request.include_pitch:
+                client.download_pitch(job, folder)
+            if request.include_resynthesis:
+                client.download_resynthesis(job, folder)
+            _tell_voices(path, job["report"]["voices"], job["report"]["are_voices_detected"])
         finally:
             client.delete(submitted["id"])
 
     return separate_one
+
+
+def _tell_voices(path: Path, voices: Sequence[str], are_detected: bool) -> None:
+    """Says whom `--voices auto` heard."""
+    if are_detected:
+        console.print(f"{path.name}: heard {', '.join(voices)}")

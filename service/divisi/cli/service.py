@@ -71,7 +71,7 @@ def demo(
 
     mixture = mixture_path()
     with exit_on_error(), TemporaryDirectory(prefix="divisi-demo-") as data:
-        settings = settings_with(port=free_port(), log_level="warning")
+        settings = settings_with(port=free_port(), log_level="warning", require_keys=False)
         configure_logging(settings.log_level, settings.log_format, process="demo")
         started = time.monotonic()
         with Standalone(settings, Path(data)) as machine, Client(machine.url) as client:
