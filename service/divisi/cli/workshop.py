@@ -59,6 +59,9 @@ def evaluate(
     whole: Annotated[
         bool, typer.Option("--whole", help="Separate the recording in one go, not excerpt by excerpt.")
     ] = False,
+    voices: Annotated[
+        str | None, typer.Option(help="Who the models are told sings, comma-separated, or `auto`; default nothing.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for evaluation.json and scores.csv.")] = None,
 ) -> None:
     """Score models: SI-SDR of every voice, next to the mixture and the oracle ratio mask.
@@ -67,6 +70,7 @@ def evaluate(
 
         divisi evaluate --models satb-small --dataset nino_dios --data DIR --out figures
     """
+    from divisi.bundles.roster import parse_voices
     from divisi.bundles.store import BundleStore
     from divisi.engines.engine import EngineOptions, open_engine
     from divisi.evaluation.datasets import load_dataset
@@ -86,7 +90,11 @@ def evaluate(
         with progress_bar() as progress:
             task = progress.add_task(", ".join(names), total=1.0)
             evaluation = run_evaluation(
-                separators, recording, whole=whole, on_progress=lambda done: progress.update(task, completed=done)
+                separators,
+                recording,
+                whole=whole,
+                voices=parse_voices([name.strip() for name in (voices or "").split(",") if name.strip()]),
+                on_progress=lambda done: progress.update(task, completed=done),
             )
         if out is not None:
             save(evaluation, out)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from divisi.audio.waveform import Samples
+from divisi.bundles.card import AUTO
+from divisi.bundles.roster import Voices, check_voices
 from divisi.evaluation.datasets import SAMPLE_RATE, Dataset
 from divisi.evaluation.oracle import ratio_masked
 from divisi.evaluation.protocol import EXCERPT_LENGTH, Excerpt, Score, cut_excerpts, score
@@ -59,6 +61,7 @@ def evaluate(
     dataset: Dataset,
     *,
     whole: bool = False,
+    voices: Voices = None,
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
     """Separates and scores.
@@ -68,14 +71,16 @@ def evaluate(
         dataset: what to separate.
         whole: separate the recording in one go, as users do, and cut the stems afterwards. Otherwise each excerpt is
             separated by itself, at peak 1, as the published figures were made.
+        voices: who the models are told sings, by name or `auto`; None: nothing is told.
         on_progress: called with rising numbers in 0..1.
 
     Raises:
-        InputError: `unknown-stem`, a model lacks a voice.
+        InputError: `unknown-stem`, a model lacks a voice; `unknown-voice` or `voices-not-supported`, it cannot be told.
         ModelError: the model failed.
     """
     for separator in separators:
         SeparationOptions(stems=dataset.voices).indices(separator.card.stems)
+        check_voices(voices, separator.card)
     excerpts = cut_excerpts(dataset)
     mixtures = (np.broadcast_to(excerpt.mixture, excerpt.sources.shape) for excerpt in excerpts)
     oracle = (ratio_masked(excerpt.mixture, excerpt.sources) for excerpt in excerpts)
@@ -84,9 +89,12 @@ def evaluate(
         advance = _part_of(on_progress, number, len(separators))
         began = time.monotonic()
         if whole:
-            estimates, num_samples = _separate_whole(separator, dataset, excerpts, advance), dataset.sources.shape[1]
+            estimates, num_samples = (
+                _separate_whole(separator, dataset, excerpts, voices, advance),
+                dataset.sources.shape[1],
+            )
         else:
-            estimates = list(_separate_each(separator, dataset, excerpts, advance))
+            estimates = list(_separate_each(separator, dataset, excerpts, voices, advance))
             num_samples = len(excerpts) * EXCERPT_LENGTH
         real_time_factor = (time.monotonic() - began) * SAMPLE_RATE / max(num_samples, 1)
         name = f"{separator.card.id} {separator.card.version}"
@@ -96,23 +104,28 @@ def evaluate(
 
 
 def _separate_each(
-    separator: Separator, dataset: Dataset, excerpts: Sequence[Excerpt], on_progress: OnProgress
+    separator: Separator, dataset: Dataset, excerpts: Sequence[Excerpt], voices: Voices, on_progress: OnProgress
 ) -> Iterator[Samples]:
     for number, excerpt in enumerate(excerpts):
-        yield _separate(separator, dataset, excerpt.mixture, _part_of(on_progress, number, len(excerpts)))
+        yield _separate(separator, dataset, excerpt.mixture, voices, _part_of(on_progress, number, len(excerpts)))
 
 
 def _separate_whole(
-    separator: Separator, dataset: Dataset, excerpts: Sequence[Excerpt], on_progress: OnProgress
+    separator: Separator, dataset: Dataset, excerpts: Sequence[Excerpt], voices: Voices, on_progress: OnProgress
 ) -> list[Samples]:
     mixture = dataset.mixture
-    stems = _separate(separator, dataset, mixture / (np.abs(mixture).max() or np.float32(1)), on_progress)
+    stems = _separate(separator, dataset, mixture / (np.abs(mixture).max() or np.float32(1)), voices, on_progress)
     return [stems[:, excerpt.start : excerpt.start + EXCERPT_LENGTH] for excerpt in excerpts]
 
 
-def _separate(separator: Separator, dataset: Dataset, mixture: Samples, on_progress: OnProgress) -> Samples:
+def _separate(
+    separator: Separator, dataset: Dataset, mixture: Samples, voices: Voices, on_progress: OnProgress
+) -> Samples:
     """Stems of the data set's voices, in its order. Takes float32 (T,), gives float32 (V, T)."""
-    blocks = separator.separate([mixture[None]], SAMPLE_RATE, 1, len(mixture), on_progress)
+    if voices == AUTO:
+        voices = separator.hear_voices([mixture[None]], SAMPLE_RATE, 1)
+    options = SeparationOptions(voices=voices)
+    blocks = separator.separate([mixture[None]], SAMPLE_RATE, 1, len(mixture), on_progress, options)
     stems = np.concatenate([block.stems[:, 0] for block in blocks], axis=-1)
     return stems[[separator.card.stems.index(voice) for voice in dataset.voices]]
 

@@ -1,4 +1,4 @@
-"""All stems of a job in one ZIP file, made while it is sent: flat memory, no temporary file."""
+"""All that a job delivered in one ZIP file, made while it is sent: flat memory, no temporary file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ZIP_32_BYTES = 2**32 - 2**20
 
 
 def archive_of(job: Job, manifest: Manifest, store: ObjectStore) -> AsyncIterable[bytes]:
-    """The ZIP file of a finished job, piece by piece: its stems and what the API says about it.
+    """The ZIP file of a finished job, piece by piece: all that was delivered and what the API says about it.
 
     Audio is stored, not deflated: lossless and lossy codecs leave nothing to gain, PCM little.
     """
@@ -29,15 +29,15 @@ def archive_of(job: Job, manifest: Manifest, store: ObjectStore) -> AsyncIterabl
 
 async def _members(job: Job, manifest: Manifest, store: ObjectStore) -> AsyncIterator[AsyncMemberFile]:
     ended_at = datetime.fromtimestamp(job.ended_at or job.submitted_at, UTC)
-    method = NO_COMPRESSION_32 if sum(stem.bytes for stem in manifest.stems) < ZIP_32_BYTES else NO_COMPRESSION_64
+    method = NO_COMPRESSION_32 if sum(file.bytes for file in manifest.files) < ZIP_32_BYTES else NO_COMPRESSION_64
     description = job_body(job).model_dump_json(indent=2, exclude={"links"}).encode()
     yield MANIFEST_NAME, ended_at, MODE, method(len(description), zlib.crc32(description)), _once(description)
-    for stem in manifest.stems:
+    for file in manifest.files:
         # A stored entry announces its checksum before its bytes, hence the first reading.
         checksum = 0
-        async for piece in store.stream(stem.key, 0, stem.bytes):
+        async for piece in store.stream(file.key, 0, file.bytes):
             checksum = zlib.crc32(piece, checksum)
-        yield stem.file_name, ended_at, MODE, method(stem.bytes, checksum), store.stream(stem.key, 0, stem.bytes)
+        yield file.file_name, ended_at, MODE, method(file.bytes, checksum), store.stream(file.key, 0, file.bytes)
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

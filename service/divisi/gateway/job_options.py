@@ -80,7 +80,7 @@ def choose_models(options: JobOptions, bundles: BundleStore, default_model: str)
     """Cards of the models asked for, each once, in order; every one must have the stems and voices asked for.
 
     Raises:
-        InputError: `unknown-model`, `unknown-stem`, `unknown-voice`, `voices-not-supported`; the facts list what there is.
+        InputError: `unknown-model`, `unknown-stem`, `unknown-voice`, `voices-not-supported`; facts list what there is.
         ModelError: a model is there but damaged.
     """
     cards = []

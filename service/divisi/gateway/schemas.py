@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from divisi.bundles.card import ModelCard
 from divisi.gateway.problems import ProblemBody, job_problem
-from divisi.jobs.job import Job, JobState, Lane, Manifest, ManifestStem
+from divisi.jobs.job import Job, JobState, Lane, Manifest, ManifestFile, ManifestStem
 
 
 class StemBody(BaseModel):
@@ -24,6 +24,42 @@ class StemBody(BaseModel):
     is_residual: bool = Field(description="True for what no stem explains: the recording minus all stems.")
     peak: float | None = Field(None, description="Largest sample, full scale 1.")
     clipped_samples: int = Field(0, description="Samples that the stem format could not hold.")
+
+
+class FileBody(BaseModel):
+    """One delivered file that is not audio."""
+
+    name: str = Field(examples=["pitch.json"])
+    href: str = Field(description="Where its bytes are.", examples=["/v1/jobs/01k…/pitch.json"])
+    file_name: str = Field(examples=["pitch.json"])
+    bytes: int
+    sha256: str
+    media_type: str = Field(examples=["application/json"])
+
+
+class NoteBody(BaseModel):
+    """One note of one voice."""
+
+    start_seconds: float
+    end_seconds: float
+    midi: int = Field(description="Number of the nearest key; 69 is A4.", examples=[69])
+    f0_hz: float = Field(description="Median of its pitch.", examples=[440.6])
+
+
+class VoicePitchBody(BaseModel):
+    """Pitch of one voice."""
+
+    f0_hz: list[float] = Field(description="One value for each frame, in Hz; 0 where the voice has no pitch.")
+    voicing: list[float] | None = Field(None, description="How sure the model is of each, 0..1; only of some models.")
+    notes: list[NoteBody] = Field(description="In order of time; none overlap.")
+
+
+class PitchBody(BaseModel):
+    """`pitch.json`: pitch tracks and notes of every delivered voice."""
+
+    hop_seconds: float = Field(description="From one frame to the next; the first is at 0 s.", examples=[0.032])
+    num_frames: int
+    voices: dict[str, VoicePitchBody] = Field(description="By name of the stem.")
 
 
 class InputBody(BaseModel):
@@ -44,6 +80,8 @@ class ReportBody(BaseModel):
     conservation_dbfs: float | None = Field(None, description="Peak of recording minus (stems + residual), in dBFS.")
     real_time_factor: float = Field(description="Seconds of work for one second of audio.")
     wall_seconds: float
+    voices: list[str] = Field(description="Who was taken to sing; stems of others are silent.")
+    are_voices_detected: bool = Field(description="True when they were heard (`auto`), not named.")
     engine: dict[str, Any] = Field(description="Name, device and versions of what ran.")
 
 
@@ -69,6 +107,7 @@ class JobBody(BaseModel):
     model_version: str
     stem_format: str
     requested_stems: list[str] | None = Field(None, description="null: all stems of the model.")
+    requested_voices: list[str] | Literal["auto"] | None = Field(None, description="null: all stems of the model.")
     include_residual: bool
     lane: Lane
     group: str | None = Field(None, description="Shared by the jobs of one upload with several models.")
@@ -79,6 +118,12 @@ class JobBody(BaseModel):
     ended_at: datetime | None = None
     expires_at: datetime | None = Field(None, description="When audio, stems and this record are erased.")
     stems: list[StemBody] = Field(default_factory=list, description="Empty until the job has succeeded.")
+    resynthesis: StemBody | None = Field(
+        None, description="The mixture as the model sings it again; null for models that do not, and until the end."
+    )
+    pitch: list[FileBody] = Field(
+        default_factory=list, description="`pitch.csv`, `pitch.json`, `notes.mid`; empty for models without pitch."
+    )
     report: ReportBody | None = None
     problem: ProblemBody | None = Field(None, description="Why the job failed.")
     links: LinksBody
@@ -136,6 +181,7 @@ def job_body(job: Job, position: int | None = None, eta_seconds: float | None = 
         model_version=job.model_version,
         stem_format=job.stem_format,
         requested_stems=list(job.stems) if job.stems is not None else None,
+        requested_voices=list(job.voices) if isinstance(job.voices, tuple) else job.voices,
         include_residual=job.include_residual,
         lane=job.lane,
         group=job.group,
@@ -146,6 +192,8 @@ def job_body(job: Job, position: int | None = None, eta_seconds: float | None = 
         ended_at=_time(job.ended_at) if job.ended_at else None,
         expires_at=_time(job.expires_at) if job.expires_at else None,
         stems=[_stem_body(url, stem) for stem in manifest.stems] if manifest else [],
+        resynthesis=_stem_body(url, manifest.resynthesis) if manifest and manifest.resynthesis else None,
+        pitch=[_file_body(url, file) for file in manifest.pitch] if manifest else [],
         report=_report_body(manifest) if manifest else None,
         problem=job_problem(job.problem) if job.problem and job.state is JobState.FAILED else None,
         links=LinksBody(self=url, events=f"{url}/events", archive=f"{url}/archive.zip" if manifest else None),
@@ -173,11 +221,24 @@ def _stem_body(url: str, stem: ManifestStem) -> StemBody:
     )
 
 
+def _file_body(url: str, file: ManifestFile) -> FileBody:
+    return FileBody(
+        name=file.name,
+        href=f"{url}/{file.name}",
+        file_name=file.file_name,
+        bytes=file.bytes,
+        sha256=file.sha256,
+        media_type=file.media_type,
+    )
+
+
 def _report_body(manifest: Manifest) -> ReportBody:
     return ReportBody(
         conservation_dbfs=manifest.conservation_dbfs,
         real_time_factor=manifest.real_time_factor,
         wall_seconds=manifest.wall_seconds,
+        voices=list(manifest.voices),
+        are_voices_detected=manifest.are_voices_detected,
         engine=manifest.engine,
     )
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import TypeAdapter
 
@@ -69,11 +69,8 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class ManifestStem:
-    """One delivered stem: `name` ("soprano", "residual"), `file_name` of a download, `key` where it rests.
-
-    `peak` is linear full scale; `clipped_samples` counts samples that a fixed-point format could not hold.
-    """
+class ManifestFile:
+    """One delivered file: `name` ("soprano", "pitch.json"), `file_name` of a download, `key` where it rests."""
 
     name: str
     file_name: str
@@ -81,6 +78,15 @@ class ManifestStem:
     bytes: int
     sha256: str
     media_type: str
+
+
+@dataclass(frozen=True)
+class ManifestStem(ManifestFile):
+    """One delivered file of audio: a stem, the residual or the resynthesis.
+
+    `peak` is linear full scale; `clipped_samples` counts samples that a fixed-point format could not hold.
+    """
+
     is_residual: bool = False
     peak: float | None = None
     clipped_samples: int = 0
@@ -95,6 +101,10 @@ class Manifest:
         conservation_dbfs: peak of input − (sum of stems + residual), in dBFS; None without a residual.
         real_time_factor: seconds of work a second of audio.
         engine: name, device, versions of what ran.
+        resynthesis: the mixture as the model sings it again, where it can; no part of the sum of stems and residual.
+        pitch: pitch tracks and notes, where the model has them.
+        voices: who was taken to sing; stems of others are silent.
+        are_voices_detected: True when they were heard, not named.
     """
 
     attempt: int
@@ -106,6 +116,15 @@ class Manifest:
     real_time_factor: float
     wall_seconds: float
     engine: dict[str, Any]
+    resynthesis: ManifestStem | None = None
+    pitch: tuple[ManifestFile, ...] = ()
+    voices: tuple[str, ...] = ()
+    are_voices_detected: bool = False
+
+    @property
+    def files(self) -> tuple[ManifestFile, ...]:
+        """Everything that was delivered."""
+        return (*self.stems, *((self.resynthesis,) if self.resynthesis else ()), *self.pitch)
 
     @property
     def duration_seconds(self) -> float:
@@ -128,6 +147,7 @@ class Job:
 
     Args:
         stems: names asked for, or None for all of the model's.
+        voices: who may sing: names, `auto` for whoever is heard, or None for all of the model's.
         group: id shared by the jobs of one upload.
         file_name: the upload's own name, for people only; never a path.
         audio: facts of the upload (AudioFacts as JSON), as far as the gateway counted.
@@ -150,6 +170,7 @@ class Job:
     submitted_at: float
     stems: tuple[str, ...] | None = None
     include_residual: bool = True
+    voices: tuple[str, ...] | Literal["auto"] | None = None
     lane: Lane = Lane.INTERACTIVE
     group: str | None = None
     file_name: str = "recording"

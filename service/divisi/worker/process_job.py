@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from divisi.audio.encode import StemFormat
 from divisi.audio.inspect import AudioLimits, inspect_audio
-from divisi.jobs.job import Job, Manifest, ManifestStem
-from divisi.separation.deliver import StemFile, separate_file
+from divisi.jobs.job import Job, Manifest, ManifestFile, ManifestStem
+from divisi.separation.deliver import separate_file
 from divisi.separation.options import SeparationOptions
 from divisi.separation.separator import Separator
+from divisi.separation.stem_file import DeliveredFile, StemFile
 from divisi.settings import Settings
 from divisi.stage_clock import StageClock
 from divisi.storage.file_names import download_name
@@ -79,7 +81,9 @@ def process_job(
             work_dir / "stems",
             separator,
             StemFormat(job.stem_format),
-            SeparationOptions(job.stems, job.include_residual),
+            SeparationOptions(
+                job.stems, job.include_residual, include_pitch=True, include_resynthesis=True, voices=job.voices
+            ),
             report_separation,
             clock,
         )
@@ -87,36 +91,48 @@ def process_job(
         for stage in ("decode", "separate", "encode"):
             now.set(**{f"{stage}_seconds": clock.seconds.get(stage, 0.0)})
 
-    stems = []
-    for number, file in enumerate(delivery.files):
-        report(_UPLOADING_FROM + (1 - _UPLOADING_FROM) * number / len(delivery.files), "uploading")
+    resynthesis = () if delivery.resynthesis is None else (delivery.resynthesis,)
+    delivered: list[DeliveredFile] = [*delivery.files, *resynthesis, *delivery.pitch]
+    for number, file in enumerate(delivered):
+        report(_UPLOADING_FROM + (1 - _UPLOADING_FROM) * number / len(delivered), "uploading")
         with clock.stage("upload"), span("upload", stem=file.name, bytes=file.bytes):
-            stems.append(_upload(job, file, store))
+            _upload(job, file, store)
     return Manifest(
         attempt=job.attempt,
         model_id=separator.card.id,
         model_version=separator.card.version,
-        stems=tuple(stems),
+        stems=tuple(_stem(job, file) for file in delivery.files),
         audio=facts | {"num_samples": delivery.num_samples, "exact": True},
         conservation_dbfs=delivery.conservation_dbfs,
         real_time_factor=delivery.real_time_factor,
         wall_seconds=time.monotonic() - began,
         engine=engine_facts(separator),
+        resynthesis=None if delivery.resynthesis is None else _stem(job, delivery.resynthesis),
+        pitch=tuple(ManifestFile(**_file(job, file)) for file in delivery.pitch),
+        voices=delivery.voices,
+        are_voices_detected=delivery.are_voices_detected,
     )
 
 
-def _upload(job: Job, file: StemFile, store: ObjectStore) -> ManifestStem:
-    key = stem_key(job.job_id, job.attempt, file.path.name)
+def _upload(job: Job, file: DeliveredFile, store: ObjectStore) -> None:
     saved_as = download_name(job.file_name, file.path.name)
+    key = stem_key(job.job_id, job.attempt, file.path.name)
     store.upload(key, file.path, media_type=file.media_type, download_name=saved_as)
+
+
+def _stem(job: Job, file: StemFile) -> ManifestStem:
     return ManifestStem(
-        name=file.name,
-        file_name=file.path.name,
-        key=key,
-        bytes=file.bytes,
-        sha256=file.sha256,
-        media_type=file.media_type,
-        is_residual=file.is_residual,
-        peak=file.peak,
-        clipped_samples=file.clipped_samples,
+        **_file(job, file), is_residual=file.is_residual, peak=file.peak, clipped_samples=file.clipped_samples
     )
+
+
+def _file(job: Job, file: DeliveredFile) -> dict[str, Any]:
+    """The fields that every file of a manifest has."""
+    return {
+        "name": file.name,
+        "file_name": file.path.name,
+        "key": stem_key(job.job_id, job.attempt, file.path.name),
+        "bytes": file.bytes,
+        "sha256": file.sha256,
+        "media_type": file.media_type,
+    }
