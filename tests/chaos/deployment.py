@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import io
 import os
 import random
 import signal
@@ -21,7 +22,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import numpy as np
 import psutil
 import redis.asyncio
@@ -73,16 +76,18 @@ class Deployment:
         self.accepted: list[str] = []
         self.refused_submits = 0
         self.workers: list[subprocess.Popen[bytes]] = []
+        self.gateways: list[subprocess.Popen[bytes]] = []
         self.redis: subprocess.Popen[str] | None = None
 
     # --- Redis ---
 
     def start_redis(self) -> None:
         """Starts Redis on what its append-only file holds and returns when it answers."""
-        port = self.settings.redis_url.rsplit(":", 1)[1].split("/")[0]
+        address = urlsplit(self.settings.redis_url)
         options = {
-            "port": port,
-            "bind": "127.0.0.1",
+            "port": str(address.port),
+            "bind": str(address.hostname),
+            "protected-mode": "no",
             "dir": str(self.folder / "redis"),
             "save": "",
             "appendonly": "yes",
@@ -102,12 +107,16 @@ class Deployment:
 
     # --- workers ---
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
-        """Starts one worker process; its log goes to workers.log."""
+    def start_worker(self, *within: str) -> subprocess.Popen[bytes]:
+        """Starts one worker process; its log goes to workers.log.
+
+        Args:
+            within: a command that runs the worker in its place, such as `ip netns exec NAME`.
+        """
         environment = child_environment(self.settings)
         environment["PYTHONPATH"] = str(Path(__file__).parent)  # for engines.py
         with (self.folder / "workers.log").open("ab") as log:
-            command = [sys.executable, "-m", "divisi.cli", "worker"]
+            command = [*within, sys.executable, "-m", "divisi.cli", "worker"]
             worker = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         self.workers.append(worker)
         return worker
@@ -147,6 +156,25 @@ class Deployment:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no {what} within {seconds:g} s; see {self.folder}")
             await asyncio.sleep(0.05)
+
+    # --- gateways ---
+
+    async def start_gateway(self) -> str:
+        """Starts one gateway on a port of its own and returns its address when it is ready; logs to gateways.log."""
+        port = free_port()
+        with (self.folder / "gateways.log").open("ab") as log:
+            command = [sys.executable, "-m", "divisi.cli", "gateway"]
+            environment = child_environment(self.settings, port=str(port))
+            gateway = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        self.gateways.append(gateway)
+        url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 60
+        async with httpx.AsyncClient(timeout=5) as http:
+            while time.monotonic() < deadline:
+                with contextlib.suppress(httpx.HTTPError):
+                    if (await http.get(f"{url}/readyz")).status_code == httpx.codes.OK:
+                        return url
+                await asyncio.sleep(0.1)
+        raise TimeoutError(f"no gateway was ready within 60 s; see {self.folder}")
 
     # --- jobs ---
 
@@ -270,6 +298,9 @@ class Deployment:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker.pid, signal.SIGCONT)
             self.kill_worker(worker)
+        for gateway in self.gateways:
+            gateway.kill()
+            gateway.wait()
         await self.queue.close()
         await self.raw.aclose()
         if self.redis is not None and self.redis.poll() is None:
@@ -283,11 +314,8 @@ async def deployment(engine: str = "engines:SlowEngine", **settings: float | str
         folder = Path(name)
         (folder / "redis").mkdir()
         _write_model(folder / "models" / MODEL_ID / "1.0.0")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
         chosen = {
-            "redis_url": f"redis://127.0.0.1:{port}/0",
+            "redis_url": f"redis://127.0.0.1:{free_port()}/0",
             "store_url": f"file://{folder / 'store'}",
             "model_store": folder / "models",
             "default_model": MODEL_ID,
@@ -303,6 +331,20 @@ async def deployment(engine: str = "engines:SlowEngine", **settings: float | str
             yield cruel
         finally:
             await cruel.close()
+
+
+def free_port() -> int:
+    """A port of the loopback interface that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def noise_wav(audio_seconds: float) -> bytes:
+    """A recording of soft noise, mono, float."""
+    noise = 0.1 * np.random.default_rng(0).standard_normal(int(audio_seconds * SAMPLE_RATE))
+    file = io.BytesIO()
+    soundfile.write(file, noise.astype(np.float32), SAMPLE_RATE, subtype="FLOAT", format="WAV")
+    return file.getvalue()
 
 
 def event_time(event: JobEvent) -> float:
