@@ -13,6 +13,8 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from divisi.bundles.fitting import Fitting
+
 MODEL_ID_PATTERN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 VERSION_PATTERN = re.compile(r"(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){2}")
 STEM_PATTERN = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
@@ -151,6 +153,9 @@ class CardDraft(_Part):
     weight_precision: Literal["full", "half"] = Field(
         "full", description="half: export rounds the weights to float16, two bytes each; computing stays float32."
     )
+    fitting: Fitting | None = Field(
+        None, description="The model is fitted to each recording, by several microphones, at the recording's own rate."
+    )
     quality: tuple[Quality, ...] = ()
     speed: tuple[Speed, ...] = ()
     training: Training | None = None
@@ -184,6 +189,8 @@ class CardDraft(_Part):
                 raise ValueError(
                     f"quality: per_stem names {sorted(entry.per_stem)}, the stems are {sorted(self.stems)}"
                 )
+        if self.fitting and (self.num_channels, self.segment_length) != ("any", "whole"):
+            raise ValueError("fitting: such a model takes `any` num_channels and the `whole` recording")
         if self.segment_length == "whole":
             if self.context_length:
                 raise ValueError("context_length: a whole recording has no context")

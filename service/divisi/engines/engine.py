@@ -6,23 +6,30 @@ unless it asked for TorchScript, no torch).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Literal, Protocol, cast
+from typing import Protocol, Self, cast
 
 import numpy as np
 
 from divisi.bundles.store import ModelBundle
+from divisi.engines.fitter import Fitter
+from divisi.engines.model_server import ModelServerOptions
 from divisi.errors import ModelError
+from divisi.settings import Settings
 
 ENGINES = {
     "onnx_runtime": "divisi.engines.onnx_runtime:OnnxRuntimeEngine",
     "torch_script": "divisi.engines.torch_script:TorchScriptEngine",
+    "torch_serve": "divisi.engines.torch_serve:TorchServeEngine",
     "passthrough": "divisi.engines.passthrough:PassthroughEngine",
 }
 
+# Of models that are fitted to each recording, see `fitter`; whatever engine a worker runs its graphs in.
+FITTER = "divisi.engines.script_fitter:ScriptFitter"
+
 # The extra of this project that brings each adapter's library.
-_EXTRA_OF_LIBRARY = {"onnxruntime": "worker", "torch": "torch"}
+_EXTRA_OF_LIBRARY = {"onnxruntime": "worker", "torch": "torch", "safetensors": "torch-serve"}
 
 
 @dataclass(frozen=True)
@@ -30,12 +37,22 @@ class EngineOptions:
     """Where and how an engine runs.
 
     Attributes:
-        device: `cpu` or `cuda`; an engine that cannot run there refuses to open.
+        device: `cpu`, `cuda` or `cuda:1`; an engine that cannot run there refuses to open.
         num_threads: threads inside one operation. Two or more collapse when cores are shared: scale by processes.
+        model_server: where the TorchServe of engine `torch_serve` is.
     """
 
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: str = "cpu"
     num_threads: int = 1
+    model_server: ModelServerOptions = field(default_factory=ModelServerOptions)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The options that this deployment's settings name."""
+        server = ModelServerOptions(
+            settings.torch_serve_url, settings.torch_serve_key_file, settings.torch_serve_timeout_seconds
+        )
+        return cls(settings.device, settings.engine_threads, server)
 
 
 class Engine(Protocol):
@@ -47,7 +64,7 @@ class Engine(Protocol):
 
     @property
     def device(self) -> str:
-        """Where the graph really runs: `cpu` or `cuda`."""
+        """Where the graph really runs, such as `cpu` or `cuda:0`."""
 
     def run(self, mixture: np.ndarray, roster: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Separates a batch of segments; nothing is kept from one call to the next.
@@ -92,3 +109,12 @@ def open_engine(name: str, bundle: ModelBundle, options: EngineOptions) -> Engin
         message = f"engine {name} needs {library}, which is not installed: pip install 'divisi[{extra}]'"
         raise ModelError(message, code="missing-library") from error
     return cast(Engine, getattr(module, class_name)(bundle, options))
+
+
+def open_fitter(bundle: ModelBundle, options: EngineOptions) -> Fitter:
+    """Opens the bundle of a model that is fitted to each recording.
+
+    Raises:
+        ModelError: as `open_engine`.
+    """
+    return cast(Fitter, open_engine(FITTER, bundle, options))

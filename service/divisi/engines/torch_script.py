@@ -1,12 +1,15 @@
-"""Runs a bundle's TorchScript graph: the one serving module that imports torch.
+"""Runs a bundle's TorchScript: the one serving module that imports torch.
 
-For machines that have torch anyway, and to compare with ONNX Runtime. TorchScript declares neither names nor sizes of
-what goes in and out; export writes them into the artifact.
+A trained network is one graph, `TorchScriptEngine`; a model that is fitted to each recording is a set of methods,
+`ScriptMethods`, which `script_fitter` calls one by one. TorchScript declares neither names nor sizes of what goes in
+and out; export writes them into the artifact.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,12 +28,12 @@ class TorchScriptEngine:
     name = "torch_script"
 
     def __init__(self, bundle: ModelBundle, options: EngineOptions) -> None:
-        if options.device == "cuda" and not torch.cuda.is_available():
-            raise ModelError("device cuda was asked for; this torch sees no CUDA device", code="wrong-device")
-        torch.set_num_threads(options.num_threads)
+        _take_device(options)
         self._card = bundle.card
         self.device = options.device
-        self._module: torch.jit.ScriptModule | None = _load(bundle, options.device)
+        module, signature = _load(bundle, options.device)
+        check_signature(signature["inputs"], signature["outputs"], bundle.card)
+        self._module: torch.jit.ScriptModule | None = module
         self.run(silence(self._card))
 
     def run(self, mixture: np.ndarray, roster: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -58,7 +61,69 @@ class TorchScriptEngine:
         self._module = None
 
 
-def _load(bundle: ModelBundle, device: str) -> torch.jit.ScriptModule:
+class ScriptMethods:
+    """The methods of a script module that is worked step by step; what they give stays on the device, unread.
+
+    Args:
+        bundle: its TorchScript artifact lists the methods that it has.
+        options: where to run.
+        methods: names that must be there.
+    """
+
+    def __init__(self, bundle: ModelBundle, options: EngineOptions, methods: Sequence[str]) -> None:
+        _take_device(options)
+        self.device = options.device
+        self._name = bundle.name
+        module, signature = _load(bundle, options.device)
+        if missing := set(methods).difference(signature.get("methods", ())):
+            message = f"{bundle.name}: the artifact lacks the methods {', '.join(sorted(missing))}"
+            raise ModelError(message, code="wrong-signature")
+        self._module: torch.jit.ScriptModule | None = module
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Calls a method.
+
+        Args:
+            arguments: numbers, arrays, or what an earlier call gave.
+
+        Returns:
+            a number, or something to give to a later call or to `read`.
+
+        Raises:
+            ModelError: code `engine-failed` or `engine-closed`.
+        """
+        if self._module is None:
+            raise ModelError(f"{self._name} is closed", code="engine-closed")
+        values = [
+            torch.from_numpy(value).to(self.device) if isinstance(value, np.ndarray) else value for value in arguments
+        ]
+        try:
+            with torch.inference_mode():
+                return getattr(self._module, method)(*values)
+        except RuntimeError as error:
+            message = f"{self._name}: {method} failed: {str(error).strip().splitlines()[-1]}"
+            raise ModelError(message, code="engine-failed") from error
+
+    def read(self, tensor: Any) -> np.ndarray:
+        """What a method gave, as an array of its own."""
+        return np.array(tensor.cpu().numpy())
+
+    def close(self) -> None:
+        """Gives the memory back; may be called twice."""
+        self._module = None
+
+
+def _take_device(options: EngineOptions) -> None:
+    device = torch.device(options.device)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        message = f"device {options.device} was asked for; torch {torch.__version__} sees {count} CUDA devices"
+        raise ModelError(message, code="wrong-device")
+    torch.set_num_threads(options.num_threads)
+
+
+def _load(bundle: ModelBundle, device: str) -> tuple[torch.jit.ScriptModule, dict[str, Any]]:
+    """The script module, and what export wrote into it: names and sizes of what goes in and out."""
     path = bundle.artifact_path("torchscript")
     files = {SIGNATURE_FILE: ""}
     try:
@@ -67,6 +132,4 @@ def _load(bundle: ModelBundle, device: str) -> torch.jit.ScriptModule:
         raise ModelError(f"{bundle.name}: torch cannot load {path.name}: {error}", code="damaged-bundle") from error
     if not files[SIGNATURE_FILE]:
         raise ModelError(f"{bundle.name}: {path.name} lacks {SIGNATURE_FILE}; export it anew", code="wrong-signature")
-    signature = json.loads(files[SIGNATURE_FILE])
-    check_signature(signature["inputs"], signature["outputs"], bundle.card)
-    return module.eval()
+    return module.eval(), json.loads(files[SIGNATURE_FILE])

@@ -62,11 +62,11 @@ def export_bundle(
         ModelError: code `export-failed`, `parity-failed`, or an engine refuses an artifact; nothing is published then.
     """
     target = out_root / draft.id / draft.version
-    _refuse_existing(target)
+    refuse_existing(target)
     network = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
     if draft.weight_precision == "half":
         round_to_half(network)
-    with _stage(out_root, draft) as stage:
+    with stage_bundle(out_root, draft) as stage:
         artifacts = _write_artifacts(network, draft, stage)
         candidate = _complete(draft, artifacts, options)
         checksums = {artifact.file: artifact.sha256 for artifact in artifacts}
@@ -77,7 +77,7 @@ def export_bundle(
         write_checksums(stage, [CARD_FILE, MODEL_CARD_FILE, ONNX_FILE, TORCH_SCRIPT_FILE])
         open_bundle(stage).verify()
         target.parent.mkdir(parents=True, exist_ok=True)
-        _refuse_existing(target)
+        refuse_existing(target)
         stage.rename(target)
     return open_bundle(target)
 
@@ -106,7 +106,7 @@ def _complete(draft: CardDraft, artifacts: tuple[Artifact, ...], options: Export
 
 
 @contextmanager
-def _stage(out_root: Path, draft: CardDraft) -> Iterator[Path]:
+def stage_bundle(out_root: Path, draft: CardDraft) -> Iterator[Path]:
     """A folder on the disk of the target that no BundleStore looks into; gone afterwards, with what was not moved."""
     out_root.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".export-", dir=out_root))
@@ -118,7 +118,8 @@ def _stage(out_root: Path, draft: CardDraft) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def _refuse_existing(target: Path) -> None:
+def refuse_existing(target: Path) -> None:
+    """Raises ConflictError `version-exists` when the bundle is there already."""
     if target.exists():
         message = f"{target.parent.name}/{target.name} is published already; give the card a new version"
         raise ConflictError(message, code="version-exists")

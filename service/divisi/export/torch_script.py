@@ -39,7 +39,7 @@ def export_torch_script(network: nn.Module, example: tuple[Tensor, ...], card: C
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         whole = Path(folder) / path.name
         torch.jit.save(module, str(whole), _extra_files={SIGNATURE_FILE: signature})
-        _copy_without_debug_records(whole, path)
+        copy_without_debug_records(whole, path)
 
 
 def _follow_the_device_of_the_mixture(module: torch.jit.ScriptModule) -> None:
@@ -59,7 +59,8 @@ def _follow_the_device_of_the_mixture(module: torch.jit.ScriptModule) -> None:
     graph.lint()
 
 
-def _copy_without_debug_records(whole: Path, path: Path) -> None:
+def copy_without_debug_records(whole: Path, path: Path) -> None:
+    """Copies an artifact without what names files of this machine, and with dates that never change."""
     with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
         for entry in source.infolist():
             if not entry.filename.endswith(_DEBUG_SUFFIX):

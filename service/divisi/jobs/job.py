@@ -147,6 +147,7 @@ class Job:
 
     Args:
         stems: names asked for, or None for all of the model's.
+        fit: what is asked of a model that is fitted to the recording (FitRequest as JSON); None for other models.
         voices: who may sing: names, `auto` for whoever is heard, or None for all of the model's.
         group: id shared by the jobs of one upload.
         file_name: the upload's own name, for people only; never a path.
@@ -171,6 +172,7 @@ class Job:
     stems: tuple[str, ...] | None = None
     include_residual: bool = True
     voices: tuple[str, ...] | Literal["auto"] | None = None
+    fit: dict[str, Any] | None = None
     lane: Lane = Lane.INTERACTIVE
     group: str | None = None
     file_name: str = "recording"

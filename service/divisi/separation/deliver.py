@@ -19,6 +19,7 @@ from divisi.audio.decode import open_decoder
 from divisi.audio.encode import StemFormat, check_stem_format, open_encoder
 from divisi.bundles.card import AUTO
 from divisi.bundles.roster import check_voices
+from divisi.separation.fitted_separator import FittedSeparator
 from divisi.separation.model_input import model_channels
 from divisi.separation.options import SeparationOptions
 from divisi.separation.pitch_files import MEDIA_TYPES, PitchFiles
@@ -40,6 +41,10 @@ _BLOCK_LENGTH = 1 << 16
 _EXACT_DBFS = -400.0
 # Of the progress, where the voices have to be heard first.
 _LISTENING_SHARE = 0.1
+
+
+AnySeparator = Separator | FittedSeparator
+"""A trained model's, or a fitted one's."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Delivery:
 def separate_file(
     path: Path,
     out_dir: Path,
-    separator: Separator,
+    separator: AnySeparator,
     stem_format: StemFormat,
     options: SeparationOptions | None = None,
     on_progress: OnProgress | None = None,
@@ -102,12 +107,12 @@ def separate_file(
     began = time.monotonic()
     options = options or SeparationOptions()
     clock = clock or StageClock()
-    card = separator.card
-    names = [card.stems[place] for place in options.indices(card.stems)]
-    voices = check_voices(options.voices, card)
-    is_auto = voices == AUTO
     with open_decoder(path) as decoder:
         sample_rate, num_channels = decoder.facts.sample_rate, decoder.facts.num_channels
+        card = separator.card_for(sample_rate, num_channels, options)
+        names = [card.stems[place] for place in options.indices(card.stems)]
+        voices = check_voices(options.voices, card)
+        is_auto = voices == AUTO
         check_stem_format(stem_format, sample_rate, num_channels)
         if voices == AUTO:
             voices = _hear_voices(path, separator, clock)
@@ -183,7 +188,7 @@ class _Writers:
         self.largest_difference = max(self.largest_difference, peak_of(total - block.mixture))
 
 
-def _hear_voices(path: Path, separator: Separator, clock: StageClock) -> tuple[str, ...]:
+def _hear_voices(path: Path, separator: AnySeparator, clock: StageClock) -> tuple[str, ...]:
     """Who sings in the recording, which is read once for this alone."""
     with open_decoder(path) as decoder, clock.stage("separate"):
         blocks = clock.each("decode", decoder.blocks(_BLOCK_LENGTH))

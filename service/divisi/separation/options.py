@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from divisi.bundles.fit_plan import FitRequest
 from divisi.bundles.roster import Voices
 from divisi.errors import InputError
 
@@ -20,6 +21,7 @@ class SeparationOptions:
         include_resynthesis: also deliver the mixture as the model sings it again, where it can.
         voices: who may sing, by name; None: all of the model's stems; `auto`: whoever is heard. Stems of the others
             are silent.
+        fit: what is asked of a model that is fitted to the recording; None: what its card says.
     """
 
     stems: tuple[str, ...] | None = None
@@ -27,6 +29,7 @@ class SeparationOptions:
     include_pitch: bool = False
     include_resynthesis: bool = False
     voices: Voices = None
+    fit: FitRequest | None = None
 
     def indices(self, model_stems: Sequence[str]) -> list[int]:
         """Places of the wanted stems on the model's axis S, in the model's order.

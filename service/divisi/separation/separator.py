@@ -80,6 +80,10 @@ class Separator:
         """From one frame of the pitch tracks to the next; None when the model gives no pitch."""
         return self.card.hop_length / self.card.sample_rate if self.card.hop_length else None
 
+    def card_for(self, sample_rate: int, num_channels: int, options: SeparationOptions) -> ModelCard:
+        """The card with the stems that a request will give: those of a trained model are always the same."""
+        return self.card
+
     def hear_voices(self, blocks: Iterable[Samples], sample_rate: int, num_channels: int) -> tuple[str, ...]:
         """Which voices sing in a recording; takes at most as long as separating `roster.MOST_SEGMENTS` segments.
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from divisi.audio.encode import StemFormat
 from divisi.audio.inspect import AudioLimits, inspect_audio
+from divisi.bundles.fit_plan import fit_request_from
 from divisi.jobs.job import Job, Manifest, ManifestFile, ManifestStem
-from divisi.separation.deliver import separate_file
+from divisi.separation.deliver import AnySeparator, separate_file
 from divisi.separation.options import SeparationOptions
-from divisi.separation.separator import Separator
 from divisi.separation.stem_file import DeliveredFile, StemFile
 from divisi.settings import Settings
 from divisi.stage_clock import StageClock
@@ -38,7 +38,7 @@ _SEPARATING_FROM, _UPLOADING_FROM = 0.05, 0.95
 
 def process_job(
     job: Job,
-    separator: Separator,
+    separator: AnySeparator,
     store: ObjectStore,
     settings: Settings,
     work_dir: Path,
@@ -82,7 +82,12 @@ def process_job(
             separator,
             StemFormat(job.stem_format),
             SeparationOptions(
-                job.stems, job.include_residual, include_pitch=True, include_resynthesis=True, voices=job.voices
+                job.stems,
+                job.include_residual,
+                include_pitch=True,
+                include_resynthesis=True,
+                voices=job.voices,
+                fit=None if job.fit is None else fit_request_from(job.fit),
             ),
             report_separation,
             clock,

@@ -9,8 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from divisi.bundles.store import BundleStore
-from divisi.engines.engine import EngineOptions, open_engine
+from divisi.engines.engine import EngineOptions, open_engine, open_fitter
 from divisi.errors import ModelError
+from divisi.separation.deliver import AnySeparator
+from divisi.separation.fitted_separator import FittedSeparator
 from divisi.separation.separator import Separator
 from divisi.settings import Settings
 
@@ -27,11 +29,11 @@ class WarmModels:
     def __init__(self, settings: Settings, bundles: BundleStore) -> None:
         self._settings = settings
         self._bundles = bundles
-        self._open: OrderedDict[tuple[str, str], Separator] = OrderedDict()
+        self._open: OrderedDict[tuple[str, str], AnySeparator] = OrderedDict()
         self.batches: Counter[int] = Counter()
         """How often an engine was given how many segments at a time, over all models."""
 
-    def get(self, model_id: str, model_version: str | None = None) -> Separator:
+    def get(self, model_id: str, model_version: str | None = None) -> AnySeparator:
         """The opened model.
 
         Raises:
@@ -45,9 +47,12 @@ class WarmModels:
                 _, oldest = self._open.popitem(last=False)
                 oldest.engine.close()
             bundle = self._bundles.get(*wanted)
-            options = EngineOptions(settings.device, settings.engine_threads)
-            engine = open_engine(settings.engine, bundle, options)
-            self._open[wanted] = Separator(engine, bundle.card, settings.batch_size, self.batches)
+            options = EngineOptions.of(settings)
+            if bundle.card.fitting:
+                self._open[wanted] = FittedSeparator(open_fitter(bundle, options), bundle.card, settings.work_dir)
+            else:
+                engine = open_engine(settings.engine, bundle, options)
+                self._open[wanted] = Separator(engine, bundle.card, settings.batch_size, self.batches)
         self._open.move_to_end(wanted)
         return self._open[wanted]
 
@@ -64,7 +69,7 @@ class WarmModels:
         return engine_facts(self.get(default if default in model_ids else model_ids[0]))
 
 
-def engine_facts(separator: Separator) -> dict[str, Any]:
+def engine_facts(separator: AnySeparator) -> dict[str, Any]:
     """Name and device of an engine, and the versions that explain its output."""
     return {"name": separator.engine.name, "device": separator.engine.device, **_versions()}
 

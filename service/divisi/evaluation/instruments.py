@@ -1,0 +1,146 @@
+"""Five instrument-like voices made from nothing: flute, clarinet, cello and two violins, playing one piece together.
+
+No recording of anyone is in it. Each note is a sum of harmonics with the instrument's own spectrum and resonances,
+vibrato, attack and decay, and the noise of bow or breath. The players share key and bar, so that their partials meet as
+they do in music; `quintet_rooms` puts them into rooms, which the multichannel models are scored on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+QUINTET = ("flute", "clarinet", "cello", "violin_1", "violin_2")
+
+# Natural minor on D, as steps above the tonic.
+_SCALE = (0, 2, 3, 5, 7, 8, 10)
+_TONIC = 62
+_BEAT_SECONDS = 0.5
+_NOTE_BEATS = (0.5, 0.5, 1.0, 1.0, 1.5, 2.0)
+_REST_SHARE = 0.12
+_HIGHEST_HARMONIC_HZ = 14_000.0
+_MOST_HARMONICS = 40
+_LEVEL = 0.1
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """How one instrument sounds.
+
+    Attributes:
+        lowest, highest: range, MIDI.
+        slope_db: fall of the harmonics per octave.
+        even_db: of even harmonics against odd ones.
+        resonances_hz: peaks of the body or the bore, each lifted by some decibels.
+        vibrato_semitones, vibrato_hz: depth and rate.
+        attack_seconds: of a note.
+        noise_db: bow or breath against the tone.
+    """
+
+    lowest: int
+    highest: int
+    slope_db: float
+    even_db: float
+    resonances_hz: tuple[float, ...]
+    vibrato_semitones: float
+    vibrato_hz: float
+    attack_seconds: float
+    noise_db: float
+
+
+INSTRUMENTS = {
+    "flute": Instrument(72, 91, -12.0, 0.0, (800.0, 1600.0), 0.15, 5.0, 0.06, -26.0),
+    "clarinet": Instrument(57, 79, -7.0, -16.0, (1200.0, 3200.0), 0.03, 4.5, 0.04, -34.0),
+    "cello": Instrument(38, 62, -6.0, 0.0, (230.0, 500.0, 2000.0), 0.25, 5.6, 0.07, -30.0),
+    "violin_1": Instrument(62, 88, -5.5, 0.0, (460.0, 1050.0, 2600.0), 0.3, 6.1, 0.05, -30.0),
+    "violin_2": Instrument(57, 79, -6.5, 0.0, (420.0, 950.0, 2900.0), 0.25, 5.7, 0.06, -30.0),
+}
+
+
+def play_quintet(seconds: float, sample_rate: int, seed: int) -> NDArray[np.float32]:
+    """All five, dry, each at the same level while it plays.
+
+    Args:
+        seconds: length.
+        sample_rate: Hz.
+        seed: of melodies and performance.
+
+    Returns:
+        float32 (5, T), in the order of QUINTET.
+    """
+    return np.stack(
+        [play(INSTRUMENTS[name], seconds, sample_rate, [seed, place]) for place, name in enumerate(QUINTET)]
+    )
+
+
+def play(instrument: Instrument, seconds: float, sample_rate: int, seed: list[int]) -> NDArray[np.float32]:
+    """One instrument's melody: float32 (T,)."""
+    rng = np.random.default_rng(seed)
+    num_samples = round(seconds * sample_rate)
+    sound = np.zeros(num_samples)
+    position, step = 0.0, int(rng.integers(0, 3 * len(_SCALE)))
+    while position < seconds:
+        beats = float(rng.choice(_NOTE_BEATS))
+        step = step + int(rng.integers(-3, 4))
+        if rng.random() > _REST_SHARE:
+            start = round(position * sample_rate)
+            note = _note(instrument, _pitch(instrument, step), beats * _BEAT_SECONDS, sample_rate, rng)
+            sound[start : start + len(note)] += note[: num_samples - start]
+        position += beats * _BEAT_SECONDS
+    is_played = np.abs(sound) > 1e-4 * (np.abs(sound).max() or 1.0)
+    level = np.sqrt(np.mean(np.square(sound[is_played]))) if is_played.any() else 1.0
+    return (_LEVEL / level * sound).astype(np.float32)
+
+
+def _pitch(instrument: Instrument, step: int) -> float:
+    """A step of the scale, brought into the instrument's range by octaves."""
+    octave, degree = divmod(step, len(_SCALE))
+    pitch = _TONIC + 12 * octave + _SCALE[degree]
+    while pitch > instrument.highest:
+        pitch -= 12
+    while pitch < instrument.lowest:
+        pitch += 12
+    return float(pitch)
+
+
+def _note(instrument: Instrument, pitch: float, seconds: float, sample_rate: int, rng: np.random.Generator) -> Array:
+    """One note and its release: (T,)."""
+    release_seconds = 0.08
+    times = np.arange(round((seconds + release_seconds) * sample_rate)) / sample_rate
+    vibrato = instrument.vibrato_semitones * np.clip(times / 0.3, 0, 1)
+    wave = vibrato * np.sin(2 * np.pi * (instrument.vibrato_hz * times + rng.random()))
+    f0_hz = 440.0 * 2 ** ((pitch + rng.normal(0, 0.05) + wave - 69) / 12)
+    phase = 2 * np.pi * np.cumsum(f0_hz) / sample_rate
+    # The tone swells a little and grows brighter as it grows louder.
+    attack = 1 - np.exp(-times / (instrument.attack_seconds / 2))
+    gain = attack * np.exp(-0.6 * times) * np.clip((seconds + release_seconds - times) / release_seconds, 0, 1)
+    tone = np.zeros(len(times))
+    mean_hz = float(f0_hz.mean())
+    for harmonic in range(1, _MOST_HARMONICS + 1):
+        if harmonic * mean_hz > min(_HIGHEST_HARMONIC_HZ, 0.45 * sample_rate):
+            break
+        amplitude = 10 ** (_harmonic_db(instrument, harmonic, mean_hz) / 20)
+        brightening = gain ** (1 + 0.04 * (harmonic - 1))
+        tone += amplitude * brightening * np.sin(harmonic * phase + 2 * np.pi * rng.random())
+    noise = _coloured_noise(instrument, len(times), sample_rate, rng) * gain
+    tone_level = np.sqrt(np.mean(tone**2)) or 1.0
+    return (tone / tone_level + 10 ** (instrument.noise_db / 20) * noise) * 10 ** (rng.normal(0, 1.5) / 20)
+
+
+def _harmonic_db(instrument: Instrument, harmonic: int, f0_hz: float) -> float:
+    level_db = instrument.slope_db * np.log2(harmonic) + (instrument.even_db if harmonic % 2 == 0 else 0.0)
+    octaves = np.log2(harmonic * f0_hz / np.array(instrument.resonances_hz))
+    return float(level_db + 8.0 * np.exp(-0.5 * (octaves / 0.25) ** 2).sum())
+
+
+def _coloured_noise(instrument: Instrument, num_samples: int, sample_rate: int, rng: np.random.Generator) -> Array:
+    """Noise of power one around the instrument's upper resonances: (T,)."""
+    spectrum = np.fft.rfft(rng.standard_normal(num_samples))
+    frequencies_hz = np.maximum(np.fft.rfftfreq(num_samples, 1 / sample_rate), 20.0)
+    octaves = np.log2(frequencies_hz / instrument.resonances_hz[-1])
+    noise = np.fft.irfft(spectrum * np.exp(-0.5 * (octaves / 1.2) ** 2), num_samples)
+    return np.asarray(noise / (np.sqrt(np.mean(noise**2)) or 1.0))

@@ -1,0 +1,132 @@
+"""The spatial half of FastMNMF2 and ILRMA: one demixing matrix per frequency, updated from weighted covariances.
+
+Source s at frequency f has the covariance Q_f^-1 diag(g_s) Q_f^-H between microphones: Q_f makes all sources'
+covariances diagonal at once (Sekiguchi, Bando, Nugraha, Yoshii and Kawahara, "Fast multichannel nonnegative matrix
+factorization with directivity-aware jointly-diagonalizable spatial covariance matrices", IEEE/ACM TASLP 28, 2020).
+Row m of Q_f is q_fm^H.
+
+Given V_fm, the mean over frames of x x^H / y_m, row m minimises q^H V_fm q under the log-determinant of Q_f. Both known
+ways take the covariances alone, never the frames again:
+
+- iterative source steering (Scheibler and Ono, "Fast and stable blind source separation with rank-1 updates", ICASSP
+  2020): rank-1 updates of all of Q_f, no inverse;
+- iterative projection (Ono, "Stable and fast update rules for independent vector analysis based on auxiliary function
+  technique", WASPAA 2011): row by row, with a linear system for each.
+
+Neither lowers the likelihood. All functions are compiled by torch.jit.script. Axes: F frequencies, N frames, C
+microphones and, as many, channels m of the diagonaliser.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def powers_behind(diagonaliser: Tensor, real: Tensor, imag: Tensor, dither: float) -> Tensor:
+    """p_mfn = |(Q_f x_fn)_m|², as if white noise of power `dither` lay on every microphone.
+
+    Args:
+        diagonaliser: complex (F, C, C).
+        real, imag: float (F, C, N), the spectra.
+        dither: keeps microphones that are silent, or all the same, from an infinite likelihood.
+
+    Returns:
+        float (C, F, N).
+    """
+    behind = torch.bmm(diagonaliser, torch.complex(real, imag))
+    row_powers = diagonaliser.real.square().sum(2) + diagonaliser.imag.square().sum(2)
+    powers = behind.real.square() + behind.imag.square() + dither * row_powers[:, :, None]
+    return powers.transpose(0, 1).contiguous()
+
+
+def weighted_covariances(real: Tensor, imag: Tensor, weights: Tensor, dither: float) -> Tensor:
+    """V_fm = mean over frames of w_mfn (x_fn x_fn^H + dither I), for all m at once.
+
+    The products x_i conj(x_j), as C(C + 1) real rows, times the weights in one real matrix product: a quarter of the
+    arithmetic of complex products. They are made for the frequencies at hand and never kept.
+
+    Args:
+        real, imag: float (F, C, N), the spectra.
+        weights: float (C, F, N), one weight per channel of the diagonaliser.
+        dither: as in `powers_behind`.
+
+    Returns:
+        complex (F, C, C, C), axes f, m, i, j.
+    """
+    num_bins, num_channels, num_frames = real.shape
+    num_pairs = num_channels * (num_channels + 1) // 2
+    products = torch.empty(num_bins, 2 * num_pairs, num_frames, dtype=real.dtype, device=real.device)
+    place = 0
+    for first in range(num_channels):
+        end = place + num_channels - first
+        products[:, place:end] = real[:, first : first + 1] * real[:, first:]
+        products[:, place:end].addcmul_(imag[:, first : first + 1], imag[:, first:])
+        products[:, place] += dither
+        products[:, num_pairs + place : num_pairs + end] = imag[:, first : first + 1] * real[:, first:]
+        products[:, num_pairs + place : num_pairs + end].addcmul_(
+            real[:, first : first + 1], imag[:, first:], value=-1.0
+        )
+        place = end
+    sums = torch.bmm(products, weights.permute(1, 2, 0)) / num_frames
+    upper = torch.complex(sums[:, :num_pairs], sums[:, num_pairs:]).transpose(1, 2)
+    covariances = torch.empty(
+        [num_bins, num_channels, num_channels, num_channels], dtype=upper.dtype, device=upper.device
+    )
+    place = 0
+    for first in range(num_channels):
+        end = place + num_channels - first
+        covariances[:, :, first:, first] = upper[:, :, place:end].conj()
+        covariances[:, :, first, first:] = upper[:, :, place:end]
+        place = end
+    return covariances
+
+
+def steer(diagonaliser: Tensor, covariances: Tensor) -> Tensor:
+    """One sweep of iterative source steering.
+
+    For k = 1 … C: Q ← Q - v q_k^H with v_m = (q_m^H V_m q_k) / (q_k^H V_m q_k) for m ≠ k and
+    v_k = 1 - (q_k^H V_k q_k)^-1/2.
+
+    Args:
+        diagonaliser: complex (F, C, C).
+        covariances: complex (F, C, C, C), see `weighted_covariances`.
+    """
+    rows = diagonaliser.clone()
+    sizes = torch.diagonal(covariances, dim1=2, dim2=3).real
+    for k in range(rows.shape[1]):
+        pivot = rows[:, k].clone()
+        steered = (covariances * pivot.conj()[:, None, None, :]).sum(-1)
+        powers = (pivot[:, None] * steered).sum(-1).real
+        powers = torch.maximum(powers, _least_power(pivot, sizes))
+        scale = (rows * steered).sum(-1) / powers
+        scale[:, k] = (1 - powers[:, k].rsqrt()).to(scale.dtype)
+        rows -= scale[:, :, None] * pivot[:, None]
+    return rows
+
+
+def project(diagonaliser: Tensor, covariances: Tensor) -> Tensor:
+    """One sweep of iterative projection: q_m = (Q V_m)^-1 e_m, then scaled so that q_m^H V_m q_m = 1.
+
+    Args:
+        diagonaliser: complex (F, C, C).
+        covariances: complex (F, C, C, C), see `weighted_covariances`.
+    """
+    rows = diagonaliser.clone()
+    sizes = torch.diagonal(covariances, dim1=2, dim2=3).real
+    unit = torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device).expand_as(rows)
+    for m in range(rows.shape[1]):
+        column = torch.linalg.solve(rows @ covariances[:, m], unit[:, :, m : m + 1])
+        power = (column.mH @ covariances[:, m] @ column).real[:, :, 0]
+        least = _least_power(column[:, :, 0], sizes[:, m : m + 1])
+        rows[:, m] = (column[:, :, 0] * torch.maximum(power, least).rsqrt()).conj()
+    return rows
+
+
+def _least_power(row: Tensor, sizes: Tensor, rounding: float = 1e-7, tiny: float = 1e-30) -> Tensor:
+    """What q^H V q may not fall below: (F, C) for q (F, C) and the diagonals (F, m, C) of V.
+
+    It is a sum of terms that may cancel; less than 1e-7 of their size is rounding, in single precision.
+    """
+    squares = (row.real.square() + row.imag.square())[:, None]
+    return rounding * (squares * sizes).sum(-1) + tiny
