@@ -8,11 +8,16 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import redis
 
+from divisi.bundles.store import ModelBundle
 from divisi.standalone import redis_executable
+
+if TYPE_CHECKING:
+    from tests.engines.running_torch_serve import RunningTorchServe
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +84,39 @@ def s3_endpoint() -> Iterator[str]:
     boto3.client("s3", endpoint_url=endpoint, **keys).create_bucket(Bucket="recordings")
     yield endpoint
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    """A published bundle of some thousand weights, untrained."""
+    from tests.engines.tiny_bundle import tiny_draft, tiny_network
+
+    from divisi.export.export import export_bundle
+
+    return export_bundle(tiny_network(), tiny_draft(), tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_roster_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    """The same with a roster as second input."""
+    from tests.engines.tiny_bundle import tiny_draft, tiny_roster_network
+
+    from divisi.export.export import export_bundle
+
+    draft = tiny_draft(id="tiny-roster", takes_roster=True)
+    return export_bundle(tiny_roster_network(), draft, tmp_path_factory.mktemp("tiny-roster"))
+
+
+@pytest.fixture(scope="session")
+def torch_serve(
+    tmp_path_factory: pytest.TempPathFactory, tiny_bundle: ModelBundle, tiny_roster_bundle: ModelBundle
+) -> Iterator[RunningTorchServe]:
+    """A real TorchServe that serves the two bundles above."""
+    from tests.engines.running_torch_serve import running_torch_serve
+
+    ports = [free_port() for _ in range(5)]
+    with running_torch_serve(tmp_path_factory.mktemp("ts"), [tiny_bundle, tiny_roster_bundle], ports) as server:
+        yield server
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -48,7 +48,9 @@ class Settings(BaseSettings):
     require_keys: bool = Field(False, description="Serve only callers with an API key (`divisi keys create`).")
     allow_open_access: bool = Field(False, description="Allow a non-loopback address without access control.")
     trusted_proxies: str = Field("", description="Addresses or networks of proxies whose X-Forwarded-For is believed.")
-    behind_tls: bool = Field(False, description="Clients reach the gateway by HTTPS only; they are told to remember it.")
+    behind_tls: bool = Field(
+        False, description="Clients reach the gateway by HTTPS only; they are told to remember it."
+    )
     cors_origins: str = Field("", description="Origins whose pages may call the API, such as `https://choir.example`.")
     signing_secret: SecretStr | None = Field(
         None, description="Secret that signs download links; unset: one that Redis keeps."
@@ -86,9 +88,16 @@ class Settings(BaseSettings):
     worker_heartbeat_file: Path | None = Field(None, description="File the worker touches while its loop is alive.")
     worker_metrics_port: int = Field(0, ge=0, le=65535, description="Port of the worker's probes and metrics; 0: none.")
     work_dir: Path | None = Field(None, description="Folder for temporary files; unset: the system's.")
-    engine: str = Field("onnx_runtime", description="Engine: onnx_runtime, torch_script, passthrough.")
-    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the engine must run; no silent fallback.")
+    engine: str = Field("onnx_runtime", description="Engine: onnx_runtime, torch_script, torch_serve, passthrough.")
+    device: str = Field(
+        "cpu",
+        pattern=r"^(cpu|cuda(:\d{1,2})?)$",
+        description="Where the engine must run: cpu, cuda, cuda:1; no fallback.",
+    )
     engine_threads: int = Field(1, ge=1, description="Threads inside one operation; scale by processes instead.")
+    torch_serve_url: str = Field("http://127.0.0.1:8080", description="Inference API of engine torch_serve.")
+    torch_serve_key_file: Path | None = Field(None, description="File with TorchServe's inference key, JSON.")
+    torch_serve_timeout_seconds: float = Field(120, gt=0, description="Longest wait for one answer of TorchServe.")
     batch_size: int = Field(1, ge=1, description="Segments of one recording given to the engine at a time.")
 
     otel_endpoint: str | None = Field(

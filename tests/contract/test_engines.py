@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.engines.tiny_bundle import (
-    HOP,
-    STEMS,
-    noise,
-    replace_artifact,
-    restate,
-    tiny_draft,
-    tiny_network,
-    tiny_roster_network,
-)
+from tests.engines.tiny_bundle import HOP, STEMS, noise, replace_artifact, restate
 
 from divisi.bundles.card import ArtifactKind
 from divisi.bundles.store import ModelBundle, open_bundle
 from divisi.engines.engine import ENGINES, Engine, EngineOptions, open_engine
 from divisi.errors import ModelError
-from divisi.export.export import export_bundle
 
 # Matrix products over another batch size sum in another order: some float32 rounding (6e-8) at full scale.
 ROUNDING = 1e-5
@@ -32,26 +23,37 @@ ARTIFACT_OF_ENGINE: dict[str, ArtifactKind] = {"onnx_runtime": "onnx", "torch_sc
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
-    return export_bundle(tiny_network(), tiny_draft(), tmp_path_factory.mktemp("models"))
+def bundle(tiny_bundle: ModelBundle) -> ModelBundle:
+    return tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def roster_bundle(tiny_roster_bundle: ModelBundle) -> ModelBundle:
+    return tiny_roster_bundle
 
 
 @pytest.fixture(scope="module", params=sorted(ENGINES))
-def engine(request: pytest.FixtureRequest, bundle: ModelBundle) -> Iterator[Engine]:
-    engine = open_engine(request.param, bundle, EngineOptions())
+def engine_name(request: pytest.FixtureRequest) -> str:
+    """Name of every engine in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def options(request: pytest.FixtureRequest, engine_name: str) -> EngineOptions:
+    """What this engine needs to know; TorchServe is started for the one that needs it."""
+    return request.getfixturevalue("torch_serve").options if engine_name == "torch_serve" else EngineOptions()
+
+
+@pytest.fixture(scope="module")
+def engine(engine_name: str, options: EngineOptions, bundle: ModelBundle) -> Iterator[Engine]:
+    engine = open_engine(engine_name, bundle, options)
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="module")
-def roster_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
-    draft = tiny_draft(id="tiny-roster", takes_roster=True)
-    return export_bundle(tiny_roster_network(), draft, tmp_path_factory.mktemp("roster"))
-
-
-@pytest.fixture(scope="module", params=sorted(ENGINES))
-def roster_engine(request: pytest.FixtureRequest, roster_bundle: ModelBundle) -> Iterator[Engine]:
-    engine = open_engine(request.param, roster_bundle, EngineOptions())
+def roster_engine(engine_name: str, options: EngineOptions, roster_bundle: ModelBundle) -> Iterator[Engine]:
+    engine = open_engine(engine_name, roster_bundle, options)
     yield engine
     engine.close()
 
@@ -145,9 +147,10 @@ def test_a_mixture_with_nan_gives_an_error_not_estimates(engine: Engine) -> None
     assert refused.value.code == "non-finite-estimates"
 
 
-@pytest.mark.parametrize("name", sorted(ENGINES))
-def test_closing_twice_is_fine_and_a_closed_engine_runs_no_more(name: str, bundle: ModelBundle) -> None:
-    engine = open_engine(name, bundle, EngineOptions())
+def test_closing_twice_is_fine_and_a_closed_engine_runs_no_more(
+    engine_name: str, options: EngineOptions, bundle: ModelBundle
+) -> None:
+    engine = open_engine(engine_name, bundle, options)
     engine.close()
     engine.close()
     with pytest.raises(ModelError) as refused:
@@ -155,15 +158,19 @@ def test_closing_twice_is_fine_and_a_closed_engine_runs_no_more(name: str, bundl
     assert refused.value.code == "engine-closed"
 
 
-@pytest.mark.parametrize("name", sorted(ENGINES))
-def test_a_device_that_is_not_there_is_refused_not_replaced(name: str, bundle: ModelBundle) -> None:
+def test_a_device_that_is_not_there_is_refused_not_replaced(
+    engine_name: str, options: EngineOptions, bundle: ModelBundle
+) -> None:
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    with pytest.raises(ModelError) as refused:
-        open_engine(name, bundle, EngineOptions(device="cuda"))
-    assert refused.value.code == "wrong-device"
+    for device in ("cuda", "cuda:1"):
+        with pytest.raises(
+            ModelError, match=f"device {device} was asked for|on {device}|device {device} needs"
+        ) as refused:
+            open_engine(engine_name, bundle, replace(options, device=device))
+        assert refused.value.code == "wrong-device"
 
 
 def test_voices_that_the_roster_leaves_out_are_silent_in_their_segment_alone(roster_engine: Engine) -> None:

@@ -37,7 +37,7 @@ def test_an_interpreter_that_ran_a_segment_through_onnx_runtime_has_no_torch(tmp
 
 def test_an_unknown_engine_is_refused_with_the_names_of_the_known(tmp_path: Path) -> None:
     bundle = export_bundle(tiny_network(), tiny_draft(), tmp_path)
-    with pytest.raises(ModelError, match="onnx_runtime, torch_script, passthrough") as refused:
+    with pytest.raises(ModelError, match="onnx_runtime, torch_script, torch_serve, passthrough") as refused:
         open_engine("tensor_flow", bundle, EngineOptions())
     assert refused.value.code == "unknown-engine"
 

@@ -24,6 +24,7 @@ for command in (
     models.models,
     workshop.train,
     workshop.export,
+    workshop.archive,
     workshop.evaluate,
 ):
     app.command()(command)

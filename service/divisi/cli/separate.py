@@ -122,7 +122,7 @@ def local_separation(request: Request) -> SeparateOne:
         voices=check_voices(parse_voices(request.voices), bundle.card),
     )
     options.indices(bundle.card.stems)
-    engine = open_engine(settings.engine, bundle, EngineOptions(settings.device, settings.engine_threads))
+    engine = open_engine(settings.engine, bundle, EngineOptions.of(settings))
     separator = Separator(engine, bundle.card, settings.batch_size)
     stem_format = parse_stem_format(request.stem_format.value)
 

@@ -40,16 +40,40 @@ def export(
         Path | None, typer.Option(help="evaluation.json of an earlier export of these weights, for the card.")
     ] = None,
     notes: Annotated[Path | None, typer.Option(help="Markdown for the end of MODEL_CARD.md.")] = None,
+    archives: Annotated[Path | None, typer.Option(help="Folder for an archive that TorchServe serves.")] = None,
 ) -> None:
     """Export a trained network as a bundle: ONNX, TorchScript, card, checksums.
 
     Nothing is published unless both artifacts agree with the network.
     """
     from divisi.export.command import export_from_checkpoint
+    from divisi.export.torch_serve_archive import write_archive
 
     with exit_on_error():
         bundle = export_from_checkpoint(network, checkpoint, card, out, measured=measured, notes=notes)
-    console.print(f"{bundle.card.id} {bundle.card.version} in {bundle.path}")
+        console.print(f"{bundle.card.id} {bundle.card.version} in {bundle.path}")
+        if archives is not None:
+            console.print(write_archive(bundle, archives))
+
+
+def archive(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the archives.")],
+    models: Annotated[str | None, typer.Option(help="Model ids, comma-separated; default: the service's.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that hold a model.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of one of them.")] = 1,
+    batch_size: Annotated[int, typer.Option(help="Requests that TorchServe may join; on a CPU 1 is best.")] = 1,
+    batch_delay_ms: Annotated[int, typer.Option(help="How long it waits for them; a lone one waits too.")] = 5,
+) -> None:
+    """Make archives (.mar) of published models for TorchServe."""
+    from divisi.bundles.store import BundleStore
+    from divisi.export.torch_serve_archive import ArchiveOptions, write_archive
+
+    with exit_on_error():
+        settings = settings_with()
+        store = BundleStore(settings.model_store)
+        options = ArchiveOptions(workers, threads, batch_size, batch_delay_ms)
+        for name in (models or settings.default_model).split(","):
+            console.print(write_archive(store.get(name.strip()), out, options))
 
 
 def evaluate(
@@ -85,7 +109,7 @@ def evaluate(
         names = [name.strip() for name in (models or settings.default_model).split(",") if name.strip()]
         separators = []
         for bundle in [store.get(name) for name in names]:
-            engine = open_engine(settings.engine, bundle, EngineOptions(settings.device, settings.engine_threads))
+            engine = open_engine(settings.engine, bundle, EngineOptions.of(settings))
             separators.append(Separator(engine, bundle.card, settings.batch_size))
         with progress_bar() as progress:
             task = progress.add_task(", ".join(names), total=1.0)

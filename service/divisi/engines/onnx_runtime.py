@@ -10,7 +10,7 @@ from divisi.engines.agreement import check_mixture, check_outputs, check_roster,
 from divisi.engines.engine import EngineOptions
 from divisi.errors import ModelError
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _ERRORS_ONLY = 3
 
 
@@ -50,15 +50,20 @@ class OnnxRuntimeEngine:
 
 
 def _open_session(bundle: ModelBundle, options: EngineOptions) -> onnxruntime.InferenceSession:
-    provider = _PROVIDERS[options.device]
+    kind, _, index = options.device.partition(":")
+    provider = {"cpu": _CPU, "cuda": _CUDA}[kind]
     if provider not in onnxruntime.get_available_providers():
         message = (
-            f"device {options.device} needs {provider}; this ONNX Runtime has {onnxruntime.get_available_providers()}"
+            f"device {options.device} needs {provider}; this ONNX Runtime has {onnxruntime.get_available_providers()}; "
+            "install the extra worker-gpu in place of worker"
         )
         raise ModelError(message, code="wrong-device")
     path = bundle.artifact_path("onnx")
+    settings = {"device_id": index or "0"} if provider == _CUDA else {}
     try:
-        session = onnxruntime.InferenceSession(str(path), _session_options(options), providers=[provider])
+        session = onnxruntime.InferenceSession(
+            str(path), _session_options(options), providers=[provider], provider_options=[settings]
+        )
     except Exception as error:
         raise ModelError(
             f"{bundle.name}: ONNX Runtime cannot load {path.name}: {error}", code="damaged-bundle"
@@ -88,6 +93,7 @@ def _run_options(bundle: ModelBundle, options: EngineOptions) -> onnxruntime.Run
     run_options = onnxruntime.RunOptions()
     if bundle.card.segment_length == "whole":
         # One long recording must not hold its memory until the process ends.
-        arena = {"cpu": "cpu:0", "cuda": "gpu:0"}[options.device]
+        kind, _, index = options.device.partition(":")
+        arena = f"{'gpu' if kind == 'cuda' else 'cpu'}:{index or 0}"
         run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arena)
     return run_options
