@@ -19,8 +19,11 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 """Gives the addresses of a host name."""
 
-# Services for machines in a cloud that answer at public-looking addresses (Azure's metadata and DHCP).
-_NEVER = frozenset({ipaddress.ip_address("168.63.129.16")})
+# Not public, though Python does not (or, by version, not always) say so: a cloud's services for its machines (Azure),
+# IETF protocol assignments, anycast of 6to4, and NAT64 of a local kind.
+_NEVER = tuple(
+    ipaddress.ip_network(text) for text in ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48")
+)
 # IPv6 networks whose addresses lead to the IPv4 address in their last four bytes.
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
@@ -82,7 +85,8 @@ def _check(parts: SplitResult, address: Address, networks: Sequence[Network]) ->
     if any(real in network for network in networks):
         return
     # The address itself is not named: whoever asked must not learn where names inside lead.
-    if not real.is_global or real.is_multicast or real.is_reserved or real in _NEVER:
+    is_special = any(real in network for network in _NEVER)
+    if is_special or not real.is_global or real.is_multicast or real.is_reserved:
         raise AddressRefusedError("the host is not at a public address")
     if parts.scheme != "https":
         raise AddressRefusedError("public receivers are told by https:// only")

@@ -12,6 +12,7 @@ local now = now_ms()
 if status == 'pending' then
   redis.call('HSET', delivery_of(delivery), 'next_at', whole(now + ARGV[4]))
   redis.call('ZADD', due_set, whole(now + ARGV[4]), delivery)
+  redis.call('XADD', prefix .. ':webhooks:bell', 'MAXLEN', 1, '*', 'r', 1) -- sooner, perhaps, than what senders wait for
 else
   redis.call('HDEL', delivery_of(delivery), 'next_at')
   redis.call('ZREM', due_set, delivery)
