@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from divisi.bundles.checksums import write_checksums
 from divisi.bundles.store import BundleStore
 from divisi.gateway.app import create_app
 from divisi.jobs.door import QueueOptions
-from divisi.jobs.job import Job, Manifest, ManifestStem
+from divisi.jobs.job import Job, Manifest, ManifestFile, ManifestStem
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
 from divisi.storage.keys import stem_key
@@ -37,7 +37,7 @@ SAMPLE_RATE = 16_000
 QUARTET = ("soprano", "alto", "tenor", "bass")
 
 
-def publish_model(root: Path, model_id: str, stems: tuple[str, ...]) -> None:
+def publish_model(root: Path, model_id: str, stems: tuple[str, ...], *, takes_roster: bool = False) -> None:
     """A bundle without artifacts: all that the gateway looks at."""
     folder = root / model_id / "1.0.0"
     folder.mkdir(parents=True)
@@ -50,6 +50,7 @@ def publish_model(root: Path, model_id: str, stems: tuple[str, ...]) -> None:
         stems=stems,
         sample_rate=SAMPLE_RATE,
         segment_length="whole",
+        takes_roster=takes_roster,
     )
     write_card(card, folder / CARD_FILE)
     write_checksums(folder, [CARD_FILE])
@@ -104,7 +105,7 @@ class Served:
 @pytest.fixture(scope="session")
 def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("model_store")
-    publish_model(root, "quartet", QUARTET)
+    publish_model(root, "quartet", QUARTET, takes_roster=True)
     publish_model(root, "duo", ("upper", "lower"))
     return root
 
@@ -175,7 +176,12 @@ def work_off() -> WorkOff:
     return _work_off
 
 
-async def _work_off(queue: JobQueue, store: ObjectStore, names: tuple[str, ...] = QUARTET) -> Job:
+PITCH_JSON = b'{"hop_seconds": 0.032, "num_frames": 1, "voices": {"alto": {"f0_hz": [440.0], "notes": []}}}'
+
+
+async def _work_off(
+    queue: JobQueue, store: ObjectStore, names: tuple[str, ...] = QUARTET, *, sings_again: bool = False
+) -> Job:
     claim = await queue.claim("worker-1")
     assert claim is not None
     await queue.report(claim, 0.5, "separating")
@@ -195,6 +201,24 @@ async def _work_off(queue: JobQueue, store: ObjectStore, names: tuple[str, ...] 
         real_time_factor=0.1,
         wall_seconds=0.05,
         engine={"name": "passthrough"},
+        voices=names,
     )
+    if sings_again:  # a model that also has pitch tracks and a resynthesis
+        manifest = await _with_extras(manifest, claim.job_id, store)
     assert await queue.commit(claim, manifest) == "ok"
     return await queue.get(claim.job_id)
+
+
+async def _with_extras(manifest: Manifest, job_id: str, store: ObjectStore) -> Manifest:
+    files = []
+    for name, media_type, data in (
+        ("resynthesis.wav", "audio/wav", _stem_bytes("resynthesis")),
+        ("pitch.csv", "text/csv", b"seconds,alto\n0.000,440.00\n"),
+        ("pitch.json", "application/json", PITCH_JSON),
+        ("notes.mid", "audio/midi", b"MThd"),
+    ):
+        key = stem_key(job_id, manifest.attempt, name)
+        await store.put_bytes(key, data)
+        files.append(ManifestFile(name, name, key, len(data), sha256(data).hexdigest(), media_type))
+    again = ManifestStem(**{**asdict(files[0]), "name": "resynthesis"})
+    return replace(manifest, resynthesis=again, pitch=tuple(files[1:]))

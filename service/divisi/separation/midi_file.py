@@ -47,6 +47,6 @@ def _track(number: int, voice: str, notes: Sequence[Note], hop_seconds: float) -
     now = 0
     for note in notes:
         start, end = (round(frame * hop_seconds * _TICKS_PER_SECOND) for frame in (note.start, note.end))
-        yield Message("note_on", channel=channel, note=note.number, velocity=_VELOCITY, time=start - now)
-        yield Message("note_off", channel=channel, note=note.number, velocity=0, time=end - start)
+        yield Message("note_on", channel=channel, note=note.key, velocity=_VELOCITY, time=start - now)
+        yield Message("note_off", channel=channel, note=note.key, velocity=0, time=end - start)
         now = end

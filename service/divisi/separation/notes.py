@@ -1,31 +1,31 @@
-"""Notes from a pitch track: what a singer would read, not every turn of the voice. One voice, frame by frame.
+"""Notes from a pitch track: what a singer would read, not every turn of the voice. One voice, in flat memory.
 
-A note goes on while the pitch stays near the note's own middle. It gives way to another only when the pitch has stayed
-away for longer than a swing of vibrato, and ends when the voice has been silent for longer than a slip of the tracker.
-A scoop that is too short to be a note belongs to the note it leads to.
+Silence longer than a slip of the tracker parts phrases. Within a phrase the notes are the cheapest way to explain the
+pitch by steady keys: each frame costs its distance from the key, each change of key a fixed price. So vibrato, scoops
+and being out of tune stay within their note, as changing there and back would cost more, and a new note needs to stay.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Less than a semitone by what singers are out of tune, more than vibrato strays for as long as _CHANGE_SECONDS.
-_TOLERANCE_SEMITONES = 0.65
-# Half a swing of a slow vibrato (5 Hz).
-_CHANGE_SECONDS = 0.1
+# Semitones times seconds. A step of a semitone and back pays from 0.16 s on, a wider one from 0.08 s on; a swing of
+# vibrato by a semitone at 4.5 Hz is worth 0.05.
+_CHANGE_COST = 0.08
+# Semitones: beyond, a slip of the tracker costs no more however far it goes.
+_FARTHEST = 2.0
 # Consonants between syllables last longer, and do end a note.
 _GAP_SECONDS = 0.065
-_SHORTEST_SECONDS = 0.1
-_BINS_PER_SEMITONE = 20
-_A4_HZ, _A4_NUMBER = 440.0, 69
+_SHORTEST_SECONDS = 0.12
+# A phrase that goes on for longer is looked at in parts.
+_LONGEST_SECONDS = 60.0
+_A4_HZ, _A4_KEY = 440.0, 69
 # What MIDI has keys for; no voice comes near either end.
-_LOWEST_HZ, _HIGHEST_HZ = 8.0, 12_800.0
+_LOWEST_HZ, _HIGHEST_HZ = 8.2, 12_500.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,92 +35,105 @@ class Note:
     Attributes:
         start: its first frame.
         end: the frame after its last.
-        number: of the nearest key, as in MIDI: 69 is A4.
+        key: as in MIDI: 69 is A4.
         f0_hz: median of its pitch.
     """
 
     start: int
     end: int
-    number: int
+    key: int
     f0_hz: float
 
 
 class NoteFinder:
-    """Takes a pitch track, gives the notes that have ended; holds one note.
+    """Takes a pitch track, gives the notes of the phrases that have ended; holds one phrase.
 
     Args:
         hop_seconds: from one frame to the next.
     """
 
     def __init__(self, hop_seconds: float) -> None:
-        self._change_frames = max(2, round(_CHANGE_SECONDS / hop_seconds))
+        self._change_cost = _CHANGE_COST / hop_seconds
         self._gap_frames = int(_GAP_SECONDS / hop_seconds)
-        self._shortest_frames = max(2, round(_SHORTEST_SECONDS / hop_seconds))
+        self._shortest_frames = max(1, round(_SHORTEST_SECONDS / hop_seconds))
+        self._longest_frames = int(_LONGEST_SECONDS / hop_seconds)
         self._num_frames = 0
-        self._note: _OpenNote | None = None
-        # Frames in a row whose pitch is away from the note's: they may begin another.
-        self._away: list[tuple[int, float]] = []
-        self._last_voiced = 0
+        self._start = 0
+        # Of the phrase, from `_start` on, in keys; the last pitch in place of slips of the tracker.
+        self._pitches: list[float] = []
+        self._num_unvoiced = 0
 
     def push(self, f0_hz: NDArray[np.float32]) -> Iterator[Note]:
         """Takes the next frames, float32 (N,) in Hz, 0 where unvoiced."""
-        for pitch_hz in f0_hz.tolist():
-            if _LOWEST_HZ < pitch_hz < _HIGHEST_HZ:
-                yield from self._take(_A4_NUMBER + 12 * math.log2(pitch_hz / _A4_HZ))
-                self._last_voiced = self._num_frames
-            elif self._num_frames - self._last_voiced > self._gap_frames:
-                yield from self.finish()
+        is_voiced = (f0_hz > _LOWEST_HZ) & (f0_hz < _HIGHEST_HZ)
+        pitches = _A4_KEY + 12 * np.log2(np.where(is_voiced, f0_hz, _A4_HZ).astype(np.float64) / _A4_HZ)
+        for pitch, voiced in zip(pitches.tolist(), is_voiced.tolist(), strict=True):
+            if voiced:
+                if not self._pitches:
+                    self._start = self._num_frames
+                self._pitches += [self._pitches[-1]] * self._num_unvoiced if self._pitches else []
+                self._pitches.append(pitch)
+                self._num_unvoiced = 0
+                if len(self._pitches) >= self._longest_frames:
+                    yield from self._part()
+            else:
+                self._num_unvoiced += 1
+                if self._num_unvoiced > self._gap_frames:
+                    yield from self.finish()
             self._num_frames += 1
 
     def finish(self) -> Iterator[Note]:
-        """The note that has not ended before the track did, if it is one."""
-        if self._note is not None and self._last_voiced + 1 - self._note.start >= self._shortest_frames:
-            yield self._note.closed(self._last_voiced + 1)
-        self._note = None
-        self._away = []
+        """The notes of the phrase that has not ended before the track did."""
+        yield from self._notes()
+        self._pitches, self._num_unvoiced = [], 0
 
-    def _take(self, pitch: float) -> Iterator[Note]:
-        if self._note is None:
-            self._note = _OpenNote(self._num_frames, [pitch])
-        elif abs(pitch - self._note.middle) <= _TOLERANCE_SEMITONES:
-            self._note.take(pitch)
-            self._away = []
-        else:
-            self._away.append((self._num_frames, pitch))
-            if len(self._away) == self._change_frames:
-                yield from self._change()
+    def _part(self) -> Iterator[Note]:
+        """The notes of a long phrase so far, but for the last, which may go on."""
+        notes = self._notes()
+        last_start = notes[-1].start if len(notes) > 1 else self._num_frames + 1
+        yield from (note for note in notes if note.start < last_start)
+        del self._pitches[: last_start - self._start]
+        self._start = last_start
 
-    def _change(self) -> Iterator[Note]:
-        assert self._note is not None
-        start = self._away[0][0]
-        if start - self._note.start >= self._shortest_frames:
-            yield self._note.closed(start)
-        else:
-            start = self._note.start
-        self._note = _OpenNote(start, [pitch for _, pitch in self._away])
-        self._away = []
+    def _notes(self) -> list[Note]:
+        if not self._pitches:
+            return []
+        pitches = np.array(self._pitches)
+        keys = _cheapest_keys(pitches, self._change_cost)
+        starts = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist()]
+        kept: list[tuple[int, int]] = []
+        pending: int | None = None
+        for start, end in zip(starts, [*starts[1:], len(keys)], strict=True):
+            begins = start if pending is None else pending
+            if end - start >= self._shortest_frames:
+                kept.append((begins, end))
+                pending = None
+            else:
+                pending = begins  # a scoop belongs to the note that it leads to
+        if pending is not None and kept:
+            kept[-1] = (kept[-1][0], len(keys))  # a fall at the end belongs to the note before
+        return [self._note(start, end, int(keys[end - 1]), pitches) for start, end in kept]
+
+    def _note(self, start: int, end: int, key: int, pitches: NDArray[np.float64]) -> Note:
+        f0_hz = _A4_HZ * 2 ** ((float(np.median(pitches[start:end])) - _A4_KEY) / 12)
+        return Note(self._start + start, self._start + end, key, f0_hz)
 
 
-class _OpenNote:
-    """A note that goes on, and how often it had which pitch."""
-
-    def __init__(self, start: int, pitches: list[float]) -> None:
-        self.start = start
-        self.middle = 0.0
-        self._counts: Counter[int] = Counter()
-        for pitch in pitches:
-            self.take(pitch)
-
-    def take(self, pitch: float) -> None:
-        """Counts a pitch, in semitones as of MIDI, and moves the middle: the median."""
-        self._counts[round(pitch * _BINS_PER_SEMITONE)] += 1
-        rest = self._counts.total() / 2
-        for place in sorted(self._counts):
-            rest -= self._counts[place]
-            if rest <= 0:
-                self.middle = place / _BINS_PER_SEMITONE
-                return
-
-    def closed(self, end: int) -> Note:
-        f0_hz = _A4_HZ * 2 ** ((self.middle - _A4_NUMBER) / 12)
-        return Note(self.start, end, round(self.middle), f0_hz)
+def _cheapest_keys(pitches: NDArray[np.float64], change_cost: float) -> NDArray[np.int64]:
+    """The key of each frame, by dynamic programming over all keys in the range of the pitches."""
+    lowest = int(np.floor(pitches.min()))
+    keys = np.arange(lowest, int(np.ceil(pitches.max())) + 1)
+    costs = np.minimum(np.abs(pitches[:, None] - keys), _FARTHEST)
+    total = costs[0]
+    came_from = np.zeros(costs.shape, np.int64)
+    places = np.arange(len(keys))
+    for frame in range(1, len(costs)):
+        cheapest = int(total.argmin())
+        is_change = total > total[cheapest] + change_cost
+        came_from[frame] = np.where(is_change, cheapest, places)
+        total = np.where(is_change, total[cheapest] + change_cost, total) + costs[frame]
+    path = np.empty(len(costs), np.int64)
+    path[-1] = total.argmin()
+    for frame in range(len(costs) - 1, 0, -1):
+        path[frame - 1] = came_from[frame, path[frame]]
+    return keys[path]

@@ -114,7 +114,7 @@ class PitchFiles:
         return {
             "start_seconds": round(note.start * self._hop_seconds, 4),
             "end_seconds": round(note.end * self._hop_seconds, 4),
-            "midi": note.number,
+            "midi": note.key,
             "f0_hz": round(note.f0_hz, 2),
         }
 

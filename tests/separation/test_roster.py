@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from divisi.errors import InputError
+from divisi.separation import roster
+from divisi.separation.options import SeparationOptions
+from divisi.separation.roster import Evidence, gather_evidence, spread_segments, voices_heard
+from divisi.separation.segments import SegmentPlan
+from divisi.separation.separator import Separator
+
+QUARTET = ("soprano", "alto", "tenor", "bass")
+
+
+def evidence(energies, voiced=None) -> Evidence:
+    return Evidence(np.array(energies, float), None if voiced is None else np.array(voiced, float))
+
+
+@pytest.fixture
+def quartet_card(make_card):
+    extra = ({"name": "f0", "hop_length": 512},)
+    return make_card(id="quartet", stems=QUARTET, length_multiple=512, extra_outputs=extra, takes_roster=True)
+
+
+class ByTone:
+    """Each voice has a tone of its own and takes what is there of it. Absent by the roster: silent.
+
+    What is wrong with it: the last voice takes a thousandth of everything, and the first is loud on pauses too.
+    """
+
+    name, device = "by_tone", "cpu"
+    tones_hz = (1000, 700, 400, 150)
+
+    def __init__(self) -> None:
+        self.rosters: list[list[float] | None] = []
+
+    def run(self, mixture, roster=None):
+        self.rosters.append(None if roster is None else roster[0].tolist())
+        spectrum = np.fft.rfft(mixture[:, 0])
+        frequencies = np.fft.rfftfreq(mixture.shape[-1], 1 / 16_000)
+        estimates = []
+        for tone_hz in self.tones_hz:
+            near = np.abs(frequencies - tone_hz) < 60
+            estimates.append(np.fft.irfft(spectrum * near, mixture.shape[-1]))
+        estimates = np.stack(estimates, axis=1)[:, :, None].astype(np.float32)
+        estimates[:, 3] += 0.03 * mixture
+        num_frames = mixture.shape[-1] // 512
+        rms = np.sqrt(
+            np.square(estimates[:, :, 0, : num_frames * 512]).reshape(len(mixture), 4, num_frames, 512).mean(-1)
+        )
+        f0_hz = np.where(rms > 0.01, np.array(self.tones_hz)[:, None], 0).astype(np.float32)
+        if roster is not None:
+            estimates *= roster[:, :, None, None]
+            f0_hz *= roster[:, :, None]
+        return {"estimates": estimates, "f0": f0_hz}
+
+    def close(self) -> None:
+        pass
+
+
+def choir(seconds_of: dict[str, tuple[float, float]], seconds: float, sample_rate: int = 16_000) -> np.ndarray:
+    """Tones of the voices, each from one time to another; float32 (1, T)."""
+    times = np.arange(round(seconds * sample_rate)) / sample_rate
+    samples = np.zeros(len(times))
+    for voice, (start, end) in seconds_of.items():
+        tone_hz = ByTone.tones_hz[QUARTET.index(voice)]
+        samples += 0.2 * np.sin(2 * np.pi * tone_hz * times) * ((times >= start) & (times < end))
+    return samples.astype(np.float32)[None]
+
+
+def hear(card, samples, sample_rate=16_000) -> tuple[str, ...]:
+    return Separator(ByTone(), card).hear_voices([samples], sample_rate, samples.shape[0])
+
+
+@pytest.mark.parametrize("voices", [("soprano", "bass"), ("alto",), ("soprano", "alto", "tenor"), QUARTET])
+def test_who_sings_is_heard(voices, quartet_card) -> None:
+    samples = choir(dict.fromkeys(voices, (0, 4)), 4)
+    assert hear(quartet_card, samples) == voices
+
+
+def test_a_stereo_recording_at_another_rate_is_heard_as_the_model_hears_it(quartet_card) -> None:
+    samples = np.repeat(choir({"alto": (0, 3), "bass": (0, 3)}, 3, 44_100), 2, axis=0)
+    assert hear(quartet_card, samples, 44_100) == ("alto", "bass")
+
+
+def test_a_voice_that_sings_in_a_fifth_of_a_long_recording_sings(quartet_card) -> None:
+    samples = choir({"alto": (0, 20), "tenor": (12, 16)}, 20)
+    assert hear(quartet_card, samples) == ("alto", "tenor")
+
+
+def test_silence_tells_nothing_so_all_may_sing(quartet_card) -> None:
+    assert hear(quartet_card, np.zeros((1, 50_000), np.float32)) == QUARTET
+
+
+def test_a_pause_is_no_evidence() -> None:
+    loud, pause = [100, 0, 0, 90], [0, 1e-5, 1e-5, 0]
+    assert voices_heard(evidence([loud, pause, pause, pause])) == [0, 3]
+
+
+def test_a_voice_without_pitch_is_not_heard_however_loud() -> None:
+    assert voices_heard(evidence([[50, 50]] * 4, [[0.9, 0.05]] * 4)) == [0]
+    assert voices_heard(evidence([[50, 50]] * 4, None)) == [0, 1]
+
+
+def test_a_voice_with_pitch_but_hardly_any_sound_is_not_heard() -> None:
+    assert voices_heard(evidence([[99.5, 0.5]] * 4, [[0.9, 0.9]] * 4)) == [0]
+
+
+def test_one_stretch_of_many_may_be_a_slip_of_the_network_one_of_few_may_not() -> None:
+    once, never = [50, 50], [100, 0]
+    assert voices_heard(evidence([once] + [never] * 7)) == [0]
+    assert voices_heard(evidence([once] * 2 + [never] * 6)) == [0, 1]
+    assert voices_heard(evidence([once] + [never] * 3)) == [0, 1]
+
+
+def test_when_nobody_is_heard_all_may_sing() -> None:
+    assert voices_heard(evidence([[50, 50]], [[0.1, 0.1]])) == [0, 1]
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.5, 2, 7, 30, 61])
+def test_the_stretches_are_few_and_evenly_spread(seconds, quartet_card, noise) -> None:
+    samples = noise(1, round(seconds * 16_000))
+    plan = SegmentPlan.from_card(quartet_card)
+    segments = spread_segments([samples], quartet_card, plan, 16_000, 1)
+    starts = [segment.start for segment in segments]
+    assert 1 <= len(starts) <= roster.MOST_SEGMENTS
+    if len(starts) > 2:
+        gaps = np.diff(starts[:-1])
+        assert gaps.max() == gaps.min()
+    step = plan.step * max(1, len(samples[0]) // plan.step // 4)
+    assert starts[0] == 0
+    assert len(samples[0]) - starts[-1] <= max(2 * step, plan.segment_length)
+    for segment in segments:
+        real = samples[:, segment.start : segment.start + segment.num_real]
+        np.testing.assert_array_equal(segment.samples[:, : segment.num_real], real)
+
+
+def test_a_model_of_whole_recordings_hears_stretches_too(make_card, noise) -> None:
+    card = make_card(segment_length="whole", context_length=0)
+    segments = spread_segments([noise(1, 100 * 16_000)], card, SegmentPlan.from_card(card), 16_000, 1)
+    assert {segment.samples.shape[1] for segment in segments} == {8 * 16_000}
+    assert 4 <= len(segments) <= 8
+
+
+def test_memory_does_not_grow_with_the_recording(quartet_card, noise) -> None:
+    plan = SegmentPlan.from_card(quartet_card)
+    block = noise(1, 16_000)
+
+    def peak_bytes(seconds: int) -> int:
+        tracemalloc.start()
+        spread_segments((block for _ in range(seconds)), quartet_card, plan, 16_000, 1)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak
+
+    peak_bytes(2)
+    assert peak_bytes(240) < 1.2 * peak_bytes(30)
+
+
+def test_frames_beyond_the_recording_do_not_count(quartet_card) -> None:
+    samples = choir({"alto": (0, 0.1)}, 0.1)
+    segments = spread_segments([samples], quartet_card, SegmentPlan.from_card(quartet_card), 16_000, 1)
+    found = gather_evidence(ByTone(), quartet_card, segments)
+    np.testing.assert_allclose(found.voiced_shares, [[0, 1, 0, 0]])
+
+
+def test_the_roster_goes_to_the_engine_for_each_segment_and_absent_stems_are_silent(quartet_card) -> None:
+    engine = ByTone()
+    samples = choir(dict.fromkeys(QUARTET, (0, 2)), 2)
+    options = SeparationOptions(voices=("soprano", "tenor"))
+    blocks = Separator(engine, quartet_card, batch_size=2).separate([samples], 16_000, 1, options=options)
+    parts = list(blocks)
+    stems = np.concatenate([part.stems for part in parts], axis=-1)
+    f0_hz = np.concatenate([part.f0 for part in parts if part.f0 is not None], axis=-1)
+    assert all(row == [1, 0, 1, 0] for row in engine.rosters)
+    assert [bool(np.abs(stem).max() > 0) for stem in stems] == [True, False, True, False]
+    assert [bool(track.any()) for track in f0_hz] == [True, False, True, False]
+    residual = np.concatenate([part.residual for part in parts], axis=-1)
+    np.testing.assert_allclose(stems.sum(axis=0) + residual, samples, atol=1e-6)
+
+
+@pytest.mark.parametrize(("num_channels", "sample_rate"), [(1, 44_100), (2, 16_000), (2, 44_100)])
+def test_absent_stems_are_silent_in_full_band_on_all_channels(num_channels, sample_rate, quartet_card) -> None:
+    samples = np.repeat(choir(dict.fromkeys(QUARTET, (0, 2)), 2, sample_rate), num_channels, axis=0)
+    options = SeparationOptions(voices=("alto",))
+    parts = list(Separator(ByTone(), quartet_card).separate([samples], sample_rate, num_channels, options=options))
+    stems = np.concatenate([part.stems for part in parts], axis=-1)
+    assert np.isfinite(stems).all()
+    assert [bool(np.abs(stem).max() > 1e-9) for stem in stems] == [False, True, False, False]
+
+
+def test_who_is_not_known_beforehand_cannot_be_separated_in_one_pass(quartet_card) -> None:
+    with pytest.raises(ValueError, match="hear_voices first"):
+        Separator(ByTone(), quartet_card).separate([], 16_000, 1, options=SeparationOptions(voices="auto"))
+
+
+@pytest.mark.parametrize(("voices", "code"), [(("tuba",), "unknown-voice"), ((), "unknown-voice")])
+def test_a_voice_that_the_model_lacks_is_refused_before_anything_is_read(voices, code, quartet_card) -> None:
+    with pytest.raises(InputError) as refused:
+        Separator(ByTone(), quartet_card).separate([], 16_000, 1, options=SeparationOptions(voices=voices))
+    assert refused.value.code == code
+
+
+def test_a_model_that_cannot_be_told_hears_nobody(make_card) -> None:
+    with pytest.raises(InputError) as refused:
+        Separator(ByTone(), make_card()).hear_voices([], 16_000, 1)
+    assert refused.value.code == "voices-not-supported"
