@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
+import signal
 import time
 
 import numpy as np
+import psutil
 
 from divisi.bundles.store import ModelBundle
 from divisi.engines.engine import EngineOptions
@@ -15,6 +18,11 @@ from divisi.engines.passthrough import PassthroughEngine
 SLOW_SEGMENT_SECONDS = 0.1
 # A segment whose first sample is this loud kills the process.
 POISON_LEVEL = -0.75
+# A segment whose first sample is this loud asks for more memory than there is.
+HUNGRY_LEVEL = -0.85
+# A segment whose first sample is this loud has the process killed as the kernel does when memory runs out.
+KILLED_LEVEL = -0.95
+HEAVY_BYTES = 256 * 1024**2
 
 
 class SlowEngine(PassthroughEngine):
@@ -25,15 +33,26 @@ class SlowEngine(PassthroughEngine):
         return super().run(mixture, roster)
 
 
-class PoisonableEngine(PassthroughEngine):
-    """Reads from address 0 when it meets poison, as native code with a bug would."""
+class HeavyEngine(SlowEngine):
+    """Slow, and holds a quarter of a gigabyte, as a model on a GPU would."""
 
     def __init__(self, bundle: ModelBundle, options: EngineOptions) -> None:
         super().__init__(bundle, options)
+        self._weights = np.ones(HEAVY_BYTES, np.uint8)
+
+
+class PoisonableEngine(PassthroughEngine):
+    """Reads from address 0 when it meets poison, as native code with a bug would, or runs out of memory."""
 
     def run(self, mixture: np.ndarray, roster: np.ndarray | None = None) -> dict[str, np.ndarray]:
         if np.any(np.abs(mixture - POISON_LEVEL) < 0.01):
             ctypes.string_at(0)
+        if np.any(np.abs(mixture - HUNGRY_LEVEL) < 0.01):
+            used, most = psutil.Process().memory_info().vms, 512 * 1024**2
+            resource.setrlimit(resource.RLIMIT_AS, (used + most, resource.RLIM_INFINITY))
+            np.ones(2 * most, np.uint8)
+        if np.any(np.abs(mixture - KILLED_LEVEL) < 0.01):
+            os.kill(os.getpid(), signal.SIGKILL)
         return super().run(mixture, roster)
 
 

@@ -1,29 +1,35 @@
 """Jobs that crash the process that works on them: each becomes a dead letter after its attempts, all else goes on.
 
-python tests/chaos/poison.py [--poisoned 2] [--jobs 12] [--workers 2]
+In turn they read from address 0, ask for more memory than there is, and are killed as the kernel kills what takes too
+much.
+
+python tests/chaos/poison.py [--poisoned 3] [--jobs 12] [--workers 2]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import sys
 
 from bars import Row, exactly, report, rows_of, told
-from deployment import deployment
 
+from deployment import deployment
 from divisi.jobs.job import JobState
-from engines import POISON_LEVEL
+from engines import HUNGRY_LEVEL, KILLED_LEVEL, POISON_LEVEL
 
 AUDIO_SECONDS = 2.0
 MAX_ATTEMPTS = 3
+POISONS = (POISON_LEVEL, HUNGRY_LEVEL, KILLED_LEVEL)
 
 
 async def poison(num_poisoned: int, num_jobs: int, num_workers: int) -> list[Row]:
     async with deployment("engines:PoisonableEngine", lease_seconds=5.0, max_attempts=MAX_ATTEMPTS) as cruel:
         workers = [cruel.start_worker() for _ in range(num_workers)]
         await cruel.wait_for_workers(num_workers)
-        poisoned = [await cruel.accept(AUDIO_SECONDS, level=POISON_LEVEL) for _ in range(num_poisoned)]
+        poisons = itertools.islice(itertools.cycle(POISONS), num_poisoned)
+        poisoned = [await cruel.accept(AUDIO_SECONDS, level=level) for level in poisons]
         for _ in range(num_jobs):
             await cruel.accept(AUDIO_SECONDS)
         seconds = await cruel.wait_for_ends(120)
@@ -31,7 +37,7 @@ async def poison(num_poisoned: int, num_jobs: int, num_workers: int) -> list[Row
         failed = [await cruel.queue.get(job_id) for job_id in poisoned]
         letters = await cruel.queue.dead_letters()
         survivors = sum(worker.poll() is None for worker in workers)
-    causes = sorted({str(letter.problem.facts.get("cause")) for letter in letters})
+    causes = sorted({str(letter.problem.facts.get("cause", letter.problem.code)) for letter in letters})
     return [
         *rows_of(audit, num_failed=num_poisoned),
         exactly("poisoned jobs failed", sum(job.state is JobState.FAILED for job in failed), num_poisoned),
@@ -46,7 +52,7 @@ async def poison(num_poisoned: int, num_jobs: int, num_workers: int) -> list[Row
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--poisoned", type=int, default=2)
+    parser.add_argument("--poisoned", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=12)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
