@@ -29,8 +29,15 @@ def test_stacked_harmonics_of_a_tone_meet_at_its_pitch() -> None:
 
 
 def test_both_passes_give_logits_for_every_voice_pitch_and_frame() -> None:
-    guess, refined = small_tracker()(*spectra_of_tone(300.0))
+    guess, refined = small_tracker()(*spectra_of_tone(300.0), torch.ones(1, 4))
     assert guess.shape == refined.shape == (1, 4, PITCH_COUNT + 1, 17)
+
+
+def test_an_absent_voice_is_left_with_silence() -> None:
+    _, refined = small_tracker()(*spectra_of_tone(300.0), torch.tensor([[1.0, 0.0, 1.0, 1.0]]))
+    _, voicing = PitchDecoder()(refined)
+    assert voicing[0, 1].max() < 1e-6
+    assert voicing[0, 0].min() > 0.1
 
 
 def test_a_pitch_between_two_classes_is_decoded_between_them() -> None:

@@ -43,6 +43,13 @@ def test_a_missing_voice_is_silent_in_sound_and_in_pitch(choir: Choir) -> None:
     assert not batch.f0_hz[silent].any()
 
 
+def test_the_roster_names_the_missing_voices_when_they_are_told(choir: Choir) -> None:
+    told = Remixer([choir], [], replace(SHORT, missing_share=1.0, told_share=1.0), seed=2).batch(0, 16)
+    assert ((np.abs(told.sources).max(2) > 0) == (told.roster > 0)).all()
+    untold = Remixer([choir], [], replace(SHORT, missing_share=1.0, told_share=0.0), seed=2).batch(0, 16)
+    assert (untold.roster == 1).all()
+
+
 def test_no_voice_is_missing_when_none_may_be(choir: Choir) -> None:
     batch = Remixer([choir], [], replace(SHORT, missing_share=0.0), seed=2).batch(0, 16)
     assert batch.sources.any(2).all()

@@ -1,6 +1,6 @@
 """Masks from pitches: who owns how much of every bin, given what each voice sings.
 
-Second half of `satb_small`. For each voice the spectrum is read along its harmonic series, so that a note looks the
+Second half of `chorus`. For each voice the spectrum is read along its harmonic series, so that a note looks the
 same wherever it lies; a small net shared by all voices works on (harmonic, time), hears from voices whose partials
 collide, and its answers are written back to the bins under a comb. A net on the lower bins sees all voices side by
 side; a recurrent net over bands deals with consonants and noise, which have no harmonics.
@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from divisi.networks.pitch_tracker import FORBIDDEN
 
 HARMONIC_COUNT = 32
 COMB_BINS = 640
@@ -29,7 +31,7 @@ class HarmonicMask(nn.Module):
     vanishes.
 
     Shape: `wide` (B, F, N), `narrow` (B, F', N) of twice the resolution, `f0_hz` (B, 4, N) positive everywhere,
-    `voicing` (B, 4, N) in 0..1 -> (B, 4, F, N), sums to 1 over the second axis.
+    `voicing` (B, 4, N) in 0..1, `roster` (B, 4), 0 for absent voices -> (B, 4, F, N), sums to 1 over the second axis.
     """
 
     band_average: Tensor
@@ -65,12 +67,13 @@ class HarmonicMask(nn.Module):
         self.bands_recurrent = nn.GRU(96, band_hidden, batch_first=True, bidirectional=True)
         self.bands_out = nn.Linear(2 * band_hidden, voice_count * BAND_COUNT)
 
-    def forward(self, wide: Tensor, narrow: Tensor, f0_hz: Tensor, voicing: Tensor) -> Tensor:
+    def forward(self, wide: Tensor, narrow: Tensor, f0_hz: Tensor, voicing: Tensor, roster: Tensor) -> Tensor:
         teeth = self.comb(self.along(*self.read_harmonics(wide, narrow, f0_hz, voicing)), f0_hz, voicing)
         detail = self.detail(torch.cat([wide[:, None, :DETAIL_BINS], teeth.flatten(1, 2)[:, :, :DETAIL_BINS]], dim=1))
         combs = functional.pad(teeth.sum(2), (0, 0, 0, self.bin_count - COMB_BINS))
         detail = functional.pad(detail, (0, 0, 0, self.bin_count - DETAIL_BINS))
-        return torch.softmax(combs + detail + self.bands(wide, f0_hz, voicing), dim=1)
+        absent = (1 - roster)[:, :, None, None]
+        return torch.softmax(combs + detail + self.bands(wide, f0_hz, voicing) - FORBIDDEN * absent, dim=1)
 
     def read_harmonics(
         self, wide: Tensor, narrow: Tensor, f0_hz: Tensor, voicing: Tensor

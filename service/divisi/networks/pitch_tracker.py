@@ -1,6 +1,6 @@
 """One pitch per voice: which of 156 pitches each voice part sings in each frame, or none.
 
-First half of `satb_small`. The mixture is laid on a logarithmic frequency grid, where a harmonic series is the same
+First half of `chorus`. The mixture is laid on a logarithmic frequency grid, where a harmonic series is the same
 picture at every pitch, and shifted copies stack a note's partials over its fundamental (as in Bittner et al., "Deep
 salience representations", ISMIR 2017). Convolutions then find notes, a recurrent path decides who sings them, and a
 second pass lets every voice see what the others claim, so that two voices learn not to take the same note.
@@ -16,6 +16,9 @@ BINS_PER_OCTAVE = 36
 LOWEST_PITCH_HZ = 60.0
 PITCH_COUNT = 156
 """Pitches 60 to 1187 Hz, 33 cents apart; class 156 means that the voice is silent or unvoiced."""
+
+FORBIDDEN = 30.0
+"""What an absent voice loses, in nats: more than any network gives."""
 
 GRID_LOW_HZ = LOWEST_PITCH_HZ / 2
 WIDE_HARMONICS = (0.5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
@@ -64,7 +67,8 @@ class PitchTracker(nn.Module):
     """Log spectra of two windows -> class logits of both passes.
 
     `forward` takes `wide` (B, F, N) and `narrow` (B, F', N), the compressed spectra of the normal and the long window,
-    and gives two tensors (B, 4, PITCH_COUNT + 1, N): the first guess and the one that has seen the first guess.
+    and `roster` (B, 4): 1 where a voice may sing, 0 where it is known not to. It gives two tensors
+    (B, 4, PITCH_COUNT + 1, N): the first guess and the one that has seen the first guess.
     """
 
     wide_grid: Tensor
@@ -102,26 +106,27 @@ class PitchTracker(nn.Module):
             ResidualBlock(channels, (3, 3), (18, 1)),
         )
         self.squeeze = nn.Conv2d(channels, 16, 1)
-        self.context = RecurrentContext(16 * PITCH_COUNT // 2, hidden, classes, dropout)
+        self.context = RecurrentContext(16 * PITCH_COUNT // 2, hidden, classes, dropout, voice_count)
         self.local = nn.Conv2d(channels, 2 * voice_count, 1)
 
         self.claim = nn.Conv2d(voice_count + 1, 16, (4, 1), stride=(2, 1), padding=(1, 0))
         self.exchange = nn.Conv2d(channels + 16, channels, (3, 3), padding=(1, 1))
         self.exchange_trunk = ResidualBlock(channels, (3, 3), (1, 2))
         self.refined_local = nn.Conv2d(channels, 2 * voice_count, 1)
-        self.refined_context = RecurrentContext(classes, refined_hidden, classes, dropout)
+        self.refined_context = RecurrentContext(classes, refined_hidden, classes, dropout, voice_count)
 
-    def forward(self, wide: Tensor, narrow: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, wide: Tensor, narrow: Tensor, roster: Tensor) -> tuple[Tensor, Tensor]:
         notes = self.trunk(functional.gelu(self.stem(self.stack_harmonics(wide, narrow))))
-        guess = self._logits(self.local(notes), self.context(self.squeeze(notes).flatten(1, 2)))
+        absent = 1 - roster
+        guess = self._logits(self.local(notes), self.context(self.squeeze(notes).flatten(1, 2), absent), absent)
 
         claims = torch.softmax(guess, dim=2)
         pitched = claims[:, :, :PITCH_COUNT]
         claimed = self.claim(torch.cat([pitched, pitched.sum(1, keepdim=True)], dim=1))
         exchanged = self.exchange(torch.cat([notes, claimed], dim=1))
         exchanged = self.exchange_trunk(notes + functional.gelu(exchanged))
-        change = self._logits(self.refined_local(exchanged), self.refined_context(claims.flatten(1, 2)))
-        return guess, guess + change
+        context = self.refined_context(claims.flatten(1, 2), absent)
+        return guess, guess + self._logits(self.refined_local(exchanged), context, absent)
 
     def stack_harmonics(self, wide: Tensor, narrow: Tensor) -> Tensor:
         """Shifted views of the logarithmic spectra. Shape: (B, F, N), (B, F', N) -> (B, harmonics, PITCH_COUNT, N)."""
@@ -134,28 +139,34 @@ class PitchTracker(nn.Module):
                 views.append(log_spectrum[:, first : first + PITCH_COUNT])
         return torch.stack(views, dim=1)
 
-    def _logits(self, local: Tensor, context: Tensor) -> Tensor:
-        """Sum the local maps (B, 4 · 2, P / 2, N), which know no silence, and the context (B, 4 · (P + 1), N)."""
+    def _logits(self, local: Tensor, context: Tensor, absent: Tensor) -> Tensor:
+        """Sum the local maps (B, 4 · 2, P / 2, N), which know no silence, and the context (B, 4 · (P + 1), N).
+
+        An absent voice, `absent` (B, 4), is left with silence alone.
+        """
         context = context.unflatten(1, (self.voice_count, PITCH_COUNT + 1))
         pitched = local.unflatten(1, (self.voice_count, 2)).transpose(2, 3).flatten(2, 3)
-        return context + functional.pad(pitched, (0, 0, 0, 1))
+        return context + functional.pad(pitched - FORBIDDEN * absent[:, :, None, None], (0, 0, 0, 1))
 
 
 class RecurrentContext(nn.Module):
     """What a frame means in the course of the piece: a two-way recurrent net over whole frames.
 
-    Shape: (B, inputs, N) -> (B, outputs, N).
+    Shape: (B, inputs, N), absent voices (B, 4) -> (B, outputs, N).
     """
 
-    def __init__(self, inputs: int, hidden: int, outputs: int, dropout: float) -> None:
+    def __init__(self, inputs: int, hidden: int, outputs: int, dropout: float, voice_count: int) -> None:
         super().__init__()
         self.enter = nn.Linear(inputs, hidden)
+        self.absence = nn.Linear(voice_count, hidden, bias=False)
+        nn.init.zeros_(self.absence.weight)
         self.dropout = nn.Dropout(dropout)
         self.recurrent = nn.GRU(hidden, hidden, batch_first=True, bidirectional=True)
         self.leave = nn.Linear(2 * hidden, outputs)
 
-    def forward(self, frames: Tensor) -> Tensor:
-        entered = self.dropout(functional.gelu(self.enter(frames.transpose(1, 2))))
+    def forward(self, frames: Tensor, absent: Tensor) -> Tensor:
+        told = self.enter(frames.transpose(1, 2)) + self.absence(absent)[:, None]
+        entered = self.dropout(functional.gelu(told))
         remembered, _ = self.recurrent(entered)
         return self.leave(self.dropout(remembered)).transpose(1, 2)
 

@@ -56,7 +56,7 @@ class TrainConfig:
 
 
 def load_config(name_or_path: str) -> TrainConfig:
-    """Read a configuration by the name of a shipped one (`satb_small`) or by the path of a YAML file."""
+    """Read a configuration by the name of a shipped one (`chorus`) or by the path of a YAML file."""
     shipped = resources.files("divisi.training").joinpath("configs", f"{name_or_path}.yaml")
     text = shipped.read_text() if shipped.is_file() else Path(name_or_path).read_text()
     return parse_config(yaml.safe_load(text))

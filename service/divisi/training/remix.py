@@ -26,17 +26,22 @@ class RemixOptions:
     gain_db: float = 4.5
     room_share: float = 0.6
     missing_share: float = 0.2
+    told_share: float = 0.5
+    """How often the network is told which voices are missing."""
     stagger_share: float = 0.3
     noise_db: tuple[float, float] = (-60.0, -32.0)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Mixture (B, T) and sources (B, 4, T), both float32, and F0 (B, 4, N) in Hz, 0 where unvoiced or absent."""
+    """Mixture (B, T) and sources (B, 4, T), float32; F0 (B, 4, N) in Hz, 0 where unvoiced or absent; roster (B, 4), 0
+    for voices that the network is told are absent.
+    """
 
     mixture: np.ndarray
     sources: np.ndarray
     f0_hz: np.ndarray
+    roster: np.ndarray
 
 
 class Remixer:
@@ -53,20 +58,21 @@ class Remixer:
         """The batch of one step: always the same for the same seed, step and material."""
         rng = np.random.default_rng((self.seed, step))
         examples = [self.example(rng) for _ in range(size)]
-        mixtures, sources, tracks = (np.stack(values) for values in zip(*examples, strict=True))
-        return Batch(mixtures, sources, tracks)
+        return Batch(*(np.stack(values).astype(np.float32) for values in zip(*examples, strict=True)))
 
-    def example(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """One mixture (T,) of unit deviation, its sources (4, T) and tracks (4, N)."""
+    def example(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """One mixture (T,) of unit deviation, its sources (4, T), tracks (4, N) and roster (4,)."""
         sources, tracks = self.draw(rng)
         sources = place_in_room(rng, sources, with_room=rng.random() < self.options.room_share)
         sources *= 10 ** (rng.normal(0, self.options.gain_db, (4, 1)) / 20)
-        sources, tracks = self.silence_some(rng, sources, tracks)
+        sings = self.who_sings(rng)
+        roster = sings if rng.random() < self.options.told_share else np.ones(4)
+        sources, tracks = sources * sings[:, None], tracks * sings[:, None]
         mixture = sources.sum(0)
         level = max(float(np.sqrt(np.mean(mixture**2))), 1e-6)
         noise = level * 10 ** (rng.uniform(*self.options.noise_db) / 20) * rng.standard_normal(self.sample_count)
         mixture = (mixture + noise) / level
-        return mixture.astype(np.float32), (sources / level).astype(np.float32), tracks.astype(np.float32)
+        return mixture, sources / level, tracks, roster
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Four voices and their tracks, one of the three ways."""
@@ -99,16 +105,12 @@ class Remixer:
         ]
         return np.stack([samples for samples, _ in pairs]), np.stack([track for _, track in pairs])
 
-    def silence_some(
-        self, rng: np.random.Generator, sources: np.ndarray, tracks: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Leave out one, two or three voices in a share of the mixtures."""
-        if rng.random() >= self.options.missing_share:
-            return sources, tracks
-        missing = rng.permutation(4)[: rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2])]
-        kept = np.ones((4, 1), dtype=np.float32)
-        kept[missing] = 0
-        return sources * kept, tracks * kept
+    def who_sings(self, rng: np.random.Generator) -> np.ndarray:
+        """All four, or in a share of the mixtures one, two or three of them. Shape: (4,), 1 or 0."""
+        sings = np.ones(4, dtype=np.float32)
+        if rng.random() < self.options.missing_share:
+            sings[rng.permutation(4)[: rng.choice([1, 2, 3], p=[0.3, 0.45, 0.25])]] = 0
+        return sings
 
 
 def pick(rng: np.random.Generator, singers: Sequence[Part]) -> Part:

@@ -20,7 +20,7 @@ import yaml
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from divisi.networks.satb_small import SatbSmall, build
+from divisi.networks.chorus import Chorus, build
 from divisi.training import losses
 from divisi.training.config import Stage, TrainConfig
 from divisi.training.pitch_errors import disturb
@@ -41,7 +41,7 @@ class Run:
         torch.manual_seed(config.seed)
         self.config = config
         network = build(config.network)
-        assert isinstance(network, SatbSmall)
+        assert isinstance(network, Chorus)
         self.network = network
         self.average = copy.deepcopy(network).requires_grad_(False).eval()
         self.optimiser = torch.optim.AdamW(
@@ -112,9 +112,9 @@ class Run:
         logger.info("started from %s: %d arrays", path, len(learned))
 
 
-def batch_losses(network: SatbSmall, batch: Batch, config: TrainConfig, step: int) -> dict[str, Tensor]:
+def batch_losses(network: Chorus, batch: Batch, config: TrainConfig, step: int) -> dict[str, Tensor]:
     """Losses of one batch by name, weighted."""
-    mixture, f0_hz = torch.from_numpy(batch.mixture), torch.from_numpy(batch.f0_hz)
+    mixture, f0_hz, roster = map(torch.from_numpy, (batch.mixture, batch.f0_hz, batch.roster))
     with torch.no_grad():
         real, imag, wide, narrow = network.spectra(mixture)
     parts: dict[str, Tensor] = {}
@@ -123,14 +123,14 @@ def batch_losses(network: SatbSmall, batch: Batch, config: TrainConfig, step: in
         heard_hz, voicing = map(torch.from_numpy, disturb(rng, batch.f0_hz))
     elif config.stage is Stage.ADAPT:
         with torch.no_grad():
-            heard_hz, voicing = network.decode(network.pitch(wide, narrow)[1])
+            heard_hz, voicing = network.decode(network.pitch(wide, narrow, roster)[1])
     else:
-        guess, refined = network.pitch(wide, narrow)
+        guess, refined = network.pitch(wide, narrow, roster)
         parts["guess"] = 0.5 * config.pitch_weight * losses.pitch_loss(guess, f0_hz)
         parts["pitch"] = config.pitch_weight * losses.pitch_loss(refined, f0_hz)
         heard_hz, voicing = network.decode(refined.detach())
     if config.stage is not Stage.PITCH:
-        masks = network.mask(wide, narrow, heard_hz, voicing)
+        masks = network.mask(wide, narrow, heard_hz, voicing, roster)
         sources = spectra_of_sources(network, torch.from_numpy(batch.sources))
         parts["energy"] = losses.energy_loss(masks, (real, imag), sources)
         parts["magnitude"] = config.magnitude_weight * losses.magnitude_loss(masks, (real, imag), sources)
@@ -138,7 +138,7 @@ def batch_losses(network: SatbSmall, batch: Batch, config: TrainConfig, step: in
 
 
 @torch.no_grad()
-def spectra_of_sources(network: SatbSmall, sources: Tensor) -> tuple[Tensor, Tensor]:
+def spectra_of_sources(network: Chorus, sources: Tensor) -> tuple[Tensor, Tensor]:
     """Shape: (B, 4, T) -> real and imaginary parts (B, 4, F, N)."""
     real, imag = network.fourier.analyse(sources.flatten(0, 1))
     return real.unflatten(0, sources.shape[:2]), imag.unflatten(0, sources.shape[:2])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from divisi.networks.satb_small import SatbSmall, build
+from divisi.networks.chorus import Chorus, build
 from divisi.training.pitch_errors import hold
 from divisi.training.resung import load_resung
 from divisi.training.takes import SAMPLE_RATE, Choir, excerpt, load_nino_dios
@@ -65,7 +65,7 @@ def si_sdr_db(estimate: np.ndarray, reference: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def validate(network: SatbSmall, excerpts: list[Excerpt], true_pitch: bool = False) -> Scores:
+def validate(network: Chorus, excerpts: list[Excerpt], true_pitch: bool = False) -> Scores:
     """Score a network on excerpts; with `true_pitch` the masks get the labels instead of the tracker's word."""
     was_training = network.training
     network.eval()
@@ -74,7 +74,7 @@ def validate(network: SatbSmall, excerpts: list[Excerpt], true_pitch: bool = Fal
     quiet: list[np.ndarray] = []
     for item in excerpts:
         mixture = torch.from_numpy(item.mixture)[None, None]
-        estimates, f0_hz = network(mixture)
+        estimates, f0_hz = network(mixture, torch.ones(1, len(item.sources)))
         if true_pitch:
             estimates = with_true_pitch(network, mixture, item.f0_hz)
         for voice, reference in enumerate(item.sources):
@@ -97,13 +97,13 @@ def validate(network: SatbSmall, excerpts: list[Excerpt], true_pitch: bool = Fal
     )
 
 
-def with_true_pitch(network: SatbSmall, mixture: Tensor, f0_hz: np.ndarray) -> Tensor:
+def with_true_pitch(network: Chorus, mixture: Tensor, f0_hz: np.ndarray) -> Tensor:
     """Estimates by the masks alone. Shape: (1, 1, T), (4, N) -> (1, 4, 1, T)."""
     signal = mixture[:, 0] / mixture.square().mean().sqrt()
     real, imag, wide, narrow = network.spectra(signal)
     held = torch.from_numpy(hold(f0_hz[None]).astype(np.float32))
     voicing = torch.from_numpy((f0_hz[None] > 0).astype(np.float32))
-    masks = network.mask(wide, narrow, held, voicing)
+    masks = network.mask(wide, narrow, held, voicing, torch.ones(1, len(f0_hz)))
     waves = network.fourier.synthesise((masks * real[:, None])[0], (masks * imag[:, None])[0])
     return waves[None, :, None]
 
@@ -130,12 +130,12 @@ def main() -> None:
         logger.info("chorales never trained on, sung by the held singer: %s", validate(network, resung))
 
 
-def load_network(checkpoint: Path) -> SatbSmall:
+def load_network(checkpoint: Path) -> Chorus:
     """The averaged network of a checkpoint, ready to run."""
     state = torch.load(checkpoint, weights_only=True)
     network = build(state["config"]["network"])
-    assert isinstance(network, SatbSmall)
-    network.load_state_dict(state["average"])
+    assert isinstance(network, Chorus)
+    network.load_state_dict(state["average"], strict=False)
     return network.eval()
 
 

@@ -1,4 +1,4 @@
-"""`satb-small`: four voices of a choir from one recording, in one graph from waveform to waveforms.
+"""`chorus`: four voices of a choir from one recording, in one graph from waveform to waveforms.
 
 mixture ─► two spectra ─► `PitchTracker` ─► F0 per voice ─► `HarmonicMask` ─► masked spectra ─► estimates
 
@@ -8,9 +8,11 @@ Works at 16 kHz, mono. The graph sets the level itself: twice as loud in gives t
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from divisi.networks.harmonic_mask import HarmonicMask
+from divisi.networks.partials import PartialSplit
 from divisi.networks.pitch_tracker import PitchDecoder, PitchTracker
 from divisi.networks.spectral import ShortTimeFourier, compress
 
@@ -21,7 +23,7 @@ QUIETEST_LEVEL = 1e-7
 
 
 @dataclass(frozen=True)
-class SatbSmallConfig:
+class ChorusConfig:
     """Sizes of the network; the defaults are the shipped model."""
 
     hop_length: int = 512
@@ -37,13 +39,16 @@ class SatbSmallConfig:
     dropout: float = 0.1
 
 
-class SatbSmall(nn.Module):
-    """Mixture (B, 1, T) -> estimates (B, 4, 1, T) and F0 (B, 4, N) in Hz, 0 where a voice is silent or unvoiced.
+class Chorus(nn.Module):
+    """Mixture (B, 1, T) and roster (B, 4) -> estimates (B, 4, 1, T) and F0 (B, 4, N) in Hz, 0 where a voice is silent
+    or unvoiced.
+
+    The roster is 1 for voices that may sing and 0 for those known to be absent, whose estimates come out silent.
 
     T is a multiple of `hop_length`; N = T / hop_length + 1, frame n centred on sample n · hop_length.
     """
 
-    def __init__(self, config: SatbSmallConfig) -> None:
+    def __init__(self, config: ChorusConfig) -> None:
         super().__init__()
         self.config = config
         bin_width_hz = SAMPLE_RATE / config.window_length
@@ -66,16 +71,21 @@ class SatbSmall(nn.Module):
             detail_channels=config.detail_channels,
             band_hidden=config.band_hidden,
         )
+        self.partials = PartialSplit(SAMPLE_RATE, config.hop_length, bin_width_hz)
 
-    def forward(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, mixture: Tensor, roster: Tensor) -> tuple[Tensor, Tensor]:
         level = mixture.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp(min=QUIETEST_LEVEL)
         signal = (mixture / level).squeeze(1)
         real, imag, wide, narrow = self.spectra(signal)
-        f0_hz, voicing = self.decode(self.pitch(wide, narrow)[1])
-        masks = self.mask(wide, narrow, f0_hz, voicing)
+        f0_hz, voicing = self.decode(self.pitch(wide, narrow, roster)[1])
+        masks = self.mask(wide, narrow, f0_hz, voicing, roster)
+        spectra = masks * torch.sqrt(real.square() + imag.square())[:, None]
+        f0_hz, partials = self.partials(signal, spectra, f0_hz, voicing)
+        # What is no partial is shared out by the masks.
+        real, imag = self.fourier.analyse(signal - partials.sum(1))
         waves = self.fourier.synthesise((masks * real[:, None]).flatten(0, 1), (masks * imag[:, None]).flatten(0, 1))
-        estimates = waves.reshape(mixture.shape[0], len(VOICES), 1, mixture.shape[2]) * level[:, None]
-        return estimates, f0_hz * (voicing > 0.5)
+        estimates = partials + waves.unflatten(0, partials.shape[:2])
+        return estimates[:, :, None] * level[:, None], f0_hz * (voicing > 0.5)
 
     def spectra(self, signal: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Spectrum of a signal of unit level, and what the networks read of it.
@@ -90,9 +100,9 @@ class SatbSmall(nn.Module):
 
 def build(config: dict[str, Any] | None = None) -> nn.Module:
     """The network for a configuration as saved beside a checkpoint; None gives the defaults."""
-    return SatbSmall(SatbSmallConfig(**(config or {})))
+    return Chorus(ChorusConfig(**(config or {})))
 
 
 def default_config() -> dict[str, Any]:
     """The configuration `build(None)` uses, as plain values."""
-    return asdict(SatbSmallConfig())
+    return asdict(ChorusConfig())
