@@ -25,6 +25,7 @@ lint: .venv/installed-dev
 	$(BIN)/mypy
 
 unit: .venv/installed-dev
+	tests/system_packages.sh
 	$(BIN)/pytest -n 2 --dist loadfile
 
 chaos: .venv/installed-dev  ## The reliability promises at full length (minutes); each script prints its table
