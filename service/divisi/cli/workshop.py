@@ -22,12 +22,19 @@ def train(
     import torch
 
     from divisi.training.config import load_config
+    from divisi.training.system_config import find_config, parse_system
     from divisi.training.train import train as run_training
+    from divisi.training.train_system import train_system
 
     configure_logging("info", "auto", process="train")
     torch.set_num_threads(1)  # two runs of one thread beat one run of two
     with exit_on_error():
-        scores = run_training(load_config(config), data, cache, out, start_from or [])
+        system = find_config(config)
+        scores = (
+            run_training(load_config(config), data, cache, out, start_from or [])
+            if system is None
+            else train_system(parse_system(system), data, cache, out, start_from or [])
+        )
     console.print(scores)
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 from divisi.networks.hcqt import Hcqt, HcqtConfig
 
 NORM_EPS = 1e-3
+QUIET_BIAS = -4.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class MultiF0(nn.Module):
             SameConv2d(full, 1, (1, 1)),
             nn.Sigmoid(),
         )
+        # Nearly all bins are silent: saying so from the start saves the first steps.
+        nn.init.constant_(self.late[-2].bias, QUIET_BIAS)
 
     def _branch(self) -> nn.Sequential:
         config = self.config

@@ -45,7 +45,7 @@ class Step(torch.autograd.Function):
     """1 above the threshold; gradients pass as if it were the identity, within limits."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, threshold: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(ctx: Any, values: Tensor, threshold: Tensor) -> Tensor:
         return (values >= threshold).to(values.dtype)
 
     @staticmethod

@@ -61,6 +61,7 @@ class PitchReader(nn.Module):
 
     def __init__(self, config: UmssConfig) -> None:
         super().__init__()
+        self.voice_count = config.voice_count
         self.hcqt_config = config.multi_f0.hcqt
         self.multi_f0 = MultiF0(config.multi_f0)
         frequencies_hz = self.multi_f0.hcqt.frequencies_hz()

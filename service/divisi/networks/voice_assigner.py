@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, cat, nn
 
-from divisi.networks.multi_f0 import NORM_EPS, SameConv2d, conv_block
+from divisi.networks.multi_f0 import NORM_EPS, QUIET_BIAS, SameConv2d, conv_block
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class VoiceAssigner(nn.Module):
             *conv_block(channels, channels, tall),
         )
         self.branches = nn.ModuleList(self._branch() for _ in range(config.voice_count))
+        for branch in self.branches:
+            nn.init.constant_(branch[-2].bias, QUIET_BIAS)
 
     def _branch(self) -> nn.Sequential:
         channels, kernel = self.config.channels, (3, self.config.branch_width)

@@ -6,6 +6,7 @@ parameter depends on how many voices there are.
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +87,7 @@ def perceptron(inputs: int, outputs: int, layers: int) -> nn.Sequential:
     """Layers of linear, layer norm, leaky ReLU."""
     sizes = [inputs] + [outputs] * layers
     blocks: list[nn.Module] = []
-    for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+    for before, after in pairwise(sizes):
         blocks += [nn.Linear(before, after), nn.LayerNorm(after), nn.LeakyReLU(0.01)]
     return nn.Sequential(*blocks)
 
