@@ -21,8 +21,8 @@ from bars import Row, exactly, report, told
 
 from deployment import Deployment, deployment, noise_wav
 
-AUDIO_SECONDS = 40.0  # 4 s of work, an event for each whole per cent
-LONGEST_CONNECTION_SECONDS = 0.6
+AUDIO_SECONDS = 120.0  # 12 s of work, a few events a second
+LONGEST_CONNECTION_SECONDS = 1.5
 LAST_STATES = {"succeeded", "failed", "cancelled"}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from divisi.cli import keys, models, separate, service, workshop
+from divisi.cli import dead, doctor, keys, models, separate, service, top, workshop
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +22,8 @@ for command in (
     service.gateway,
     service.worker,
     models.models,
+    top.top,
+    doctor.doctor,
     workshop.train,
     workshop.export,
     workshop.archive,
@@ -29,6 +31,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(keys.keys, name="keys")
+app.add_typer(dead.dead, name="dead")
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from divisi.jobs.job import Job, JobState, Problem
 from divisi.jobs.keys import KeyRing
 from divisi.jobs.limits import Limits, too_many_unfinished
 from divisi.jobs.roll_call import RollCall
+from divisi.jobs.server_facts import ServerFacts
 from divisi.jobs.worker_side import WorkerSide
 
 _JOB_ID = re.compile(r"[0-9a-z]{26}")
@@ -64,7 +65,7 @@ class DeadLetter:
     problem: Problem
 
 
-class JobQueue(WorkerSide, EventReader, Figures, RollCall, KeyRing, Limits, Deliveries):
+class JobQueue(WorkerSide, EventReader, Figures, RollCall, ServerFacts, KeyRing, Limits, Deliveries):
     """The queue. `async with JobQueue(url, QueueOptions(...)) as queue` connects and closes."""
 
     async def submit(self, *jobs: Job, reservation: Reservation | None = None, most_unfinished: int = 0) -> Submission:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, NotSupportedError
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from divisi.errors import InputError, NotFoundError, UnavailableError
@@ -96,6 +96,15 @@ class ObjectStore:
         """Stores a small object."""
         with self._doing("put", key):
             await obstore.put_async(self._backend, check_key(key), data)
+
+    async def keeps_first(self, key: str) -> bool:
+        """Whether the store refuses, when asked to, to overwrite an object that is there; some do not know how."""
+        with self._doing("put", key):
+            try:
+                await obstore.put_async(self._backend, check_key(key), b"second", mode="create")
+            except (AlreadyExistsError, NotSupportedError, GenericError) as error:
+                return isinstance(error, AlreadyExistsError)
+        return False
 
     async def get_bytes(self, key: str) -> bytes:
         """A small object whole."""

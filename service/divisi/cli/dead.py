@@ -1,0 +1,97 @@
+"""`divisi dead`: jobs that used up their attempts; see why, and run them again."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from divisi.cli.queue import Data, with_queue
+from divisi.cli.terminal import console, exit_on_error
+from divisi.errors import InputError
+from divisi.jobs.job import Job, JobEvent
+from divisi.jobs.queue import DeadLetter, JobQueue
+
+MOST_LISTED = 1000
+
+dead = typer.Typer(no_args_is_help=True, help="See jobs that used up their attempts, and run them again.")
+
+JobId = Annotated[str, typer.Argument(help="Id of the job, as `divisi dead list` shows it.")]
+
+
+@dead.command(name="list")
+def list_dead(data: Data = None) -> None:
+    """List the dead letters, newest first."""
+    letters = with_queue(data, lambda queue: queue.dead_letters(MOST_LISTED))
+    table = Table("job", "attempts", "code", "what happened")
+    for letter in letters:
+        table.add_row(letter.job_id, str(letter.attempts), letter.problem.code, Text(letter.problem.message))
+    console.print(table if letters else "there are no dead letters")
+
+
+@dead.command()
+def show(job_id: JobId, data: Data = None) -> None:
+    """Show one dead letter: what was asked, what happened at each attempt, and what its last error says."""
+    letter, job, events = with_queue(data, lambda queue: _read(queue, job_id))
+    table = Table(show_header=False, box=None)
+    for name, value in _facts(letter, job):
+        table.add_row(name, Text(value))
+    console.print(table)
+    history = Table("when", "what", "attempt", "why")
+    for event in events:
+        if event.kind is not None:
+            at = int(event.event_id.partition("-")[0]) / 1000
+            why = f"{event.problem.code}: {event.problem.message}" if event.problem else ""
+            history.add_row(_time(at), event.kind.value, str(event.attempt), Text(why))
+    console.print(history)
+    console.print(f"when its cause is mended: divisi dead retry {job_id}", soft_wrap=True, highlight=False)
+
+
+@dead.command()
+def retry(
+    job_ids: Annotated[list[str] | None, typer.Argument(help="Ids of the jobs.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
+    data: Data = None,
+) -> None:
+    """Queue dead letters again, with fresh attempts. They must not have expired: their recordings go with them."""
+    with exit_on_error():
+        if bool(job_ids) == every:
+            raise InputError("name the jobs to run again, or --all", code="no-jobs")
+    for job_id in with_queue(data, lambda queue: _retry(queue, job_ids)):
+        console.print(f"{job_id} is queued again", soft_wrap=True, highlight=False)
+
+
+async def _read(queue: JobQueue, job_id: str) -> tuple[DeadLetter, Job, list[JobEvent]]:
+    job = await queue.get(job_id)
+    for letter in await queue.dead_letters(MOST_LISTED):
+        if letter.job_id == job_id:
+            return letter, job, [event async for event in queue.events(job_id) if event is not None]
+    raise InputError(f"job {job_id} is {job.state.value} and no dead letter", code="not-a-dead-letter")
+
+
+async def _retry(queue: JobQueue, job_ids: list[str] | None) -> list[str]:
+    chosen = job_ids or [letter.job_id for letter in await queue.dead_letters(MOST_LISTED)]
+    for job_id in chosen:
+        await queue.retry_dead_letter(job_id)
+    return chosen
+
+
+def _facts(letter: DeadLetter, job: Job) -> list[tuple[str, str]]:
+    seconds = f", {job.duration_seconds:.1f} s" if job.duration_seconds else ""
+    return [
+        ("job", job.job_id),
+        ("recording", f"{job.file_name}{seconds}"),
+        ("model", f"{job.model_id} {job.model_version}"),
+        ("submitted", _time(job.submitted_at)),
+        ("attempts", str(letter.attempts)),
+        ("last error", f"{letter.problem.code}: {letter.problem.message}"),
+        *((f"  {name}", str(value)) for name, value in letter.problem.facts.items()),
+        ("expires", _time(job.expires_at) if job.expires_at else "never"),
+    ]
+
+
+def _time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -1,0 +1,183 @@
+"""`divisi top`: the queue, its workers and the latest jobs, live."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from divisi.cli.queue import Data, with_queue
+from divisi.cli.terminal import console
+from divisi.errors import NotFoundError, UnavailableError
+from divisi.jobs.job import Job, JobState
+from divisi.jobs.overview import Overview, overview
+from divisi.jobs.queue import JobQueue
+from divisi.jobs.roll_call import WorkerState, WorkerStatus
+
+RECENT_JOBS = 12
+# Workers say what they do every two seconds or so.
+SILENT_SECONDS = 10.0
+PROGRESS_WIDTH = 16
+
+_JOB_STYLES = {
+    JobState.QUEUED: "yellow",
+    JobState.RUNNING: "cyan",
+    JobState.SUCCEEDED: "green",
+    JobState.FAILED: "red",
+    JobState.CANCELLED: "dim",
+}
+_WORKER_STYLES = {
+    WorkerState.STARTING: "yellow",
+    WorkerState.IDLE: "green",
+    WorkerState.BUSY: "cyan",
+    WorkerState.DRAINING: "magenta",
+}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What one frame shows; `held` are the jobs that workers hold, by id, `at` Unix seconds."""
+
+    at: float
+    overview: Overview
+    recent: tuple[Job, ...]
+    held: Mapping[str, Job]
+
+
+def top(
+    once: Annotated[bool, typer.Option("--once", help="Print one frame and end.")] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds from frame to frame.")] = 1.0,
+    data: Data = None,
+) -> None:
+    """Watch the queue, the workers and the latest jobs. Ctrl-C ends it."""
+    try:
+        with_queue(data, lambda queue: _print_once(queue) if once else _watch(queue, every))
+    except KeyboardInterrupt:
+        return
+
+
+async def look(queue: JobQueue) -> Snapshot:
+    """Asks the queue for all that one frame shows."""
+    now, page = await asyncio.gather(overview(queue), queue.list(limit=RECENT_JOBS))
+    held = {job.job_id: job for job in page.jobs}
+    for worker in now.workers:
+        if worker.job_id is not None and worker.job_id not in held:
+            try:
+                held[worker.job_id] = await queue.get(worker.job_id)
+            except NotFoundError:
+                continue  # erased since
+    return Snapshot(time.time(), now, page.jobs, held)
+
+
+def frame(snapshot: Snapshot, before: Snapshot | None = None) -> RenderableType:
+    """One frame; with an earlier snapshot it tells how fast jobs are done."""
+    return Group(_summary(snapshot, before), _lanes(snapshot), _workers(snapshot), _jobs(snapshot))
+
+
+async def _print_once(queue: JobQueue) -> None:
+    console.print(frame(await look(queue)))
+
+
+async def _watch(queue: JobQueue, every: float) -> None:
+    first = before = await look(queue)
+    with Live(frame(before), console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            await asyncio.sleep(every)
+            try:
+                before = await look(queue)
+                live.update(frame(before, first), refresh=True)
+            except UnavailableError as error:
+                away = Text(f"\n{error.message}; waiting for it", style="red")
+                live.update(Group(frame(before, first), away), refresh=True)
+
+
+def _summary(snapshot: Snapshot, before: Snapshot | None) -> Text:
+    counters, dead = snapshot.overview.counters, snapshot.overview.dead_letters
+    text = Text.assemble(("divisi ", "bold"), time.strftime("%H:%M:%S", time.localtime(snapshot.at)))
+    for name in ("accepted", "succeeded", "failed", "cancelled", "lost_leases"):
+        text.append(f"  {name.replace('_', ' ')} {counters.get(name, 0)}")
+    text.append(f"  dead letters {dead}", style="red" if dead else "")
+    if before is not None and snapshot.at - before.at > 1:
+        done = counters.get("succeeded", 0) - before.overview.counters.get("succeeded", 0)
+        text.append(f"  {60 * done / (snapshot.at - before.at):.1f} jobs a minute")
+    return text
+
+
+def _lanes(snapshot: Snapshot) -> Table:
+    table = Table("lane", "waiting", "running", "oldest waits")
+    for lane, depth in snapshot.overview.lanes.items():
+        oldest = _span(depth.oldest_waiting_seconds) if depth.waiting else "–"
+        table.add_row(lane.value, str(depth.waiting), str(depth.running), oldest)
+    return table
+
+
+def _workers(snapshot: Snapshot) -> RenderableType:
+    workers = snapshot.overview.workers
+    if not workers:
+        return Text("no worker was heard of within a minute: start one with `divisi worker`", style="red")
+    table = Table("worker", "state", "engine", "job", "stage", "progress", "attempts", "up", "heard of")
+    for worker in workers:
+        job = snapshot.held.get(worker.job_id or "")
+        progress, stage = ("", worker.problem or "") if job is None else (_bar(job), job.stage or "")
+        silent = worker.silent_seconds > SILENT_SECONDS
+        table.add_row(
+            worker.consumer,
+            Text(worker.state.value, style=_WORKER_STYLES[worker.state]),
+            _engine(worker),
+            worker.job_id or "",
+            stage,
+            progress,
+            str(worker.attempts),
+            _span(snapshot.at - worker.started_at),
+            Text(f"{_span(worker.silent_seconds)} ago", style="red" if silent else ""),
+        )
+    return table
+
+
+def _engine(worker: WorkerStatus) -> str:
+    return f"{worker.engine} on {worker.device}" if worker.engine else "–"
+
+
+def _jobs(snapshot: Snapshot) -> RenderableType:
+    if not snapshot.recent:
+        return Text("no jobs yet", style="dim")
+    table = Table("job", "state", "progress", "model", "recording", "length", "lane", "age", "took", "why")
+    for job in snapshot.recent:
+        took = "" if job.started_at is None else _span((job.ended_at or snapshot.at) - job.started_at)
+        table.add_row(
+            job.job_id,
+            Text(job.state.value, style=_JOB_STYLES[job.state]),
+            _bar(job),
+            job.model_id,
+            Text(job.file_name, overflow="ellipsis", no_wrap=True),
+            _span(job.duration_seconds) if job.duration_seconds else "",
+            job.lane.value,
+            _span(snapshot.at - job.submitted_at),
+            took,
+            job.problem.code if job.problem else (f"attempt {job.attempt}" if job.attempt > 1 else ""),
+        )
+    return table
+
+
+def _bar(job: Job) -> RenderableType:
+    return ProgressBar(total=1.0, completed=job.progress, width=PROGRESS_WIDTH)
+
+
+def _span(seconds: float) -> str:
+    """A length of time in at most two units."""
+    whole = round(max(0.0, seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d"
