@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from divisi.bootstrap import open_queue
-from divisi.cli.terminal import console, errors, exit_on_error, settings_with
+from divisi.cli.queue import Data, with_queue
+from divisi.cli.terminal import console, errors
 from divisi.jobs.keys import Scope
-from divisi.jobs.queue import JobQueue
-
-T = TypeVar("T")
 
 SECONDS_A_DAY = 24 * 3600
 DEFAULT_SCOPES = [Scope.JOBS_READ, Scope.JOBS_WRITE]
 
 keys = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
-
-Data = Annotated[
-    Path | None, typer.Option(help="Data folder of a running `divisi up`; default: the Redis of the settings.")
-]
 
 
 @keys.command()
@@ -38,7 +28,7 @@ def create(
 ) -> None:
     """Make a key and print it. It is shown this once: only a hash is kept."""
     expires_at = None if days is None else time.time() + days * SECONDS_A_DAY
-    made = _with_queue(data, lambda queue: queue.create_key(name, scope, expires_at))
+    made = with_queue(data, lambda queue: queue.create_key(name, scope, expires_at))
     console.print(f"key             {made.token}", soft_wrap=True, highlight=False)
     console.print(f"webhook secret  {made.key.webhook_secret}", soft_wrap=True, highlight=False)
     errors.print(f"Key {made.key.key_id} for {name!r}; nobody can see these two lines again.", highlight=False)
@@ -48,7 +38,7 @@ def create(
 def list_keys(data: Data = None) -> None:
     """List the keys: ids, names, scopes, and when they were last used."""
     table = Table("id", "name", "scopes", "created", "last used", "expires")
-    for key in _with_queue(data, lambda queue: queue.keys()):
+    for key in with_queue(data, lambda queue: queue.keys()):
         expires = "expired" if key.has_expired() else _day(key.expires_at)
         table.add_row(
             key.key_id, key.name, " ".join(sorted(key.scopes)), _day(key.created_at), _day(key.last_used_at), expires
@@ -61,22 +51,8 @@ def revoke(
     key_id: Annotated[str, typer.Argument(help="Id, as `divisi keys list` shows it.")], data: Data = None
 ) -> None:
     """End a key. The next request with it is refused."""
-    _with_queue(data, lambda queue: queue.revoke_key(key_id))
+    with_queue(data, lambda queue: queue.revoke_key(key_id))
     console.print(f"{key_id} is revoked")
-
-
-def _with_queue(data: Path | None, act: Callable[[JobQueue], Awaitable[T]]) -> T:
-    from divisi.standalone import redis_url_of
-
-    async def run(redis_url: str | None) -> T:
-        queue = open_queue(settings_with(redis_url=redis_url))
-        try:
-            return await act(queue)
-        finally:
-            await queue.close()
-
-    with exit_on_error():
-        return asyncio.run(run(None if data is None else redis_url_of(data)))
 
 
 def _day(seconds: float | None) -> str:
