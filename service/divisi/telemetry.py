@@ -39,6 +39,8 @@ def configure_logging(level: str, log_format: str, **bound: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    # It tells of every request: with a model server that is every segment.
+    logging.getLogger("httpx").setLevel(max(root.level, logging.WARNING))
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
