@@ -16,9 +16,10 @@ from typing import Self
 import numpy as np
 
 from divisi.audio.block_source import BlockSource, CodecNotSupportedError
-from divisi.audio.facts import AudioFacts, AudioLimits, check_limits, too_long
+from divisi.audio.facts import AudioFacts, AudioLimits, check_decoded_bytes, check_limits, too_long
 from divisi.audio.sndfile_source import SNDFILE_CONTAINERS, SndfileSource
 from divisi.audio.sniff import Sniffed, sniff
+from divisi.audio.stacked_files import StackedSource, open_parts
 from divisi.audio.waveform import Samples
 from divisi.errors import InputError
 
@@ -50,7 +51,8 @@ class AudioDecoder:
             float32 `(C, n)`, n ≥ 1, in WAV channel order.
 
         Raises:
-            InputError: `undecodable`, `non-finite-samples`, `audio-too-long` (with limits), `empty-audio` (at the end).
+            InputError: `undecodable`, `non-finite-samples`, `audio-too-long` and `audio-too-large` (with limits),
+                `empty-audio` (at the end).
         """
         pending: list[Samples] = []
         num_pending = 0
@@ -95,6 +97,8 @@ class AudioDecoder:
         self.num_decoded += block.shape[1]
         if self._limits and self.num_decoded > self._limits.max_duration_seconds * self.facts.sample_rate:
             raise too_long(f"goes on after {self._limits.max_duration_seconds:.0f} s", self._limits)
+        if self._limits:
+            check_decoded_bytes(self.num_decoded, self.facts.num_channels, self._limits)
 
     def _check_end(self) -> None:
         promised = self._source.promised_samples
@@ -112,15 +116,15 @@ def open_decoder(path: Path, limits: AudioLimits | None = None) -> AudioDecoder:
     """Opens a recording of any supported format.
 
     Args:
-        path: the file; its name means nothing.
+        path: the file, whose name means nothing; or a folder of mono files, one for each channel, see `stacked_files`.
         limits: held against the header here and against the samples while decoding; None: anything goes.
 
     Raises:
         InputError: `not-audio`, `unsupported-format`, `undecodable`, `empty-audio`, `invalid-sample-rate`, and with
             limits
-            `too-many-channels`, `audio-too-long`.
+            `too-many-channels`, `audio-too-long`; for a folder `files-do-not-match`.
     """
-    source = _open_source(path, sniff(path))
+    source = _open_stack(path, limits) if path.is_dir() else _open_source(path, sniff(path))
     try:
         if limits is not None:
             check_limits(source.facts, limits)
@@ -128,6 +132,18 @@ def open_decoder(path: Path, limits: AudioLimits | None = None) -> AudioDecoder:
         source.close()
         raise
     return AudioDecoder(source, limits)
+
+
+def _open_stack(folder: Path, limits: AudioLimits | None) -> BlockSource:
+    decoders: list[AudioDecoder] = []
+    try:
+        for path in open_parts(folder):
+            decoders.append(AudioDecoder(_open_source(path, sniff(path)), limits))
+        return StackedSource(decoders)
+    except InputError:
+        for decoder in decoders:
+            decoder.close()
+        raise
 
 
 def _open_source(path: Path, sniffed: Sniffed) -> BlockSource:

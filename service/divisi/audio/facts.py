@@ -4,6 +4,7 @@ other.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from divisi.errors import InputError
@@ -11,6 +12,7 @@ from divisi.errors import InputError
 # Below, no singing is left to separate; above, no recorder delivers. Both ends are far outside of what converters do.
 MIN_SAMPLE_RATE = 1_000
 MAX_SAMPLE_RATE = 384_000
+_SAMPLE_BYTES = 4  # float32
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,14 @@ class AudioLimits:
         max_duration_seconds: longest recording.
         max_channels: most channels.
         inspect_seconds: longest time spent on counting by decoding.
+        max_decoded_bytes: most that all samples may take as float32; a small FLAC file can hold hours of silence
+            in many channels.
     """
 
     max_duration_seconds: float
     max_channels: int
     inspect_seconds: float
+    max_decoded_bytes: float = math.inf
 
 
 def check_sample_rate(sample_rate: float) -> None:
@@ -65,7 +70,7 @@ def check_sample_rate(sample_rate: float) -> None:
 
 
 def check_limits(facts: AudioFacts, limits: AudioLimits) -> None:
-    """Raises InputError `too-many-channels` or `audio-too-long` when the facts exceed the limits."""
+    """Raises InputError `too-many-channels`, `audio-too-long` or `audio-too-large` when the facts exceed the limits."""
     if facts.num_channels > limits.max_channels:
         raise InputError(
             f"the file has {facts.num_channels} channels; this service accepts {limits.max_channels}",
@@ -75,6 +80,18 @@ def check_limits(facts: AudioFacts, limits: AudioLimits) -> None:
         )
     if facts.duration_seconds > limits.max_duration_seconds:
         raise too_long(f"lasts {facts.duration_seconds:.0f} s", limits)
+    check_decoded_bytes(facts.num_samples, facts.num_channels, limits)
+
+
+def check_decoded_bytes(num_samples: int, num_channels: int, limits: AudioLimits) -> None:
+    """Raises InputError `audio-too-large` when so many samples of each channel take more than the limit."""
+    num_bytes = num_samples * num_channels * _SAMPLE_BYTES
+    if num_bytes > limits.max_decoded_bytes:
+        raise InputError(
+            f"decoded, the file takes {num_bytes} bytes or more; this service accepts {limits.max_decoded_bytes:.0f}",
+            code="audio-too-large",
+            limit_bytes=limits.max_decoded_bytes,
+        )
 
 
 def too_long(what: str, limits: AudioLimits) -> InputError:

@@ -43,6 +43,7 @@ class Services:
             max_duration_seconds=self.settings.max_duration_seconds,
             max_channels=self.settings.max_channels,
             inspect_seconds=self.settings.inspect_seconds,
+            max_decoded_bytes=self.settings.max_decoded_bytes,
         )
 
 

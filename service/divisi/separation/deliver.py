@@ -17,6 +17,7 @@ import numpy as np
 
 from divisi.audio.decode import open_decoder
 from divisi.audio.encode import StemFormat, check_stem_format, open_encoder
+from divisi.audio.facts import AudioLimits
 from divisi.bundles.card import AUTO
 from divisi.bundles.roster import check_voices
 from divisi.separation.fitted_separator import FittedSeparator
@@ -88,6 +89,7 @@ def separate_file(
     options: SeparationOptions | None = None,
     on_progress: OnProgress | None = None,
     clock: StageClock | None = None,
+    limits: AudioLimits | None = None,
 ) -> Delivery:
     """Separates a recording into files beside each other; when it fails, it leaves none.
 
@@ -99,6 +101,7 @@ def separate_file(
         options: what to deliver; default all stems and the residual.
         on_progress: called with rising numbers in 0..1.
         clock: told how long `decode`, `separate` and `encode` took.
+        limits: held against the recording while it is decoded; None: anything goes.
 
     Raises:
         InputError: the recording, the wanted stems or the format cannot be had.
@@ -107,7 +110,7 @@ def separate_file(
     began = time.monotonic()
     options = options or SeparationOptions()
     clock = clock or StageClock()
-    with open_decoder(path) as decoder:
+    with open_decoder(path, limits) as decoder:
         sample_rate, num_channels = decoder.facts.sample_rate, decoder.facts.num_channels
         card = separator.card_for(sample_rate, num_channels, options)
         names = [card.stems[place] for place in options.indices(card.stems)]

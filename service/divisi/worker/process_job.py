@@ -7,7 +7,6 @@ Runs in the child (child.py). Nobody sees the stems unless the supervisor's comm
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from divisi.audio.encode import StemFormat
-from divisi.audio.inspect import AudioLimits, inspect_audio
+from divisi.audio.inspect import AudioLimits, inspect_audio_in_child
+from divisi.audio.stacked_files import CONTAINER, unpack
 from divisi.bundles.fit_plan import fit_request_from
 from divisi.jobs.job import Job, Manifest, ManifestFile, ManifestStem
 from divisi.separation.deliver import AnySeparator, separate_file
@@ -64,13 +64,24 @@ def process_job(
     with clock.stage("download"), span("download"):
         store.download(mixture_key(job.job_id), mixture)
 
+    if job.audio.get("container") == CONTAINER:
+        packed, mixture = mixture, work_dir / "files"
+        unpack(packed, mixture)
+        packed.unlink()
+
+    limits = AudioLimits(
+        settings.max_duration_seconds,
+        settings.max_channels,
+        inspect_seconds=settings.job_timeout_seconds,
+        max_decoded_bytes=settings.max_decoded_bytes,
+    )
     # What the gateway had no time to count is counted here, before anything expensive begins.
     facts = job.audio
     if not facts.get("exact"):
         report(0.02, "inspecting")
-        limits = AudioLimits(settings.max_duration_seconds, settings.max_channels, inspect_seconds=math.inf)
         with clock.stage("inspect"), span("inspect"):
-            facts = asdict(inspect_audio(mixture, limits))
+            # In a process of its own, with little memory: a decoder that goes astray takes no engine with it.
+            facts = asdict(inspect_audio_in_child(mixture, limits))
 
     def report_separation(share: float) -> None:
         report(_SEPARATING_FROM + share * (_UPLOADING_FROM - _SEPARATING_FROM), "separating")
@@ -91,6 +102,7 @@ def process_job(
             ),
             report_separation,
             clock,
+            limits,
         )
         now.set(real_time_factor=delivery.real_time_factor, num_samples=delivery.num_samples)
         for stage in ("decode", "separate", "encode"):
