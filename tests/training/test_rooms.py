@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from divisi.training.rooms import place_in_room, random_equaliser, random_room
+from divisi.training.rooms import compressor_gain, place_in_room, random_equaliser, random_microphone, random_room
 
 
 def test_the_direct_sound_comes_first_and_alone() -> None:
@@ -39,3 +39,28 @@ def test_an_equaliser_is_smooth_and_of_the_asked_depth() -> None:
     )
     assert 1.5 < gains_db.std() < 3.0
     assert np.abs(np.diff(gains_db[:, 100:])).max() < 1.0
+
+
+def test_who_stands_further_away_sounds_more_through_the_room() -> None:
+    ratios_db = []
+    for seed in range(20):
+        rooms = random_room(np.random.default_rng(seed), 4)
+        ratios_db.append(10 * np.log10(np.sum(rooms[:, 900:] ** 2, axis=1)))
+    assert np.ptp(ratios_db, axis=1).mean() > 2
+    assert np.ptp(np.min(ratios_db, axis=1)) > 10
+
+
+def test_a_microphone_takes_away_but_never_adds() -> None:
+    frequencies_hz = np.linspace(0, 8000, 1000)
+    gains = np.stack([random_microphone(np.random.default_rng(seed), frequencies_hz) for seed in range(50)])
+    assert (gains <= 1).all()
+    assert gains[:, 125].min() > 0.8  # 1 kHz always passes
+    assert gains[:, 2].min() < 0.3
+    assert gains[:, -1].min() < 0.3
+
+
+def test_a_compressor_turns_down_what_is_loud() -> None:
+    loudness = np.repeat([0.1, 1.0], 16_000)
+    gain = compressor_gain(np.random.default_rng(1), loudness * np.random.default_rng(2).standard_normal(32_000))
+    assert gain[8_000] > 1.2 * gain[24_000]
+    assert np.abs(np.diff(gain)).max() < 0.01

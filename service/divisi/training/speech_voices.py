@@ -2,9 +2,9 @@
 
     python -m divisi.training.speech_voices --out CACHE/speech_voices
 
-Needs espeak-ng, flite and festival with its voices; `packages/speech.sh` installs them from Debian. Every speaker reads
-texts of `speech_texts` at its own pitch and pace. One file a speaker; those that exist are kept. The audio itself is
-not stored.
+Needs espeak-ng, flite and festival with its voices; `speech_packages.sh` beside this file installs them from Debian.
+Every speaker reads texts of `speech_texts` at its own pitch and pace. One file a speaker; those that exist are kept.
+The audio itself is not stored.
 """
 
 import argparse
