@@ -5,6 +5,7 @@ set -euo pipefail
 
 needed=(
     java openjdk-17-jre-headless # TorchServe
+    promtool prometheus # alert rules
 )
 
 missing=()
