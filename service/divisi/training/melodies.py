@@ -114,8 +114,8 @@ def sing_notes(
         rate_hz = rng.uniform(*style.vibrato_hz) * (1 + 0.05 * slow_noise(rng, frame_count, 1.0))
         depth = rng.uniform(*style.vibrato_cents) * np.clip(1 + 0.5 * slow_noise(rng, frame_count, 0.6), 0, 2)
         pitch += depth * np.sin(2 * np.pi * np.cumsum(rate_hz) / FRAME_RATE + rng.uniform(0, 6.28))
-    pitch += style.drift_cents * slow_noise(rng, frame_count, 2.0)
-    pitch += style.jitter_cents * slow_noise(rng, frame_count, 0.03)
+    slow, fast = slow_noise(rng, frame_count, 2.0), slow_noise(rng, frame_count, 0.03)
+    pitch += style.drift_cents * slow + style.jitter_cents * fast
     return np.where(resting, 0.0, hertz(pitch / 100))
 
 
