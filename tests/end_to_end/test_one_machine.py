@@ -83,14 +83,15 @@ def test_a_recording_goes_in_over_rest_and_its_stems_come_back(tmp_path: Path) -
 
 def test_the_command_line_separates_through_a_server_as_it_does_without(tmp_path: Path) -> None:
     port = free_port()
-    separate = [sys.executable, "-m", "divisi.cli", "separate", str(mixture_path()), "--stems", "alto", "-o"]
+    separate = [sys.executable, "-m", "divisi.cli", "separate", str(mixture_path()), "--stems", "alto", "--pitch", "-o"]
     with divisi_up(tmp_path / "data", port):
         through_server = [*separate, str(tmp_path / "there"), "--server", f"http://127.0.0.1:{port}"]
         assert subprocess.run(through_server, timeout=120, check=False).returncode == 0
         assert not [path for path in (tmp_path / "data" / "store").rglob("*") if path.is_file()]
     assert subprocess.run([*separate, str(tmp_path / "here")], timeout=120, check=False).returncode == 0
-    assert [path.name for path in (tmp_path / "there").iterdir()] == ["alto.wav"]
-    assert (tmp_path / "there" / "alto.wav").read_bytes() == (tmp_path / "here" / "alto.wav").read_bytes()
+    there, here = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("there", "here"))
+    assert sorted(there) == ["alto.wav", "notes.mid", "pitch.csv", "pitch.json"]
+    assert there == here
 
 
 def test_jobs_that_wait_at_a_stop_are_done_after_the_next_start(tmp_path: Path) -> None:

@@ -58,6 +58,23 @@ def test_an_output_of_another_shape_is_refused(name: str, shape: tuple[int, ...]
     assert refused.value.code == "wrong-output"
 
 
+@pytest.mark.parametrize(("num_frames", "is_good"), [(HOPS, True), (HOPS + 1, True), (HOPS + 2, False)])
+def test_voicing_has_the_frames_of_f0(num_frames: int, is_good: bool) -> None:
+    extra = [{"name": "f0", "hop_length": HOP}, {"name": "voicing", "hop_length": HOP}]
+    given = {**outputs(), "voicing": np.ones((2, 2, num_frames), np.float32)}
+    if is_good:
+        assert list(check_outputs(given, (2, 1, LENGTH), card(extra_outputs=extra))) == ["estimates", "f0", "voicing"]
+        return
+    with pytest.raises(ModelError, match="voicing has") as refused:
+        check_outputs(given, (2, 1, LENGTH), card(extra_outputs=extra))
+    assert refused.value.code == "wrong-output"
+
+
+def test_a_roster_is_part_of_the_signature_of_models_that_take_one() -> None:
+    assert list(signature_of(card())["inputs"]) == ["mixture"]
+    assert signature_of(card(takes_roster=True))["inputs"] == {"mixture": (None, 1, None), "roster": (None, 2)}
+
+
 def test_an_output_of_another_type_is_refused() -> None:
     with pytest.raises(ModelError, match="float16"):
         check_outputs(outputs() | {"f0": np.zeros((2, 2, HOPS), np.float16)}, (2, 1, LENGTH), card())

@@ -42,7 +42,7 @@ def data(tmp_path: Path) -> Path:
 def make_separator() -> Callable[..., Separator]:
     """A passthrough model: every stem is the mixture over the number of stems."""
 
-    def make(stems: tuple[str, ...] = VOICES, model_id: str = "no-model") -> Separator:
+    def make(stems: tuple[str, ...] = VOICES, model_id: str = "no-model", *, takes_roster: bool = False) -> Separator:
         card = ModelCard(
             id=model_id,
             version="1.0.0",
@@ -54,6 +54,7 @@ def make_separator() -> Callable[..., Separator]:
             segment_length=32_768,
             context_length=4096,
             length_multiple=512,
+            takes_roster=takes_roster,
         )
         return Separator(PassthroughEngine(ModelBundle(Path("unused"), card, {}), EngineOptions()), card)
 

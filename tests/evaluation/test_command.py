@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,17 @@ from divisi.bundles.card_file import CARD_FILE, write_card
 from divisi.bundles.checksums import write_checksums
 from divisi.cli.app import app
 from divisi.separation.separator import Separator
+from divisi.settings import load_settings
 
 Run = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def fresh_settings() -> Iterator[None]:
+    """A process reads its settings once."""
+    load_settings.cache_clear()
+    yield
+    load_settings.cache_clear()
 
 
 @pytest.fixture
@@ -51,8 +60,9 @@ def test_it_prints_the_table_and_saves_the_figures(run: Run, data: Path, tmp_pat
         (["--models", "no-model", "--dataset", "opera"], "opera"),
         (["--models", "no-model", "--dataset", "nino_dios"], "folder"),
         (["--models", "unheard-of"], "unheard-of"),
+        (["--models", "no-model", "--voices", "alto"], "cannot be told who sings"),
     ],
-    ids=["unknown data set", "no folder", "unknown model"],
+    ids=["unknown data set", "no folder", "unknown model", "a model without rosters"],
 )
 def test_what_cannot_be_evaluated_gives_a_plain_error_and_exit_code_2(
     run: Run, arguments: list[str], complaint: str

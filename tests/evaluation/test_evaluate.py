@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from divisi.bundles.roster import Voices
 from divisi.errors import InputError
 from divisi.evaluation.datasets import VOICES, load_dataset
 from divisi.evaluation.evaluate import MIXTURE, ORACLE, evaluate
@@ -80,3 +81,28 @@ def test_several_models_are_scored_in_the_order_asked_for(data: Path, make_separ
 def test_a_model_without_one_of_the_voices_is_refused(data: Path, make_separator: MakeSeparator) -> None:
     with pytest.raises(InputError, match="bass"):
         evaluate([make_separator(("soprano", "alto", "tenor"))], load_dataset("nino_dios", data))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_models_are_told_who_sings(data: Path, make_separator: MakeSeparator, whole: bool) -> None:
+    dataset = load_dataset("nino_dios", data)
+    separator = make_separator(takes_roster=True)
+
+    def told(voices: Voices) -> dict[str, float]:
+        model = evaluate([separator], dataset, whole=whole, voices=voices).systems[1]
+        by_voice = {voice: [s.si_sdr_db for s in model.scores if s.voice == voice] for voice in VOICES}
+        return {voice: max(scores) for voice, scores in by_voice.items()}
+
+    assert told("auto") == told(None)
+    duet = told(("alto", "bass"))
+    # The passthrough model is silent for the others: nothing of them is right.
+    assert [duet[voice] > -30 for voice in VOICES] == [False, True, False, True]
+
+
+def test_models_that_cannot_be_told_who_sings_are_refused_before_any_work(
+    data: Path, make_separator: MakeSeparator
+) -> None:
+    separators = [make_separator(takes_roster=True), make_separator()]
+    with pytest.raises(InputError) as refused:
+        evaluate(separators, load_dataset("nino_dios", data), voices="auto")
+    assert refused.value.code == "voices-not-supported"

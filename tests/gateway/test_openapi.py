@@ -82,6 +82,6 @@ def test_the_gateway_keeps_to_its_document(
     # Erasing comes last: it would take the job that the others look at.
     for selection in (["--exclude-method", "DELETE"], ["--include-method", "DELETE"]):
         report = subprocess.run(
-            [*command, *selection], capture_output=True, text=True, cwd=tmp_path, check=False, timeout=120
+            [*command, *selection], capture_output=True, text=True, cwd=tmp_path, check=False, timeout=300
         )
         assert report.returncode == 0, report.stdout[-8000:] + report.stderr[-2000:]

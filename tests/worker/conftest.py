@@ -30,9 +30,12 @@ Accept = Callable[..., Awaitable[Job]]
 
 @pytest.fixture
 def model_store(tmp_path: Path) -> Path:
-    """Two models, `first` and `second`; each takes segments of one second at 16 kHz."""
+    """Models `first`, `second` and `singer`, which also takes a roster, has pitch and sings again; each takes segments
+    of one second at 16 kHz.
+    """
     root = tmp_path / "models"
-    for model_id in ("first", "second"):
+    for model_id in ("first", "second", "singer"):
+        extra = [{"name": "f0", "hop_length": 512}, {"name": "resynthesis"}] if model_id == "singer" else []
         folder = root / model_id / "1.0.0"
         folder.mkdir(parents=True)
         card = ModelCard(
@@ -43,7 +46,10 @@ def model_store(tmp_path: Path) -> Path:
             stem_family="satb",
             stems=STEMS,
             sample_rate=SAMPLE_RATE,
-            segment_length=SAMPLE_RATE,
+            segment_length=SAMPLE_RATE // 512 * 512,
+            length_multiple=512,
+            takes_roster=model_id == "singer",
+            extra_outputs=extra,  # type: ignore[arg-type]
         )
         write_card(card, folder / CARD_FILE)
         write_checksums(folder, [CARD_FILE])

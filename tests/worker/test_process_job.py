@@ -11,7 +11,7 @@ import soundfile
 
 from divisi.bundles.store import BundleStore
 from divisi.errors import InputError, NotFoundError
-from divisi.jobs.job import Job, new_job_id
+from divisi.jobs.job import Job, Manifest, new_job_id
 from divisi.settings import Settings
 from divisi.storage.keys import attempt_prefix, mixture_key
 from divisi.storage.object_store import ObjectStore
@@ -28,9 +28,9 @@ CONSERVATION_DBFS = -120.0
 class Bench:
     """Runs jobs of one deployment and keeps what was reported."""
 
-    def __init__(self, settings: Settings, store: ObjectStore, tmp_path: Path) -> None:
+    def __init__(self, settings: Settings, store: ObjectStore, tmp_path: Path, model_id: str = "first") -> None:
         self._settings, self._store, self._tmp_path = settings, store, tmp_path
-        self._separator = WarmModels(settings, BundleStore(settings.model_store)).get("first")
+        self._separator = WarmModels(settings, BundleStore(settings.model_store)).get(model_id)
         self.reports: list[tuple[float, str]] = []
 
     def run(self, job: Job, attempt: int = 1):  # type: ignore[no-untyped-def]
@@ -131,3 +131,60 @@ async def test_a_recording_that_is_gone_is_not_found(bench: Bench, accept: Accep
     job = await accept()
     with pytest.raises(NotFoundError):
         bench.run(replace(job, job_id=new_job_id()))
+
+
+@pytest.fixture
+def singer(settings: Settings, store: ObjectStore, tmp_path: Path) -> Bench:
+    """Runs jobs with a model that takes a roster, has pitch tracks and sings the mixture again."""
+    return Bench(settings, store, tmp_path, "singer")
+
+
+async def test_pitch_and_resynthesis_are_in_the_store_as_described_and_apart_from_the_stems(
+    singer: Bench, store: ObjectStore, accept: Accept
+) -> None:
+    job = await accept(seconds=1.5)
+    manifest = singer.run(job)
+    assert [stem.name for stem in manifest.stems] == ["soprano", "alto", "tenor", "bass", "residual"]
+    assert [(file.name, file.media_type) for file in manifest.pitch] == [
+        ("pitch.csv", "text/csv"),
+        ("pitch.json", "application/json"),
+        ("notes.mid", "audio/midi"),
+    ]
+    assert manifest.resynthesis is not None
+    assert manifest.resynthesis.name == "resynthesis"
+    for file in manifest.files:
+        content = await store.get_bytes(file.key)
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (file.bytes, file.sha256)
+    stored = [found.key for found in await store.list(attempt_prefix(job.job_id, 1))]
+    assert stored == sorted(file.key for file in manifest.files)
+    assert len(stored) == 9
+    assert manifest.conservation_dbfs is not None
+    assert manifest.conservation_dbfs <= CONSERVATION_DBFS
+
+
+async def test_a_model_without_them_delivers_none(bench: Bench, accept: Accept) -> None:
+    manifest = bench.run(await accept())
+    assert (manifest.pitch, manifest.resynthesis) == ((), None)
+
+
+async def test_the_manifest_says_who_was_taken_to_sing(
+    singer: Bench, store: ObjectStore, accept: Accept, tmp_path: Path
+) -> None:
+    named = singer.run(await accept(voices=("alto", "bass")))
+    assert (named.voices, named.are_voices_detected) == (("alto", "bass"), False)
+    assert [stem.peak > 0 for stem in named.stems if stem.peak is not None] == [False, True, False, True, True]
+    heard = singer.run(await accept(voices="auto"))
+    assert (heard.voices, heard.are_voices_detected) == (("soprano", "alto", "tenor", "bass"), True)
+    everybody = singer.run(await accept())
+    assert (everybody.voices, everybody.are_voices_detected) == (heard.voices, False)
+
+
+async def test_voices_that_the_model_cannot_be_told_are_the_callers_fault(bench: Bench, accept: Accept) -> None:
+    with pytest.raises(InputError) as refused:
+        bench.run(await accept(voices="auto"))
+    assert refused.value.code == "voices-not-supported"
+
+
+async def test_a_manifest_survives_its_way_through_redis(singer: Bench, accept: Accept) -> None:
+    manifest = singer.run(await accept(voices="auto"))
+    assert Manifest.from_json(manifest.to_json()) == manifest
