@@ -14,7 +14,9 @@ def small_mask() -> HarmonicMask:
 
 def test_the_shares_of_the_voices_sum_to_one() -> None:
     f0_hz = torch.tensor([440.0, 330.0, 220.0, 110.0])[None, :, None].expand(2, 4, 6)
-    masks = small_mask()(torch.randn(2, 1025, 6), torch.randn(2, 640, 6), f0_hz, torch.ones(2, 4, 6), torch.ones(2, 4))
+    masks, _ = small_mask()(
+        torch.randn(2, 1025, 6), torch.randn(2, 640, 6), f0_hz, torch.ones(2, 4, 6), torch.ones(2, 4)
+    )
     assert masks.shape == (2, 4, 1025, 6)
     assert (masks >= 0).all()
     assert torch.allclose(masks.sum(1), torch.ones(2, 1025, 6), atol=1e-5)
@@ -23,7 +25,7 @@ def test_the_shares_of_the_voices_sum_to_one() -> None:
 def test_an_absent_voice_has_no_share() -> None:
     f0_hz = torch.full((1, 4, 6), 200.0)
     roster = torch.tensor([[1.0, 1.0, 0.0, 1.0]])
-    masks = small_mask()(torch.randn(1, 1025, 6), torch.randn(1, 640, 6), f0_hz, torch.ones(1, 4, 6), roster)
+    masks, _ = small_mask()(torch.randn(1, 1025, 6), torch.randn(1, 640, 6), f0_hz, torch.ones(1, 4, 6), roster)
     assert masks[:, 2].max() < 1e-6
 
 

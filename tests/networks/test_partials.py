@@ -11,6 +11,7 @@ HOP = 512
 SECONDS = 2.048
 BIN_WIDTH_HZ = RATE / 2048
 FRAMES = round(SECONDS * RATE) // HOP + 1
+TRUST = torch.ones(1, 4, 32, FRAMES)
 RIPPLE_DB = -70
 """What a Kaiser window of beta 7 leaves of ripple in the pass band."""
 
@@ -42,7 +43,7 @@ def test_two_tones_in_one_bin_are_told_apart_by_their_phases() -> None:
     soprano, alto = tone(440.0, 2), tone(433.0, 2, phase=1.0)
     f0_hz, voicing = tracks(440.0, 433.0)
     split = PartialSplit(RATE, HOP, BIN_WIDTH_HZ, mending_steps=0)
-    _, voices = split((soprano + alto)[None], equal_spectra(), f0_hz, voicing)
+    _, voices = split((soprano + alto)[None], equal_spectra(), TRUST, f0_hz, voicing)
     assert error_db(voices[0, 0], soprano) < -20
     assert error_db(voices[0, 1], alto) < -20
 
@@ -50,14 +51,16 @@ def test_two_tones_in_one_bin_are_told_apart_by_their_phases() -> None:
 def test_a_pitch_a_little_off_is_mended() -> None:
     mixture = tone(300.0, 3) + tone(196.0, 4, phase=0.5)
     f0_hz, voicing = tracks(300.0 * 2 ** (12 / 1200), 196.0 * 2 ** (-10 / 1200))
-    mended, _ = PartialSplit(RATE, HOP, BIN_WIDTH_HZ, mending_steps=3)(mixture[None], equal_spectra(), f0_hz, voicing)
+    mended, _ = PartialSplit(RATE, HOP, BIN_WIDTH_HZ, mending_steps=3)(
+        mixture[None], equal_spectra(), TRUST, f0_hz, voicing
+    )
     cents = 1200 * torch.log2(mended[0, :2, 8:-8] / torch.tensor([[300.0], [196.0]]))
     assert cents.abs().max() < 2
 
 
 def test_an_unvoiced_voice_gets_no_partials() -> None:
     f0_hz, voicing = tracks(440.0, 300.0)
-    _, voices = PartialSplit(RATE, HOP, BIN_WIDTH_HZ)(tone(440.0, 3)[None], equal_spectra(), f0_hz, voicing)
+    _, voices = PartialSplit(RATE, HOP, BIN_WIDTH_HZ)(tone(440.0, 3)[None], equal_spectra(), TRUST, f0_hz, voicing)
     assert voices[0, 2:].abs().max() < 1e-6
 
 
@@ -65,7 +68,9 @@ def test_an_unvoiced_voice_gets_no_partials() -> None:
 def test_voices_are_as_long_as_the_mixture(hops: int) -> None:
     f0_hz, voicing = (track[:, :, : hops + 1] for track in tracks(440.0, 300.0))
     spectra = equal_spectra()[..., : hops + 1]
-    _, voices = PartialSplit(RATE, HOP, BIN_WIDTH_HZ)(torch.randn(1, hops * HOP), spectra, f0_hz, voicing)
+    _, voices = PartialSplit(RATE, HOP, BIN_WIDTH_HZ)(
+        torch.randn(1, hops * HOP), spectra, TRUST[..., : hops + 1], f0_hz, voicing
+    )
     assert voices.shape == (1, 4, hops * HOP)
 
 

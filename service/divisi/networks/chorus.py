@@ -78,14 +78,30 @@ class Chorus(nn.Module):
         signal = (mixture / level).squeeze(1)
         real, imag, wide, narrow = self.spectra(signal)
         f0_hz, voicing = self.decode(self.pitch(wide, narrow, roster)[1])
-        masks = self.mask(wide, narrow, f0_hz, voicing, roster)
-        spectra = masks * torch.sqrt(real.square() + imag.square())[:, None]
-        f0_hz, partials = self.partials(signal, spectra, f0_hz, voicing)
-        # What is no partial is shared out by the masks.
-        real, imag = self.fourier.analyse(signal - partials.sum(1))
-        waves = self.fourier.synthesise((masks * real[:, None]).flatten(0, 1), (masks * imag[:, None]).flatten(0, 1))
-        estimates = partials + waves.unflatten(0, partials.shape[:2])
+        f0_hz, partials, masks, rest = self.split(signal, (real, imag), wide, narrow, f0_hz, voicing, roster)
+        shares = [(masks * part[:, None]).flatten(0, 1) for part in rest]
+        estimates = partials + self.fourier.synthesise(*shares).unflatten(0, partials.shape[:2])
         return estimates[:, :, None] * level[:, None], f0_hz * (voicing > 0.5)
+
+    def split(
+        self,
+        signal: Tensor,
+        spectrum: tuple[Tensor, Tensor],
+        wide: Tensor,
+        narrow: Tensor,
+        f0_hz: Tensor,
+        voicing: Tensor,
+        roster: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """Masks first, then partials; what is no partial is left to the masks.
+
+        Returns mended pitches (B, 4, N), partials of the voices (B, 4, T), masks (B, 4, F, N), and the spectrum of what
+        no partial explains, real and imaginary (B, F, N).
+        """
+        masks, trust = self.mask(wide, narrow, f0_hz, voicing, roster)
+        magnitude = torch.sqrt(spectrum[0].square() + spectrum[1].square() + 1e-12)
+        f0_hz, partials = self.partials(signal, masks * magnitude[:, None], trust, f0_hz, voicing)
+        return f0_hz, partials, masks, self.fourier.analyse(signal - partials.sum(1))
 
     def spectra(self, signal: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Spectrum of a signal of unit level, and what the networks read of it.

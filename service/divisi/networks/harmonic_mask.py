@@ -7,6 +7,7 @@ side; a recurrent net over bands deals with consonants and noise, which have no 
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,8 @@ class HarmonicMask(nn.Module):
     vanishes.
 
     Shape: `wide` (B, F, N), `narrow` (B, F', N) of twice the resolution, `f0_hz` (B, 4, N) positive everywhere,
-    `voicing` (B, 4, N) in 0..1, `roster` (B, 4), 0 for absent voices -> (B, 4, F, N), sums to 1 over the second axis.
+    `voicing` (B, 4, N) in 0..1, `roster` (B, 4), 0 for absent voices -> shares (B, 4, F, N) that sum to 1 over the
+    second axis, and for every harmonic (B, 4, K, N) a factor: how far it is the steady sine that its pitch promises.
     """
 
     band_average: Tensor
@@ -67,13 +69,17 @@ class HarmonicMask(nn.Module):
         self.bands_recurrent = nn.GRU(96, band_hidden, batch_first=True, bidirectional=True)
         self.bands_out = nn.Linear(2 * band_hidden, voice_count * BAND_COUNT)
 
-    def forward(self, wide: Tensor, narrow: Tensor, f0_hz: Tensor, voicing: Tensor, roster: Tensor) -> Tensor:
-        teeth = self.comb(self.along(*self.read_harmonics(wide, narrow, f0_hz, voicing)), f0_hz, voicing)
+    def forward(
+        self, wide: Tensor, narrow: Tensor, f0_hz: Tensor, voicing: Tensor, roster: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        answers, trust = self.along(*self.read_harmonics(wide, narrow, f0_hz, voicing))
+        teeth = self.comb(answers, f0_hz, voicing)
         detail = self.detail(torch.cat([wide[:, None, :DETAIL_BINS], teeth.flatten(1, 2)[:, :, :DETAIL_BINS]], dim=1))
         combs = functional.pad(teeth.sum(2), (0, 0, 0, self.bin_count - COMB_BINS))
         detail = functional.pad(detail, (0, 0, 0, self.bin_count - DETAIL_BINS))
         absent = (1 - roster)[:, :, None, None]
-        return torch.softmax(combs + detail + self.bands(wide, f0_hz, voicing) - FORBIDDEN * absent, dim=1)
+        masks = torch.softmax(combs + detail + self.bands(wide, f0_hz, voicing) - FORBIDDEN * absent, dim=1)
+        return masks, trust
 
     def read_harmonics(
         self, wide: Tensor, narrow: Tensor, f0_hz: Tensor, voicing: Tensor
@@ -137,7 +143,8 @@ class HarmonicMask(nn.Module):
 class HarmonicNet(nn.Module):
     """The net on (harmonic, time), shared by the voices, with one exchange between colliding partials.
 
-    Shape: features (B, 4, I, K, N), collision and partner (B, 4, 4, K, N) -> answers (B, 4, J, K, N).
+    Shape: features (B, 4, I, K, N), collision and partner (B, 4, 4, K, N) -> answers (B, 4, J, K, N), and trust
+    (B, 4, K, N).
     """
 
     messages = 6
@@ -152,8 +159,11 @@ class HarmonicNet(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=(2, 1), dilation=(2, 1))
         self.third = nn.Conv2d(channels, channels, 3, padding=(1, 2), dilation=(1, 2))
         self.leave = nn.Conv2d(channels, len(LOBES_BINS) + 1, 1)
+        self.trust = nn.Conv2d(channels, 1, 1)
+        nn.init.zeros_(self.trust.weight)
+        nn.init.zeros_(cast(Tensor, self.trust.bias))
 
-    def forward(self, features: Tensor, collision: Tensor, partner: Tensor) -> Tensor:
+    def forward(self, features: Tensor, collision: Tensor, partner: Tensor) -> tuple[Tensor, Tensor]:
         voices = features.shape[1]
         hidden = self.enter(features.flatten(0, 1)).unflatten(0, (-1, voices))
         hidden = functional.gelu(hidden + self.voice[:, :, None, None]).flatten(0, 1)
@@ -163,7 +173,8 @@ class HarmonicNet(nn.Module):
         hidden = hidden + functional.gelu(self.hear(torch.cat([hidden, own, heard.flatten(0, 1)], dim=1)))
         hidden = hidden + functional.gelu(self.second(hidden))
         hidden = hidden + functional.gelu(self.third(hidden))
-        return self.leave(hidden).unflatten(0, (-1, voices))
+        trust = torch.exp(torch.clamp(self.trust(hidden), -4.0, 4.0))
+        return self.leave(hidden).unflatten(0, (-1, voices)), trust.squeeze(1).unflatten(0, (-1, voices))
 
     def listen(self, told: Tensor, collision: Tensor, partner: Tensor) -> Tensor:
         """Sum, for every partial, of what strangers say of theirs at the same place. Shape: (B, 4, M, K, N)."""

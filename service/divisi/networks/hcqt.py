@@ -165,7 +165,8 @@ class Hcqt(nn.Module):
     def phase_steps(self, real: Tensor, imag: Tensor) -> Tensor:
         """First difference along time of the unwrapped phase, the first frame as it is. Shape: (B, H, K, N).
 
-        Sign and origin are those of the published networks: they exchange real and imaginary parts.
+        Of the phase as the published networks take it, real and imaginary parts exchanged: it falls where the usual one
+        rises.
         """
         before_real, before_imag = real[..., :-1], imag[..., :-1]
         now_real, now_imag = real[..., 1:], imag[..., 1:]

@@ -36,8 +36,8 @@ def prediction_polynomial(frequencies: Tensor) -> Tensor:
     antisymmetric = multiply_out(cosines[..., 1::2])
     sums = symmetric + antisymmetric
     differences = symmetric - antisymmetric
-    zero = 0 * sums[..., :1]
-    return 0.5 * (torch.cat([sums, zero], dim=-1) + torch.cat([zero, differences], dim=-1))
+    # The coefficient of z to the power of -(P + 1) is 0, the two products ending in 1 both.
+    return 0.5 * (sums + functional.pad(differences[..., :-1], (1, 0)))
 
 
 def multiply_out(cosines: Tensor) -> Tensor:

@@ -161,14 +161,17 @@ class SineFit(nn.Module):
         """Multiples of all pitches, voice by voice. Shape: (B, 4, L) -> (B, P, L)."""
         return torch.matmul((self.membership * self.order).T, f0_hz)
 
-    def prior(self, spectra: Tensor, f0_hz: Tensor, voicing: Tensor, bin_width_hz: float) -> Tensor:
-        """Power that masked magnitudes (B, 4, F, L) give to every partial. Shape: (B, P, L)."""
+    def prior(self, spectra: Tensor, trust: Tensor, f0_hz: Tensor, voicing: Tensor, bin_width_hz: float) -> Tensor:
+        """Power that masked magnitudes (B, 4, F, L), weighted by trust (B, 4, K, L), give to every partial.
+
+        Shape: (B, P, L).
+        """
         powers = []
         for voice, count in enumerate(self.band.counts):
             partial_hz = f0_hz[:, voice, None] * self.harmonics[:count]
             amplitude = sample(spectra[:, voice], partial_hz[:, None] / bin_width_hz)[:, 0]
             audible = torch.clamp((self.band.highest_hz - partial_hz) / FADE_HZ, 0.0, 1.0) * voicing[:, voice, None]
-            powers.append(0.5 * (audible * amplitude).square())
+            powers.append(0.5 * (audible * amplitude * trust[:, voice, :count]).square())
         return torch.cat(powers, dim=1)
 
     def at_centres(self, tracks: Tensor) -> Tensor:
@@ -269,8 +272,8 @@ def conjugate_gradients(matrix: Tensor, right: Tensor, steps: int) -> Tensor:
 class PartialSplit(nn.Module):
     """Mixture and masked magnitudes -> mended pitches and what each voice sings of the low band.
 
-    Shape: mixture (B, T), masked magnitudes (B, 4, F, N), pitches and voicing (B, 4, N) -> pitches (B, 4, N), voices
-    (B, 4, T). T is a multiple of the hop.
+    Shape: mixture (B, T), masked magnitudes (B, 4, F, N), trust in every harmonic (B, 4, K, N), pitches and voicing
+    (B, 4, N) -> pitches (B, 4, N), voices (B, 4, T). T is a multiple of the hop. Pitches learn nothing from it.
     """
 
     def __init__(self, sample_rate: int, hop_length: int, bin_width_hz: float, mending_steps: int = 2) -> None:
@@ -282,12 +285,15 @@ class PartialSplit(nn.Module):
         self.short = SineFit(MENDING_BAND, 4, 1, hop_length, sample_rate)
         self.long = SineFit(SPLITTING_BAND, 8, 2, hop_length, sample_rate)
 
-    def forward(self, mixture: Tensor, spectra: Tensor, f0_hz: Tensor, voicing: Tensor) -> tuple[Tensor, Tensor]:
-        low = self.mending_band.down(mixture)
-        for _ in range(self.mending_steps):
-            prior = self.short.prior(spectra, f0_hz, voicing, self.bin_width_hz)
-            f0_hz = self.short.mend(low, f0_hz, voicing, prior)
+    def forward(
+        self, mixture: Tensor, spectra: Tensor, trust: Tensor, f0_hz: Tensor, voicing: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            low = self.mending_band.down(mixture)
+            for _ in range(self.mending_steps):
+                prior = self.short.prior(spectra, trust, f0_hz, voicing, self.bin_width_hz)
+                f0_hz = self.short.mend(low, f0_hz, voicing, prior)
         low = self.splitting_band.down(mixture)
-        prior = self.long.prior(spectra, f0_hz, voicing, self.bin_width_hz)
+        prior = self.long.prior(spectra, trust, f0_hz, voicing, self.bin_width_hz)
         voices = self.long.voices(self.long.system(low, f0_hz, prior, SPLITTING_NOISE), low.shape[1])
         return f0_hz, self.splitting_band.up(voices)

@@ -26,13 +26,19 @@ def pitch_loss(logits: Tensor, f0_hz: Tensor) -> Tensor:
     return -(pitch_targets(f0_hz) * torch.log_softmax(logits, dim=2)).sum(2).mean()
 
 
-def energy_loss(masks: Tensor, mixture: tuple[Tensor, Tensor], sources: tuple[Tensor, Tensor]) -> Tensor:
-    """Negative SNR in dB of the masked complex spectra, softly bounded; a silent voice is measured against the mixture.
+Spectrum = tuple[Tensor, Tensor]
+"""Real and imaginary parts: (B, F, N) of a mixture, (B, 4, F, N) of voices."""
 
-    Shape: masks (B, 4, F, N); mixture, sources: real and imaginary parts (B, F, N) and (B, 4, F, N) -> scalar.
-    """
+
+def masked(masks: Tensor, mixture: Spectrum) -> Spectrum:
+    """Shares of a mixture. Shape: (B, 4, F, N), (B, F, N) -> (B, 4, F, N)."""
+    return masks * mixture[0][:, None], masks * mixture[1][:, None]
+
+
+def energy_loss(estimates: Spectrum, mixture: Spectrum, sources: Spectrum) -> Tensor:
+    """Negative SNR in dB of complex spectra, softly bounded; a silent voice is measured against the mixture."""
     power = sources[0].square() + sources[1].square()
-    error = (masks * mixture[0][:, None] - sources[0]).square() + (masks * mixture[1][:, None] - sources[1]).square()
+    error = (estimates[0] - sources[0]).square() + (estimates[1] - sources[1]).square()
     total = (mixture[0].square() + mixture[1].square()).sum((1, 2))[:, None]
     reference = power.sum((2, 3))
     present = reference > 1e-6 * total
@@ -41,10 +47,9 @@ def energy_loss(masks: Tensor, mixture: tuple[Tensor, Tensor], sources: tuple[Te
     return 10 * torch.log10((error.sum((2, 3)) + floor) / scale).mean()
 
 
-def magnitude_loss(masks: Tensor, mixture: tuple[Tensor, Tensor], sources: tuple[Tensor, Tensor]) -> Tensor:
-    """Mean absolute error of magnitudes to the power 0.4, as loudness goes. Shapes as in `energy_loss`."""
-    estimate = masks * magnitude(*mixture)[:, None]
-    return (loudness(estimate) - loudness(magnitude(*sources))).abs().mean()
+def magnitude_loss(estimates: Spectrum, sources: Spectrum) -> Tensor:
+    """Mean absolute error of magnitudes to the power 0.4, as loudness goes."""
+    return (loudness(magnitude(*estimates)) - loudness(magnitude(*sources))).abs().mean()
 
 
 def magnitude(real: Tensor, imag: Tensor) -> Tensor:

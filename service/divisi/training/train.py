@@ -130,14 +130,19 @@ def batch_losses(network: Chorus, batch: Batch, config: TrainConfig, step: int) 
         parts["pitch"] = config.pitch_weight * losses.pitch_loss(refined, f0_hz)
         heard_hz, voicing = network.decode(refined.detach())
     if config.stage is not Stage.PITCH:
-        masks = network.mask(wide, narrow, heard_hz, voicing, roster)
+        _, partials, masks, rest = network.split(mixture, (real, imag), wide, narrow, heard_hz, voicing, roster)
         sources = spectra_of_sources(network, torch.from_numpy(batch.sources))
-        parts["energy"] = losses.energy_loss(masks, (real, imag), sources)
-        parts["magnitude"] = config.magnitude_weight * losses.magnitude_loss(masks, (real, imag), sources)
+        masked = losses.masked(masks, (real, imag))
+        sines = spectra_of_sources(network, partials)
+        shares = losses.masked(masks, rest)
+        estimates = sines[0] + shares[0], sines[1] + shares[1]
+        # Masks that explain the mixture alone give the partials an honest prior.
+        parts["masked"] = 0.3 * losses.energy_loss(masked, (real, imag), sources)
+        parts["energy"] = losses.energy_loss(estimates, (real, imag), sources)
+        parts["magnitude"] = config.magnitude_weight * losses.magnitude_loss(estimates, sources)
     return parts
 
 
-@torch.no_grad()
 def spectra_of_sources(network: Chorus, sources: Tensor) -> tuple[Tensor, Tensor]:
     """Shape: (B, 4, T) -> real and imaginary parts (B, 4, F, N)."""
     real, imag = network.fourier.analyse(sources.flatten(0, 1))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from divisi.networks.chorus import Chorus, build
+from divisi.training.losses import masked
 from divisi.training.pitch_errors import hold
 from divisi.training.resung import load_resung
 from divisi.training.takes import SAMPLE_RATE, Choir, excerpt, load_nino_dios
@@ -98,14 +99,15 @@ def validate(network: Chorus, excerpts: list[Excerpt], true_pitch: bool = False)
 
 
 def with_true_pitch(network: Chorus, mixture: Tensor, f0_hz: np.ndarray) -> Tensor:
-    """Estimates by the masks alone. Shape: (1, 1, T), (4, N) -> (1, 4, 1, T)."""
+    """Estimates from labels in place of the tracker's word. Shape: (1, 1, T), (4, N) -> (1, 4, 1, T)."""
     signal = mixture[:, 0] / mixture.square().mean().sqrt()
     real, imag, wide, narrow = network.spectra(signal)
     held = torch.from_numpy(hold(f0_hz[None]).astype(np.float32))
     voicing = torch.from_numpy((f0_hz[None] > 0).astype(np.float32))
-    masks = network.mask(wide, narrow, held, voicing, torch.ones(1, len(f0_hz)))
-    waves = network.fourier.synthesise((masks * real[:, None])[0], (masks * imag[:, None])[0])
-    return waves[None, :, None]
+    roster = torch.ones(1, len(f0_hz))
+    _, partials, masks, rest = network.split(signal, (real, imag), wide, narrow, held, voicing, roster)
+    waves = partials + network.fourier.synthesise(*(share[0] for share in masked(masks, rest)))
+    return waves[:, :, None]
 
 
 def main() -> None:
