@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from divisi.networks.partials import LowBand, PartialSplit, conjugate_gradients
+from divisi.networks.low_band import LowBand
+from divisi.networks.partials import PartialSplit
+from divisi.networks.sine_system import conjugate_gradients
 
 RATE = 16_000
 HOP = 512
