@@ -26,6 +26,7 @@ from rich.table import Table
 from divisi.audio.encode import StemFormat, open_encoder
 from divisi.bundles.store import BundleStore
 from divisi.engines.engine import EngineOptions, open_engine
+from divisi.engines.pace import batch_size_for
 from divisi.separation.deliver import Delivery, separate_file
 from divisi.separation.separator import Separator
 from divisi.settings import load_settings
@@ -103,7 +104,7 @@ def main() -> int:
     options = parser.parse_args()
     bundle = BundleStore(settings.model_store).get(options.model)
     engine = open_engine(settings.engine, bundle, EngineOptions(settings.device, num_threads=1))
-    separator = Separator(engine, bundle.card, settings.batch_size)
+    separator = Separator(engine, bundle.card, batch_size_for(engine, bundle.card, settings.batch_size))
 
     table = Table(title=f"{options.model}: stems + residual - recording, peak in dBFS")
     table.add_column("recording")

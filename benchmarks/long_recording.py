@@ -24,6 +24,7 @@ from rich.table import Table
 from divisi.audio.encode import StemFormat, open_encoder
 from divisi.bundles.store import BundleStore
 from divisi.engines.engine import EngineOptions, open_engine
+from divisi.engines.pace import batch_size_for
 from divisi.separation.deliver import separate_file
 from divisi.separation.separator import Separator
 from divisi.settings import load_settings
@@ -55,7 +56,7 @@ def separate_and_measure(path: Path, out: Path, model: str, stem_format: StemFor
     settings = load_settings()
     bundle = BundleStore(settings.model_store).get(model)
     engine = open_engine(settings.engine, bundle, EngineOptions(settings.device, num_threads=1))
-    separator = Separator(engine, bundle.card, settings.batch_size)
+    separator = Separator(engine, bundle.card, batch_size_for(engine, bundle.card, settings.batch_size))
     opened_mib = peak_mib()
     began = time.process_time()
     delivery = separate_file(path, out, separator, stem_format)

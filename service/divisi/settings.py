@@ -98,7 +98,10 @@ class Settings(BaseSettings):
     torch_serve_url: str = Field("http://127.0.0.1:8080", description="Inference API of engine torch_serve.")
     torch_serve_key_file: Path | None = Field(None, description="File with TorchServe's inference key, JSON.")
     torch_serve_timeout_seconds: float = Field(120, gt=0, description="Longest wait for one answer of TorchServe.")
-    batch_size: int = Field(1, ge=1, description="Segments of one recording given to the engine at a time.")
+    batch_size: int | None = Field(
+        None, ge=1, description="Segments given to the engine at a time; unset: 1 on a CPU, found at warm-up on a GPU."
+    )
+    half_precision: bool = Field(False, description="Compute in float16 where model card and engine allow it.")
 
     otel_endpoint: str | None = Field(
         None, description="Collector of traces (OTLP over HTTP), such as http://collector:4318; needs the extra otel."

@@ -57,9 +57,10 @@ class PoisonableEngine(PassthroughEngine):
 
 
 class DeafEngine(PassthroughEngine):
-    """Says so, then holds the interpreter's lock for a minute: no other thread of the process runs."""
+    """At a sound it says so, then holds the interpreter's lock for a minute: no other thread of the process runs."""
 
     def run(self, mixture: np.ndarray, roster: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        os.write(2, b"deaf\n")
-        ctypes.PyDLL(None).sleep(60)
+        if np.any(mixture):
+            os.write(2, b"deaf\n")
+            ctypes.PyDLL(None).sleep(60)
         return super().run(mixture, roster)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from divisi.bundles.store import BundleStore
+from divisi.bundles.store import BundleStore, ModelBundle
 from divisi.errors import ModelError, NotFoundError
 from divisi.settings import Settings
 from divisi.worker import warm_models
@@ -31,10 +31,20 @@ def test_the_model_unused_for_longest_is_closed_for_a_new_one(
     assert models.get("first") is not first
 
 
-def test_warming_up_opens_the_default_model_and_says_where_it_runs(settings: Settings, model_store: Path) -> None:
+def test_warming_up_opens_the_default_model_and_says_where_and_how_fast_it_runs(
+    settings: Settings, model_store: Path
+) -> None:
     facts = WarmModels(settings, BundleStore(model_store)).warm_up()
-    assert (facts["name"], facts["device"]) == ("passthrough", "cpu")
+    assert (facts["name"], facts["device"], facts["provider"]) == ("passthrough", "cpu", "numpy")
     assert facts["divisi"]
+    assert facts["batch_size"] == 1
+    assert facts["real_time_factor"] >= 0
+
+
+def test_a_batch_size_that_is_set_is_kept(make_settings: Callable[..., Settings], model_store: Path) -> None:
+    models = WarmModels(make_settings(batch_size=3), BundleStore(model_store))
+    assert models.warm_up()["batch_size"] == 3
+    assert models.get("second").batch_size == 3
 
 
 def test_without_the_default_model_another_is_warmed_up(
@@ -55,6 +65,22 @@ def test_a_device_that_is_not_there_is_an_error_not_a_fallback(
 ) -> None:
     with pytest.raises(ModelError):
         WarmModels(make_settings(device="cuda"), BundleStore(model_store)).warm_up()
+
+
+@pytest.mark.parametrize(
+    ("engine", "reason"),
+    [
+        ("onnx_runtime", "device cuda:1 needs CUDAExecutionProvider.*install the extra worker-gpu"),
+        ("torch_script", r"device cuda:1 was asked for; torch .* sees \d CUDA devices"),
+    ],
+)
+def test_a_worker_for_a_gpu_that_is_not_there_says_what_is_missing(
+    make_settings: Callable[..., Settings], tiny_bundle: ModelBundle, engine: str, reason: str
+) -> None:
+    settings = make_settings(engine=engine, device="cuda:1", default_model="tiny-duo")
+    with pytest.raises(ModelError, match=reason) as refused:
+        WarmModels(settings, BundleStore(tiny_bundle.path.parents[1])).warm_up()
+    assert refused.value.code == "wrong-device"
 
 
 def test_an_unknown_model_is_not_found(settings: Settings, model_store: Path) -> None:

@@ -150,6 +150,9 @@ class CardDraft(_Part):
         False, description="The graph has a second input, `roster`: which voices may sing; absent ones come out silent."
     )
     extra_outputs: tuple[ExtraOutput, ...] = ()
+    half_precision_safe: bool = Field(
+        False, description="Computing in float16 costs no quality worth mention; measured, not guessed."
+    )
     weight_precision: Literal["full", "half"] = Field(
         "full", description="half: export rounds the weights to float16, two bytes each; computing stays float32."
     )

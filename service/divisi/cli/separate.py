@@ -108,6 +108,7 @@ def local_separation(request: Request) -> SeparateOne:
     from divisi.bundles.roster import check_voices, parse_voices
     from divisi.bundles.store import BundleStore
     from divisi.engines.engine import EngineOptions, open_engine
+    from divisi.engines.pace import batch_size_for
     from divisi.separation.deliver import separate_file
     from divisi.separation.options import SeparationOptions
     from divisi.separation.separator import Separator
@@ -123,7 +124,7 @@ def local_separation(request: Request) -> SeparateOne:
     )
     options.indices(bundle.card.stems)
     engine = open_engine(settings.engine, bundle, EngineOptions.of(settings))
-    separator = Separator(engine, bundle.card, settings.batch_size)
+    separator = Separator(engine, bundle.card, batch_size_for(engine, bundle.card, settings.batch_size))
     stem_format = parse_stem_format(request.stem_format.value)
 
     def separate_one(path: Path, folder: Path, on_progress: Callable[[float], None]) -> None:

@@ -104,6 +104,7 @@ def evaluate(
     from divisi.bundles.roster import parse_voices
     from divisi.bundles.store import BundleStore
     from divisi.engines.engine import EngineOptions, open_engine
+    from divisi.engines.pace import batch_size_for
     from divisi.evaluation.datasets import load_dataset
     from divisi.evaluation.evaluate import evaluate as run_evaluation
     from divisi.evaluation.report import make_table, save
@@ -117,7 +118,7 @@ def evaluate(
         separators = []
         for bundle in [store.get(name) for name in names]:
             engine = open_engine(settings.engine, bundle, EngineOptions.of(settings))
-            separators.append(Separator(engine, bundle.card, settings.batch_size))
+            separators.append(Separator(engine, bundle.card, batch_size_for(engine, bundle.card, settings.batch_size)))
         with progress_bar() as progress:
             task = progress.add_task(", ".join(names), total=1.0)
             evaluation = run_evaluation(

@@ -44,10 +44,10 @@ def _examine_engine(settings: Settings, bundles: BundleStore) -> Finding:
     subject = "engine"
     try:
         bundle = bundles.get(settings.default_model)
-        engine = open_engine(settings.engine, bundle, EngineOptions(settings.device, settings.engine_threads))
+        engine = open_engine(settings.engine, bundle, EngineOptions.of(settings))
         try:
-            factor = _real_time_factor(Separator(engine, bundle.card, settings.batch_size))
-            where = f"{engine.name} on {engine.device}"
+            factor = _real_time_factor(Separator(engine, bundle.card, settings.batch_size or 1))
+            where = f"{engine.name} on {engine.device} ({engine.provider})"
         finally:
             engine.close()
     except DivisiError as error:

@@ -39,11 +39,13 @@ class EngineOptions:
     Attributes:
         device: `cpu`, `cuda` or `cuda:1`; an engine that cannot run there refuses to open.
         num_threads: threads inside one operation. Two or more collapse when cores are shared: scale by processes.
+        half_precision: compute in float16 where the model's card says that this is safe, and the engine can.
         model_server: where the TorchServe of engine `torch_serve` is.
     """
 
     device: str = "cpu"
     num_threads: int = 1
+    half_precision: bool = False
     model_server: ModelServerOptions = field(default_factory=ModelServerOptions)
 
     @classmethod
@@ -52,7 +54,7 @@ class EngineOptions:
         server = ModelServerOptions(
             settings.torch_serve_url, settings.torch_serve_key_file, settings.torch_serve_timeout_seconds
         )
-        return cls(settings.device, settings.engine_threads, server)
+        return cls(settings.device, settings.engine_threads, settings.half_precision, server)
 
 
 class Engine(Protocol):
@@ -65,6 +67,10 @@ class Engine(Protocol):
     @property
     def device(self) -> str:
         """Where the graph really runs, such as `cpu` or `cuda:0`."""
+
+    @property
+    def provider(self) -> str:
+        """What computes there, for people: an execution provider, the name of a GPU, the address of a server."""
 
     def run(self, mixture: np.ndarray, roster: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Separates a batch of segments; nothing is kept from one call to the next.

@@ -23,7 +23,11 @@ class Fitter(Protocol):
 
     @property
     def device(self) -> str:
-        """Where it really runs: `cpu` or `cuda`."""
+        """Where it really runs, such as `cpu` or `cuda:0`."""
+
+    @property
+    def provider(self) -> str:
+        """What computes there, as `Engine.provider`."""
 
     def num_steps(self, plan: FitPlan) -> int:
         """Iterations of all kinds that `fit` takes."""

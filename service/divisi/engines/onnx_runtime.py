@@ -12,6 +12,12 @@ from divisi.errors import ModelError
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _ERRORS_ONLY = 3
+_CUDA_SETTINGS = {
+    # The last batch of a recording has a size of its own; trying every algorithm for each new size takes seconds.
+    "cudnn_conv_algo_search": "HEURISTIC",
+    # Memory grows by what is needed, not to the next power of two: other models share the device.
+    "arena_extend_strategy": "kSameAsRequested",
+}
 
 
 class OnnxRuntimeEngine:
@@ -22,6 +28,7 @@ class OnnxRuntimeEngine:
     def __init__(self, bundle: ModelBundle, options: EngineOptions) -> None:
         self._card = bundle.card
         self.device = options.device
+        self.provider = _CPU if options.device == "cpu" else _CUDA
         self._session: onnxruntime.InferenceSession | None = _open_session(bundle, options)
         self._run_options = _run_options(bundle, options)
         check_signature(
@@ -59,7 +66,10 @@ def _open_session(bundle: ModelBundle, options: EngineOptions) -> onnxruntime.In
         )
         raise ModelError(message, code="wrong-device")
     path = bundle.artifact_path("onnx")
-    settings = {"device_id": index or "0"} if provider == _CUDA else {}
+    settings: dict[str, str] = {}
+    if provider == _CUDA:
+        settings = _CUDA_SETTINGS | {"device_id": index or "0"}
+        onnxruntime.preload_dlls()  # CUDA libraries that came as Python packages are not where the loader looks
     try:
         session = onnxruntime.InferenceSession(
             str(path), _session_options(options), providers=[provider], provider_options=[settings]

@@ -18,6 +18,7 @@ class PassthroughEngine:
 
     name = "passthrough"
     device = "cpu"
+    provider = "numpy"
 
     def __init__(self, bundle: ModelBundle, options: EngineOptions) -> None:
         if options.device != "cpu":

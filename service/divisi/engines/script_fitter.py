@@ -56,7 +56,8 @@ class ScriptFitter:
         self._name = bundle.name
         self._methods = ScriptMethods(bundle, options, METHODS)
         self.device = options.device
-        self._block_bins = _BLOCK_BINS[options.device]
+        self.provider = self._methods.provider
+        self._block_bins = _BLOCK_BINS[options.device.partition(":")[0]]
         self._plan: FitPlan | None = None
         self._leader: Any = None
         self._latest: Any = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,10 @@ class TorchScriptEngine:
     name = "torch_script"
 
     def __init__(self, bundle: ModelBundle, options: EngineOptions) -> None:
-        _take_device(options)
+        self.provider = _take_device(options)
         self._card = bundle.card
         self.device = options.device
+        self._is_half = options.half_precision and bundle.card.half_precision_safe
         module, signature = _load(bundle, options.device)
         check_signature(signature["inputs"], signature["outputs"], bundle.card)
         self._module: torch.jit.ScriptModule | None = module
@@ -43,7 +45,7 @@ class TorchScriptEngine:
         roster = check_roster(roster, len(mixture), self._card)
         arrays = (mixture,) if roster is None else (mixture, roster)
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), self._precision():
                 tensors = self._module(*(torch.from_numpy(array).to(self.device) for array in arrays))
         except RuntimeError as error:
             message = f"{self._card.id}: TorchScript failed on a mixture of shape {mixture.shape}: {error}"
@@ -54,11 +56,17 @@ class TorchScriptEngine:
             message = f"{self._card.id}: the graph gave {len(tensors)} outputs, the card names {list(names)}"
             raise ModelError(message, code="wrong-output")
         # A copy, because a traced graph may answer with its input or with one of its constants.
-        outputs = {name: tensor.cpu().numpy().copy() for name, tensor in zip(names, tensors, strict=True)}
+        outputs = {name: tensor.float().cpu().numpy().copy() for name, tensor in zip(names, tensors, strict=True)}
         return check_outputs(outputs, mixture.shape, self._card)
 
     def close(self) -> None:
         self._module = None
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        """In half precision torch runs in float16 what it knows to stand it (products, convolutions), and no more."""
+        if not self._is_half:
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=torch.float16)
 
 
 class ScriptMethods:
@@ -71,7 +79,7 @@ class ScriptMethods:
     """
 
     def __init__(self, bundle: ModelBundle, options: EngineOptions, methods: Sequence[str]) -> None:
-        _take_device(options)
+        self.provider = _take_device(options)
         self.device = options.device
         self._name = bundle.name
         module, signature = _load(bundle, options.device)
@@ -113,13 +121,15 @@ class ScriptMethods:
         self._module = None
 
 
-def _take_device(options: EngineOptions) -> None:
+def _take_device(options: EngineOptions) -> str:
+    """Sets the number of threads; gives the name of what will compute."""
     device = torch.device(options.device)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= count:
         message = f"device {options.device} was asked for; torch {torch.__version__} sees {count} CUDA devices"
         raise ModelError(message, code="wrong-device")
     torch.set_num_threads(options.num_threads)
+    return "torch on the CPU" if device.type == "cpu" else f"torch on {torch.cuda.get_device_name(device)}"
 
 
 def _load(bundle: ModelBundle, device: str) -> tuple[torch.jit.ScriptModule, dict[str, Any]]:

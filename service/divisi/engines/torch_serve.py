@@ -29,6 +29,7 @@ class TorchServeEngine:
         self._artifact = bundle.artifact("torchscript")
         self._wanted_device = options.device
         self.device = options.device
+        self.provider = f"TorchServe at {options.model_server.url}"
         self._server: ModelServer | None = ModelServer(options.model_server)
         try:
             self._server.wait_until_healthy()

@@ -10,6 +10,7 @@ from typing import Any
 
 from divisi.bundles.store import BundleStore
 from divisi.engines.engine import EngineOptions, open_engine, open_fitter
+from divisi.engines.pace import batch_size_for, measure_pace
 from divisi.errors import ModelError
 from divisi.separation.deliver import AnySeparator
 from divisi.separation.fitted_separator import FittedSeparator
@@ -52,12 +53,16 @@ class WarmModels:
                 self._open[wanted] = FittedSeparator(open_fitter(bundle, options), bundle.card, settings.work_dir)
             else:
                 engine = open_engine(settings.engine, bundle, options)
-                self._open[wanted] = Separator(engine, bundle.card, settings.batch_size, self.batches)
+                batch_size = batch_size_for(engine, bundle.card, settings.batch_size)
+                self._open[wanted] = Separator(engine, bundle.card, batch_size, self.batches)
         self._open.move_to_end(wanted)
         return self._open[wanted]
 
     def warm_up(self) -> dict[str, Any]:
-        """Opens the default model, or the first there is. Returns name, device and versions of what runs it.
+        """Opens the default model, or the first there is.
+
+        Returns name, device, provider and versions of what runs it, and how fast it runs: `batch_size`, and
+        `real_time_factor`, seconds of computing a second of audio.
 
         Raises:
             ModelError: there is no model, or it does not open.
@@ -66,12 +71,18 @@ class WarmModels:
         if not model_ids:
             raise ModelError(f"there is no model in {self._bundles.root}", code="no-models")
         default = self._settings.default_model
-        return engine_facts(self.get(default if default in model_ids else model_ids[0]))
+        separator = self.get(default if default in model_ids else model_ids[0])
+        facts = engine_facts(separator)
+        if isinstance(separator, Separator):
+            pace = measure_pace(separator.engine, separator.card, separator.batch_size)
+            facts |= {"batch_size": pace.batch_size, "real_time_factor": round(pace.real_time_factor, 4)}
+        return facts
 
 
 def engine_facts(separator: AnySeparator) -> dict[str, Any]:
-    """Name and device of an engine, and the versions that explain its output."""
-    return {"name": separator.engine.name, "device": separator.engine.device, **_versions()}
+    """Name, device and provider of an engine, and the versions that explain its output."""
+    engine = separator.engine
+    return {"name": engine.name, "device": engine.device, "provider": engine.provider, **_versions()}
 
 
 def _versions() -> dict[str, str]:
