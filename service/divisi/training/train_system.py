@@ -106,11 +106,10 @@ class SystemRun:
         self.step = state["step"]
 
     def start_from(self, path: Path) -> None:
-        """Take over what another run has trained, and what that run had been started from, where the shapes fit."""
+        """Take over the parts that another run has trained, where the shapes fit."""
         state = torch.load(path, weights_only=True)
         own = self.network.state_dict()
         trained = [PREFIXES[Part(part)] for part in state["config"]["learns"]]
-        trained += [PREFIXES[Part(part)] for part in state["config"].get("inherited", [])]
         taken = {
             name: value
             for name, value in state["average"].items()
