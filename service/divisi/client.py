@@ -11,12 +11,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urljoin
 
 import httpx
 
+from divisi.bundles.fit_plan import FitRequest
 from divisi.errors import (
     AccessError,
     ConflictError,
@@ -68,7 +70,7 @@ class Client:
 
     def submit(
         self,
-        path: Path,
+        path: Path | Sequence[Path],
         *,
         model: str | None = None,
         stem_format: str | None = None,
@@ -76,10 +78,12 @@ class Client:
         voices: Sequence[str] = (),
         include_residual: bool | None = None,
         lane: str | None = None,
+        fit: FitRequest | None = None,
     ) -> Job:
         """Uploads one recording and queues its separation; what is left out takes the server's default.
 
-        `voices` names who sings, for models that can be told; `["auto"]`: whoever is heard.
+        `voices` names who sings, for models that can be told; `["auto"]`: whoever is heard. Several paths are one
+        recording in mono files, a microphone each; `fit` is for models that are fitted to the recording.
         """
         fields = {"model": model, "stem_format": stem_format, "lane": lane}
         data = {name: value for name, value in fields.items() if value}
@@ -89,8 +93,11 @@ class Client:
             data["stems"] = ",".join(stems)
         if voices:
             data["voices"] = ",".join(voices)
-        with path.open("rb") as audio:
-            return self._json("POST", "v1/jobs", data=data, files={"file": (path.name, audio)})
+        data |= _fields_of(fit) if fit else {}
+        paths = [path] if isinstance(path, Path) else path
+        with ExitStack() as stack:
+            files = [("file", (part.name, stack.enter_context(part.open("rb")))) for part in paths]
+            return self._json("POST", "v1/jobs", data=data, files=files)
 
     def get(self, job_id: str) -> Job:
         """The job as it stands."""
@@ -179,6 +186,14 @@ class Client:
         if answer.is_error:
             raise problem_to_error(answer)
         return answer
+
+
+def _fields_of(fit: FitRequest) -> dict[str, str]:
+    """Form fields."""
+    fields = {name: str(value) for name, value in fit.to_dict().items() if name != "spots"}
+    if fit.spots:
+        fields["spots"] = ",".join(f"{spot.name}:{spot.channel}" for spot in fit.spots)
+    return fields
 
 
 def problem_to_error(answer: httpx.Response) -> DivisiError:

@@ -213,7 +213,7 @@ FILE = field("file", b"RIFF", '; filename="a.wav"')
         (form(*[field("stems", b"alto")] * 128, FILE), 400, "malformed-upload"),
         (form(field("lane", b"batch")), 422, "missing-file"),
         (form(field("audio", b"RIFF", '; filename="a.wav"')), 422, "missing-file"),
-        (form(FILE, FILE), 422, "too-many-files"),
+        (form(*[FILE] * 33), 422, "too-many-files"),
         (form(), 422, "missing-file"),
     ],
 )

@@ -26,6 +26,7 @@ for command in (
     doctor.doctor,
     workshop.train,
     workshop.export,
+    workshop.export_fitted,
     workshop.archive,
     workshop.evaluate,
 ):

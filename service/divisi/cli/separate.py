@@ -12,11 +12,12 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TaskID
 
+from divisi.bundles.fit_plan import FitRequest, parse_spots
 from divisi.cli.terminal import console, exit_on_error, progress_bar, settings_with
 from divisi.errors import InputError
 
-SeparateOne = Callable[[Path, Path, Callable[[float], None]], None]
-"""Separates one recording into a folder, calling back with its progress 0..1."""
+SeparateOne = Callable[[tuple[Path, ...], Path, Callable[[float], None]], None]
+"""Separates one recording, in one file or in several, into a folder, calling back with its progress 0..1."""
 
 
 class OutputFormat(StrEnum):
@@ -42,6 +43,7 @@ class Request:
     include_pitch: bool = False
     include_resynthesis: bool = False
     voices: tuple[str, ...] = ()
+    fit: FitRequest | None = None
 
 
 def separate(
@@ -61,6 +63,16 @@ def separate(
         bool, typer.Option("--resynthesis", help="Also write the mixture as the model sings it again, if it can.")
     ] = False,
     server: Annotated[str | None, typer.Option(help="Address of a divisi server; default: this machine.")] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="The FILES are one recording: mono, a microphone each, in this order.")
+    ] = False,
+    spots: Annotated[
+        str | None, typer.Option(help="Fitted models: whose spot microphone is which channel, as flute:1,cello:2.")
+    ] = None,
+    sources: Annotated[int | None, typer.Option(help="Fitted models: sources.")] = None,
+    bases: Annotated[int | None, typer.Option(help="Fitted models: spectral patterns of each source.")] = None,
+    iterations: Annotated[int | None, typer.Option(help="Fitted models: iterations.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Fitted models: seed of what is drawn.")] = None,
 ) -> None:
     """Separate recordings into stems.
 
@@ -70,17 +82,29 @@ def separate(
         divisi separate choir.wav -o stems
         divisi separate duet.wav -o stems --voices soprano,alto --pitch
         divisi separate *.flac -o stems --format flac --server http://127.0.0.1:8000
+        divisi separate 1.wav 2.wav 3.wav --together -m fastmnmf2 --spots violin:1,piano:2 -o stems
     """
-    folders = output_folders(files, out)
+    recordings = [tuple(files)] if together else [(path,) for path in files]
+    folders = [out] if together else output_folders(files, out)
     with exit_on_error(), progress_bar() as progress:
         for path in files:
             if not path.is_file():
                 raise InputError(f"{path} is not a file", code="no-such-file")
-        request = Request(model, stem_format, _names(stems), residual, pitch, resynthesis, _names(voices))
+        fit = FitRequest(sources, bases, iterations, seed=seed, spots=parse_spots(_names(spots)))
+        request = Request(
+            model,
+            stem_format,
+            _names(stems),
+            residual,
+            pitch,
+            resynthesis,
+            _names(voices),
+            fit if fit.to_dict() else None,
+        )
         separate_one = local_separation(request) if server is None else remote_separation(server, request)
-        for path, folder in zip(files, folders, strict=True):
-            task = progress.add_task(path.name, total=1.0)
-            separate_one(path, folder, partial(_show, progress, task))
+        for paths, folder in zip(recordings, folders, strict=True):
+            task = progress.add_task(paths[0].name, total=1.0)
+            separate_one(paths, folder, partial(_show, progress, task))
             progress.update(task, completed=1.0)
     for folder in folders:
         console.print(f"stems in {folder}")
@@ -105,11 +129,14 @@ def output_folders(files: list[Path], out: Path) -> list[Path]:
 def local_separation(request: Request) -> SeparateOne:
     """Separation in this process; the model is opened once for all recordings."""
     from divisi.audio.encode import parse_stem_format
+    from divisi.audio.stacked_files import as_one_recording
+    from divisi.bundles.fit_plan import fitting_of
     from divisi.bundles.roster import check_voices, parse_voices
     from divisi.bundles.store import BundleStore
-    from divisi.engines.engine import EngineOptions, open_engine
+    from divisi.engines.engine import EngineOptions, open_engine, open_fitter
     from divisi.engines.pace import batch_size_for
-    from divisi.separation.deliver import separate_file
+    from divisi.separation.deliver import AnySeparator, separate_file
+    from divisi.separation.fitted_separator import FittedSeparator
     from divisi.separation.options import SeparationOptions
     from divisi.separation.separator import Separator
 
@@ -121,15 +148,23 @@ def local_separation(request: Request) -> SeparateOne:
         include_pitch=request.include_pitch,
         include_resynthesis=request.include_resynthesis,
         voices=check_voices(parse_voices(request.voices), bundle.card),
+        fit=request.fit,
     )
-    options.indices(bundle.card.stems)
-    engine = open_engine(settings.engine, bundle, EngineOptions.of(settings))
-    separator = Separator(engine, bundle.card, batch_size_for(engine, bundle.card, settings.batch_size))
+    separator: AnySeparator
+    if bundle.card.fitting:
+        separator = FittedSeparator(open_fitter(bundle, EngineOptions.of(settings)), bundle.card, settings.work_dir)
+    else:
+        if request.fit is not None:
+            fitting_of(bundle.card)
+        options.indices(bundle.card.stems)
+        engine = open_engine(settings.engine, bundle, EngineOptions.of(settings))
+        separator = Separator(engine, bundle.card, batch_size_for(engine, bundle.card, settings.batch_size))
     stem_format = parse_stem_format(request.stem_format.value)
 
-    def separate_one(path: Path, folder: Path, on_progress: Callable[[float], None]) -> None:
-        delivery = separate_file(path, folder, separator, stem_format, options, on_progress)
-        _tell_voices(path, delivery.voices, delivery.are_voices_detected)
+    def separate_one(paths: tuple[Path, ...], folder: Path, on_progress: Callable[[float], None]) -> None:
+        with as_one_recording(paths) as path:
+            delivery = separate_file(path, folder, separator, stem_format, options, on_progress)
+        _tell_voices(paths[0], delivery.voices, delivery.are_voices_detected)
 
     return separate_one
 
@@ -141,14 +176,15 @@ def remote_separation(server: str, request: Request) -> SeparateOne:
     key = settings_with().api_key
     client = Client(server, api_key=key.get_secret_value() if key else None)
 
-    def separate_one(path: Path, folder: Path, on_progress: Callable[[float], None]) -> None:
+    def separate_one(paths: tuple[Path, ...], folder: Path, on_progress: Callable[[float], None]) -> None:
         submitted = client.submit(
-            path,
+            paths,
             model=request.model,
             stem_format=request.stem_format,
             stems=request.stems,
             voices=request.voices,
             include_residual=request.include_residual,
+            fit=request.fit,
         )
         try:
             job = client.wait(submitted["id"], on_progress=lambda job: on_progress(job["progress"]))
@@ -157,7 +193,7 @@ def remote_separation(server: str, request: Request) -> SeparateOne:
                 client.download_pitch(job, folder)
             if request.include_resynthesis:
                 client.download_resynthesis(job, folder)
-            _tell_voices(path, job["report"]["voices"], job["report"]["are_voices_detected"])
+            _tell_voices(paths[0], job["report"]["voices"], job["report"]["are_voices_detected"])
         finally:
             client.delete(submitted["id"])
 

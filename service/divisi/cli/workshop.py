@@ -63,6 +63,24 @@ def export(
             console.print(write_archive(bundle, archives))
 
 
+def export_fitted(
+    card: Annotated[Path, typer.Argument(help="Draft of the model card, YAML, with a section `fitting`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Model store.")] = Path("model_store"),
+    notes: Annotated[Path | None, typer.Option(help="Markdown for the end of MODEL_CARD.md.")] = None,
+) -> None:
+    """Export a model that is fitted to each recording as a bundle: its steps as TorchScript, card, checksums."""
+    from divisi.bundles.card import CardDraft
+    from divisi.bundles.card_file import read_card
+    from divisi.export.command import git_commit
+    from divisi.export.export import ExportOptions
+    from divisi.export.fitted import export_fitted as publish
+
+    with exit_on_error():
+        text = notes.read_text(encoding="utf-8") if notes else ""
+        bundle = publish(read_card(card, CardDraft), out, ExportOptions(text, git_commit()))
+        console.print(f"{bundle.card.id} {bundle.card.version} in {bundle.path}")
+
+
 def archive(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the archives.")],
     models: Annotated[str | None, typer.Option(help="Model ids, comma-separated; default: the service's.")] = None,

@@ -60,7 +60,7 @@ def export_from_checkpoint(
         message = f"{checkpoint.name} does not fit {network}: {error}"
         raise InputError(message, code="damaged-checkpoint") from error
     text = notes.read_text(encoding="utf-8") if notes else ""
-    return export_bundle(module, card, out_root, ExportOptions(text, _git_commit(), seed=seed))
+    return export_bundle(module, card, out_root, ExportOptions(text, git_commit(), seed=seed))
 
 
 def _find_builder(network: str) -> Callable[[Mapping[str, Any] | None], nn.Module]:
@@ -83,7 +83,7 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """The commit of the checkout that this package runs from; None for an installed package or without git."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:

@@ -23,7 +23,7 @@ from divisi.audio.inspect import inspect_audio_in_child
 from divisi.bundles.card import ModelCard
 from divisi.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
 from divisi.gateway.access import Caller
-from divisi.gateway.job_options import JobOptions, choose_models, fingerprint_of, read_options
+from divisi.gateway.job_options import JobOptions, choose_models, fingerprint_of, read_options, wanted_stems
 from divisi.gateway.services import Services, in_time
 from divisi.gateway.shares import require_share, shares_spent
 from divisi.gateway.uploads import Upload, receive_upload
@@ -74,7 +74,7 @@ async def accept_upload(
         idempotency_key = f"{caller.owner} {idempotency_key}"
     async with (
         _held_key(services.queue, idempotency_key) as reservation,
-        receive_upload(request, settings.max_upload_bytes, settings.work_dir) as upload,
+        receive_upload(request, settings.max_upload_bytes, settings.work_dir, settings.max_channels) as upload,
     ):
         services.metrics.observe_upload(upload.num_bytes)
         options = read_options(upload.fields, request.query_params.multi_items())
@@ -87,7 +87,8 @@ async def accept_upload(
             with span("inspect upload", bytes=upload.num_bytes):
                 facts = await asyncio.to_thread(inspect_audio_in_child, upload.path, services.audio_limits)
         check_stem_format(options.encoding, facts.sample_rate, facts.num_channels)
-        jobs = _draft_jobs(cards, options, upload, facts, idempotency_key, fingerprint, caller.owner)
+        stems = [wanted_stems(card, options, facts) for card in cards]
+        jobs = _draft_jobs(cards, stems, options, upload, facts, idempotency_key, fingerprint, caller.owner)
         async with shares_spent(services, caller, upload.num_bytes, facts.duration_seconds * len(jobs)) as shares:
             acceptance = await _publish(services, jobs, upload, reservation)
             shares.is_kept = not acceptance.is_replay
@@ -141,6 +142,7 @@ async def _replay(queue: JobQueue, reservation: Reservation, fingerprint: str) -
 
 def _draft_jobs(
     cards: Sequence[ModelCard],
+    stems: Sequence[tuple[str, ...] | None],
     options: JobOptions,
     upload: Upload,
     facts: AudioFacts,
@@ -158,10 +160,10 @@ def _draft_jobs(
             model_version=card.version,
             stem_format=options.encoding.value,
             submitted_at=now,
-            # In the model's order, whatever order they were asked for in.
-            stems=tuple(name for name in card.stems if name in options.stems) or None,
+            stems=wanted,
             include_residual=options.include_residual,
             voices=options.voices_for(card),
+            fit=options.fit.to_dict() if card.fitting else None,
             lane=options.lane,
             group=group,
             file_name=clean_label(options.file_name) or upload.label or "recording",
@@ -173,7 +175,7 @@ def _draft_jobs(
             webhook_secret=options.webhook_secret,
             trace=current_traceparent(),
         )
-        for card in cards
+        for card, wanted in zip(cards, stems, strict=True)
     )
 
 
@@ -182,10 +184,11 @@ async def _publish(
 ) -> Acceptance:
     store, queue = services.store, services.queue
     try:
+        mixture = await asyncio.to_thread(upload.mixture_file)
         for job in jobs:
             with span("store recording", job_id=job.job_id):
                 # A mixture of its own for each job: deleting one never takes another's.
-                await store.put_file(mixture_key(job.job_id), upload.path)
+                await store.put_file(mixture_key(job.job_id), mixture)
                 await store.put_bytes(accepted_key(job.job_id), job.to_json().encode())
     except BaseException:
         await asyncio.shield(_erase(store, jobs))

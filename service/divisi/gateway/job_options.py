@@ -11,7 +11,24 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from divisi.audio.encode import StemFormat, parse_stem_format
+from divisi.audio.facts import AudioFacts
 from divisi.bundles.card import ModelCard
+from divisi.bundles.fit_plan import (
+    MOST_SEED,
+    FitRequest,
+    Precision,
+    fitting_of,
+    parse_spots,
+    plan_fit,
+)
+from divisi.bundles.fitting import (
+    LONGEST_FFT,
+    MOST_BASES,
+    MOST_ITERATIONS,
+    MOST_SOURCES,
+    SHORTEST_FFT,
+    Initialisation,
+)
 from divisi.bundles.roster import Voices, check_voices, parse_voices
 from divisi.bundles.store import BundleStore
 from divisi.errors import InputError, NotFoundError
@@ -19,7 +36,7 @@ from divisi.jobs.job import Lane
 
 MAX_MODELS = 8
 MAX_STEMS = 64
-REPEATABLE = frozenset({"model", "stems", "voices"})
+REPEATABLE = frozenset({"model", "stems", "voices", "spots"})
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
@@ -36,6 +53,14 @@ class JobOptions(BaseModel):
     include_residual: bool = True
     lane: Lane = Lane.INTERACTIVE
     file_name: Annotated[str, StringConstraints(max_length=1000)] | None = None
+    num_sources: int | None = Field(None, ge=1, le=MOST_SOURCES)
+    num_bases: int | None = Field(None, ge=1, le=MOST_BASES)
+    num_iterations: int | None = Field(None, ge=1, le=MOST_ITERATIONS)
+    fft_length: int | None = Field(None, ge=SHORTEST_FFT, le=LONGEST_FFT)
+    initialisation: Initialisation | None = None
+    precision: Precision | None = None
+    seed: int | None = Field(None, ge=0, le=MOST_SEED)
+    spots: tuple[Annotated[str, StringConstraints(max_length=80)], ...] = Field((), max_length=MOST_SOURCES)
     webhook_url: Annotated[str, StringConstraints(max_length=2048)] | None = None
     webhook_secret: Annotated[str, StringConstraints(max_length=128)] | None = Field(None, repr=False)
 
@@ -43,6 +68,20 @@ class JobOptions(BaseModel):
     def encoding(self) -> StemFormat:
         """The stem format as such; InputError (`unsupported-stem-format`) for a name that is none."""
         return parse_stem_format(self.stem_format)
+
+    @property
+    def fit(self) -> FitRequest:
+        """What is asked of a model that is fitted to the recording; InputError (`invalid-spot`)."""
+        return FitRequest(
+            num_sources=self.num_sources,
+            num_bases=self.num_bases,
+            num_iterations=self.num_iterations,
+            fft_length=self.fft_length,
+            initialisation=self.initialisation,
+            precision=self.precision,
+            seed=self.seed,
+            spots=parse_spots(self.spots),
+        )
 
     def voices_for(self, card: ModelCard) -> Voices:
         """Who may sing, in the model's order; InputError (`unknown-voice`, `voices-not-supported`) if it cannot."""
@@ -80,7 +119,8 @@ def choose_models(options: JobOptions, bundles: BundleStore, default_model: str)
     """Cards of the models asked for, each once, in order; every one must have the stems and voices asked for.
 
     Raises:
-        InputError: `unknown-model`, `unknown-stem`, `unknown-voice`, `voices-not-supported`; facts list what there is.
+        InputError: `unknown-model`, `unknown-stem`, `unknown-voice`, `voices-not-supported`, `fit-not-supported`,
+            `invalid-spot`; facts list what there is.
         ModelError: a model is there but damaged.
     """
     cards = []
@@ -89,18 +129,39 @@ def choose_models(options: JobOptions, bundles: BundleStore, default_model: str)
             card = bundles.get(model_id).card
         except NotFoundError as error:
             raise InputError(error.message, code="unknown-model", known=bundles.model_ids()) from error
-        unknown = [name for name in options.stems if name not in card.stems]
-        if unknown:
-            raise InputError(
-                f"{card.id} has no stem {unknown[0]!r}; it has {', '.join(card.stems)}",
-                code="unknown-stem",
-                model=card.id,
-                unknown=unknown,
-                known=list(card.stems),
-            )
+        if card.fitting is None:
+            _stems_in_order(card.id, options.stems, card.stems)
+            if options.fit != FitRequest():
+                fitting_of(card)
         options.voices_for(card)
         cards.append(card)
     return cards
+
+
+def wanted_stems(card: ModelCard, options: JobOptions, facts: AudioFacts) -> tuple[str, ...] | None:
+    """The stems asked for, in the model's order, whatever order they were asked for in; None: all.
+
+    Raises:
+        InputError: `unknown-stem`; of a fitted model, whose stems depend on the recording, also all that `plan_fit`
+            raises.
+    """
+    known = card.stems
+    if card.fitting is not None:
+        known = plan_fit(card, options.fit, facts.num_channels, facts.sample_rate).stems
+    return _stems_in_order(card.id, options.stems, known) or None
+
+
+def _stems_in_order(model_id: str, wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise InputError(
+            f"{model_id} has no stem {unknown[0]!r}; it has {', '.join(known)}",
+            code="unknown-stem",
+            model=model_id,
+            unknown=unknown,
+            known=list(known),
+        )
+    return tuple(name for name in known if name in wanted)
 
 
 def fingerprint_of(sha256: str, model_ids: Sequence[str], options: JobOptions) -> str:
@@ -115,6 +176,8 @@ def fingerprint_of(sha256: str, model_ids: Sequence[str], options: JobOptions) -
     ]
     if options.voices:
         decisive.append({"voices": sorted(set(options.voices))})
+    if fit := options.fit.to_dict():
+        decisive.append({"fit": fit})
     if options.webhook_url is not None:
         decisive.append(options.webhook_url)
     return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()

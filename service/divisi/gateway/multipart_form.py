@@ -1,4 +1,4 @@
-"""Reads a multipart/form-data body as it comes: the part `file` goes to a sink, small text parts become fields."""
+"""Reads a multipart/form-data body as it comes: parts `file` go to a sink, small text parts become fields."""
 
 from __future__ import annotations
 
@@ -25,14 +25,20 @@ MULTIPART_OVERHEAD_BYTES = 1024 * 1024
 
 
 class MultipartForm:
-    """A multipart body: the part `file` goes to the sink, small text parts become fields."""
+    """A multipart body: the part `file` goes to the sink, small text parts become fields.
 
-    def __init__(self, sink: UploadSink) -> None:
+    Args:
+        sink: takes the bytes of the file, or of several.
+        max_files: parts `file` that are taken.
+    """
+
+    def __init__(self, sink: UploadSink, max_files: int) -> None:
         self._sink = sink
+        self._max_files = max_files
         self._part = _Part()
         self._num_parts = 0
         self._is_complete = False
-        self._has_file = False
+        self.num_files = 0
         self.label: str | None = None
         self.fields: dict[str, list[str]] = {}
 
@@ -64,7 +70,7 @@ class MultipartForm:
             raise _malformed(f"the multipart body is broken: {error}") from error
         if not self._is_complete:
             raise _malformed("the multipart body ends before its last boundary")
-        if not self._has_file:
+        if not self.num_files:
             raise InputError(f"the form has no file in its field `{FILE_FIELD}`", code="missing-file")
 
     def _begin(self) -> None:
@@ -95,11 +101,18 @@ class MultipartForm:
                 f"the file is in the field {self._part.name[:80]!r}; it belongs in `{FILE_FIELD}`", code="missing-file"
             )
         if self._part.is_file:
-            if self._has_file:
-                raise InputError("the form has more than one file; one job takes one recording", code="too-many-files")
-            self._has_file = True
-            # Old clients send names in other encodings; a name is only a label, no reason to refuse.
-            self.label = clean_label(options.get(b"filename", b"").decode("utf-8", "replace"))
+            self._begin_file()
+            if self.num_files == 1:
+                # Old clients send names in other encodings; a name is only a label, no reason to refuse.
+                self.label = clean_label(options.get(b"filename", b"").decode("utf-8", "replace"))
+
+    def _begin_file(self) -> None:
+        self.num_files += 1
+        if self.num_files > self._max_files:
+            message = f"the form has more than {self._max_files} files; a recording comes in one, or one per channel"
+            raise InputError(message, code="too-many-files", limit=self._max_files)
+        if self.num_files > 1:
+            self._sink.begin_next_file()
 
     def _take_data(self, data: bytes, start: int, end: int) -> None:
         if self._part.is_file:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from divisi.audio.encode import StemFormat
+from divisi.bundles.fit_plan import MOST_SEED, Precision
+from divisi.bundles.fitting import (
+    LONGEST_FFT,
+    MOST_BASES,
+    MOST_ITERATIONS,
+    MOST_SOURCES,
+    SHORTEST_FFT,
+    Initialisation,
+)
 from divisi.gateway.problems import MEDIA_TYPE
 from divisi.gateway.schemas import EventBody, PitchBody
 from divisi.jobs.job import Lane
@@ -75,6 +84,60 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 _NAME = {"type": "string", "minLength": 1, "maxLength": 64}
+# Of models that are fitted to the recording, whose card says `fitting`; what is left out is as the card says.
+_FIT_OPTIONS: dict[str, dict[str, Any]] = {
+    "num_sources": {
+        "description": "Fitted models: sources to separate, at most as many as microphones.",
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MOST_SOURCES,
+    },
+    "num_bases": {
+        "description": "Fitted models: spectral patterns of each source.",
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MOST_BASES,
+    },
+    "num_iterations": {
+        "description": "Fitted models: iterations; twice as many take twice as long.",
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MOST_ITERATIONS,
+    },
+    "fft_length": {
+        "description": "Fitted models: window in samples of the recording, a power of two.",
+        "type": "integer",
+        "enum": [2**power for power in range(1, 32) if SHORTEST_FFT <= 2**power <= LONGEST_FFT],
+    },
+    "initialisation": {
+        "description": "Fitted models: what the fit starts from. `spots` needs to know which channel is whose.",
+        "type": "string",
+        "enum": list(get_args(Initialisation)),
+    },
+    "precision": {
+        "description": "Fitted models: of the computing.",
+        "type": "string",
+        "enum": list(get_args(Precision)),
+    },
+    "seed": {
+        "description": "Fitted models: of what is drawn; the same seed gives the same stems.",
+        "type": "integer",
+        "minimum": 0,
+        "maximum": MOST_SEED,
+    },
+    "spots": {
+        "description": "Fitted models: which channel, counted from 1, is whose spot microphone, repeated or joined by "
+        "commas. They name the stems.",
+        "type": "array",
+        "items": {
+            "type": "string",
+            "pattern": "^[a-z0-9]+([_-][a-z0-9]+)*:[1-9][0-9]{0,2}$",
+            "maxLength": 80,
+            "examples": ["flute:1"],
+        },
+        "maxItems": MOST_SOURCES,
+    },
+}
 _OPTIONS: dict[str, dict[str, Any]] = {
     "model": {
         "description": "Model to separate with; several values give one job for each.",
@@ -112,6 +175,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "enum": list(Lane),
         "default": Lane.INTERACTIVE.value,
     },
+    **_FIT_OPTIONS,
     "webhook_url": {
         "description": "Where the job's end is told: a POST after Standard Webhooks, repeated until it is taken.",
         "type": "string",
@@ -140,7 +204,12 @@ SUBMIT_REQUEST: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "The recording."},
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "The recording. Give it several times for one mono file each microphone, in "
+                            "the order of the channels: all of one rate and one length.",
+                        },
                         **_OPTIONS,
                     },
                     "required": ["file"],

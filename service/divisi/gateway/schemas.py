@@ -107,6 +107,9 @@ class JobBody(BaseModel):
     model_version: str
     stem_format: str
     requested_stems: list[str] | None = Field(None, description="null: all stems of the model.")
+    fit: dict[str, Any] | None = Field(
+        None, description="What was asked of a model that is fitted to the recording; null for other models."
+    )
     requested_voices: list[str] | Literal["auto"] | None = Field(None, description="null: all stems of the model.")
     include_residual: bool
     lane: Lane
@@ -181,6 +184,7 @@ def job_body(job: Job, position: int | None = None, eta_seconds: float | None = 
         model_version=job.model_version,
         stem_format=job.stem_format,
         requested_stems=list(job.stems) if job.stems is not None else None,
+        fit=job.fit,
         requested_voices=list(job.voices) if isinstance(job.voices, tuple) else job.voices,
         include_residual=job.include_residual,
         lane=job.lane,

@@ -1,9 +1,14 @@
-"""Where a recording's bytes go while they arrive: counted, hashed, and written off the event loop."""
+"""Where a recording's bytes go while they arrive: counted, hashed, and written off the event loop.
+
+A recording may come in several files; each gets a file of its own on disk.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
+from itertools import pairwise
 from typing import IO
 
 from divisi.errors import InputError, UnavailableError
@@ -14,15 +19,22 @@ WRITE_BYTES = 1024 * 1024
 class UploadSink:
     """Takes the recording and writes it in larger pieces than the network's.
 
+    Args:
+        file: where to.
+        max_bytes: of all files together.
+        open_next: opens the next file on disk, once a next one begins.
+
     Raises:
         InputError: `upload-too-large`.
         UnavailableError: `disk-full`.
     """
 
-    def __init__(self, file: IO[bytes], max_bytes: int) -> None:
+    def __init__(self, file: IO[bytes], max_bytes: int, open_next: Callable[[], IO[bytes]] | None = None) -> None:
         self._file = file
         self._max_bytes = max_bytes
+        self._open_next = open_next
         self._waiting = bytearray()
+        self._next_starts: list[int] = []
         self.sha256 = hashlib.sha256()
         self.num_bytes = 0
 
@@ -33,6 +45,10 @@ class UploadSink:
             raise too_large(self._max_bytes)
         self._waiting += data
 
+    def begin_next_file(self) -> None:
+        """What is added from now on belongs to the next file."""
+        self._next_starts.append(len(self._waiting))
+
     async def settle(self) -> None:
         """Writes what waits once it is worth a write."""
         if len(self._waiting) >= WRITE_BYTES:
@@ -41,12 +57,22 @@ class UploadSink:
     async def flush(self) -> None:
         """Writes all that waits."""
         data, self._waiting = self._waiting, bytearray()
+        starts, self._next_starts = self._next_starts, []
         try:
-            await asyncio.to_thread(self._write, data)
+            await asyncio.to_thread(self._write, data, starts)
         except OSError as error:
             raise UnavailableError("there is no room for the recording at the moment", code="disk-full") from error
 
-    def _write(self, data: bytearray) -> None:
+    def _write(self, data: bytearray, starts: list[int]) -> None:
+        self._write_part(data[: starts[0]] if starts else data)
+        for start, end in pairwise([*starts, len(data)]):
+            assert self._open_next is not None
+            self._file = self._open_next()
+            # Where one file ends tells recordings apart whose bytes are the same.
+            self.sha256.update(b"next file")
+            self._write_part(data[start:end])
+
+    def _write_part(self, data: bytearray) -> None:
         self.sha256.update(data)
         self._file.write(data)
         self._file.flush()

@@ -1,21 +1,24 @@
 """Receives one recording: from the request's body straight to a file on disk, hashed on the way, never held in memory.
 
-Two forms: `multipart/form-data` with one file part beside the options, or the bare bytes with the options in the
-query. Every limit is enforced while reading, so a refusal comes before the rest of the body.
+Two forms: `multipart/form-data` with a file part, or one for each microphone, beside the options; or the bare bytes
+with the options in the query. Every limit is enforced while reading, so a refusal comes before the rest of the body.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
+from divisi.audio.stacked_files import file_name, pack
 from divisi.errors import InputError
 from divisi.gateway.multipart_form import FILE_FIELD, MULTIPART_OVERHEAD_BYTES, MultipartForm
 from divisi.gateway.upload_sink import UploadSink, too_large
@@ -29,8 +32,9 @@ class Upload:
     """A received recording; the file lives as long as the `receive_upload` that gave it.
 
     Args:
-        path: the bytes as they came.
-        label: cleaned file name of the form's file, None when there is none. Never a path.
+        path: the bytes as they came; a folder where they came in several files.
+        label: cleaned file name of the form's first file, None when there is none. Never a path.
+        num_bytes: of all files.
         sha256: of the bytes, in hex.
         fields: form fields by name, each with its values in order; empty for a bare body.
     """
@@ -41,32 +45,59 @@ class Upload:
     sha256: str
     fields: dict[str, list[str]]
 
+    def mixture_file(self) -> Path:
+        """The one file to keep; several are packed into one beside them at the first call. Takes a while: thread it."""
+        if not self.path.is_dir():
+            return self.path
+        packed = self.path.with_name("packed")
+        if not packed.exists():
+            pack(self.path, packed)
+        return packed
+
 
 @asynccontextmanager
-async def receive_upload(request: Request, max_bytes: int, work_dir: Path | None) -> AsyncIterator[Upload]:
-    """Reads the body of a request into a temporary file, which is gone when the context ends.
+async def receive_upload(
+    request: Request, max_bytes: int, work_dir: Path | None, max_files: int = 1
+) -> AsyncIterator[Upload]:
+    """Reads the body of a request into temporary files, which are gone when the context ends.
+
+    Args:
+        max_bytes: of all files together.
+        work_dir: where the files lie; None: the system's folder.
+        max_files: that a form may have.
 
     Raises:
-        InputError: `unsupported-media-type`, `upload-too-large`, `upload-too-slow`, `malformed-upload`.
+        InputError: `unsupported-media-type`, `upload-too-large`, `upload-too-slow`, `malformed-upload`,
+            `too-many-files`.
     """
     media_type, parameters = parse_options_header(request.headers.get("content-type", ""))
     is_form = media_type == b"multipart/form-data"
     if not is_form:
         _check_raw_media_type(media_type.decode("latin-1"))
     _check_announced_length(request, max_bytes + (MULTIPART_OVERHEAD_BYTES if is_form else 0), max_bytes)
-    with tempfile.NamedTemporaryFile(dir=work_dir, prefix="divisi-upload-") as file:
-        sink = UploadSink(file, max_bytes)
+    with tempfile.TemporaryDirectory(dir=work_dir, prefix="divisi-upload-") as scratch, ExitStack() as open_files:
+        folder = Path(scratch) / "files"
+        folder.mkdir()
+        places = itertools.count()
+
+        def open_next() -> IO[bytes]:
+            return open_files.enter_context((folder / file_name(next(places))).open("wb"))
+
+        sink = UploadSink(open_next(), max_bytes, open_next)
+        label: str | None = None
+        fields: dict[str, list[str]] = {}
+        num_files = 1
         if is_form:
-            form = MultipartForm(sink)
+            form = MultipartForm(sink, max_files)
             await form.read(_chunks(request), parameters.get(b"boundary", b""), max_bytes + MULTIPART_OVERHEAD_BYTES)
-            label, fields = form.label, form.fields
+            label, fields, num_files = form.label, form.fields, form.num_files
         else:
             async for chunk in _chunks(request):
                 sink.add(chunk)
                 await sink.settle()
-            label, fields = None, {}
         await sink.flush()
-        yield Upload(Path(file.name), label, sink.num_bytes, sink.sha256.hexdigest(), fields)
+        path = folder if num_files > 1 else folder / file_name(0)
+        yield Upload(path, label, sink.num_bytes, sink.sha256.hexdigest(), fields)
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

@@ -23,24 +23,24 @@ import torch
 from torch import Tensor
 
 
-def powers_behind(diagonaliser: Tensor, real: Tensor, imag: Tensor, dither: float) -> Tensor:
-    """p_mfn = |(Q_f x_fn)_m|², as if white noise of power `dither` lay on every microphone.
+def powers_behind(diagonaliser: Tensor, real: Tensor, imag: Tensor, dither: Tensor) -> Tensor:
+    """p_mfn = |(Q_f x_fn)_m|², as if noise of power `dither` lay on every microphone.
 
     Args:
         diagonaliser: complex (F, C, C).
         real, imag: float (F, C, N), the spectra.
-        dither: keeps microphones that are silent, or all the same, from an infinite likelihood.
+        dither: float (F,), keeps microphones that are silent, or all the same, from an infinite likelihood.
 
     Returns:
         float (C, F, N).
     """
     behind = torch.bmm(diagonaliser, torch.complex(real, imag))
     row_powers = diagonaliser.real.square().sum(2) + diagonaliser.imag.square().sum(2)
-    powers = behind.real.square() + behind.imag.square() + dither * row_powers[:, :, None]
+    powers = behind.real.square() + behind.imag.square() + (dither[:, None] * row_powers)[:, :, None]
     return powers.transpose(0, 1).contiguous()
 
 
-def weighted_covariances(real: Tensor, imag: Tensor, weights: Tensor, dither: float) -> Tensor:
+def weighted_covariances(real: Tensor, imag: Tensor, weights: Tensor, dither: Tensor) -> Tensor:
     """V_fm = mean over frames of w_mfn (x_fn x_fn^H + dither I), for all m at once.
 
     The products x_i conj(x_j), as C(C + 1) real rows, times the weights in one real matrix product: a quarter of the
@@ -62,7 +62,7 @@ def weighted_covariances(real: Tensor, imag: Tensor, weights: Tensor, dither: fl
         end = place + num_channels - first
         products[:, place:end] = real[:, first : first + 1] * real[:, first:]
         products[:, place:end].addcmul_(imag[:, first : first + 1], imag[:, first:])
-        products[:, place] += dither
+        products[:, place] += dither[:, None]
         products[:, num_pairs + place : num_pairs + end] = imag[:, first : first + 1] * real[:, first:]
         products[:, num_pairs + place : num_pairs + end].addcmul_(
             real[:, first : first + 1], imag[:, first:], value=-1.0

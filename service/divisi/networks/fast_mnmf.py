@@ -20,6 +20,7 @@ Axes: S sources, F frequencies, N frames, K bases, C microphones (and channels),
     activations     (S, K, N)   h
     gains           (S, C)      g
     diagonaliser    (F, C, C)   Q
+    dither          (F,)        noise power taken to lie on every microphone
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from divisi.networks.diagonaliser import powers_behind, project, steer, weighted
 
 Fit = dict[str, Tensor]
 
-# White noise that the spatial half takes to lie on every microphone, to the mean power of the recording: -80 dB.
-DITHER = 1e-8
+# Noise that the spatial half takes to lie on every microphone, to the mean power at each frequency: -100 dB.
+DITHER = 1e-10
 
 
 class FastMnmf(nn.Module):
@@ -41,16 +42,19 @@ class FastMnmf(nn.Module):
     Attributes:
         overlap: windows that hear each sample.
         floor: of y, where nothing sounds.
+        silence: least power of a frequency that its noise is measured by.
         tiny: keeps a division by zero from being one.
 
     Args:
-        dither: white noise power taken to lie on every microphone; 0 is the model of the paper.
+        dither: noise taken to lie on every microphone; 0 is the model of the paper, and needs recordings that are
+            nowhere silent.
     """
 
     def __init__(self, dither: float = DITHER) -> None:
         super().__init__()
         self.overlap = 4
         self.floor = 1e-10
+        self.silence = 1e-4
         self.tiny = 1e-30
         self.dither = dither
 
@@ -83,7 +87,10 @@ class FastMnmf(nn.Module):
         num_bins, num_frames = spectra.shape[1], spectra.shape[2]
         spectra = spectra.reshape(num_stretches, num_channels, num_bins, num_frames).permute(2, 1, 0, 3)
         spectra = spectra.reshape(num_bins, num_channels, num_stretches * num_frames)
-        fit: Fit = {"real": spectra.real.contiguous(), "imag": spectra.imag.contiguous(), "scale": scale}
+        real, imag = spectra.real.contiguous(), spectra.imag.contiguous()
+        powers = (real.square() + imag.square()).mean(2).mean(1)
+        dither = self.dither * powers.clamp(min=self.silence)
+        fit: Fit = {"real": real, "imag": imag, "scale": scale, "dither": dither}
         return fit
 
     @torch.jit.export
@@ -110,7 +117,7 @@ class FastMnmf(nn.Module):
         fit["bases"] = bases.to(fit["real"].dtype)
         fit["free_bases"] = torch.ones_like(fit["bases"][:, :1])
         fit["activations"] = activations.to(fit["real"].dtype)
-        fit["powers"] = powers_behind(fit["diagonaliser"], fit["real"], fit["imag"], self.dither)
+        fit["powers"] = powers_behind(fit["diagonaliser"], fit["real"], fit["imag"], fit["dither"])
         return fit
 
     @torch.jit.export
@@ -309,14 +316,14 @@ class FastMnmf(nn.Module):
         for first in range(0, real.shape[0], block_bins):
             last = min(first + block_bins, real.shape[0])
             _, model = _model_powers(fit["bases"][:, first:last], fit["activations"], fit["gains"], self.floor)
-            own_real, own_imag = real[first:last], imag[first:last]
-            covariances = weighted_covariances(own_real, own_imag, model.reciprocal_(), self.dither)
+            own_real, own_imag, dither = real[first:last], imag[first:last], fit["dither"][first:last]
+            covariances = weighted_covariances(own_real, own_imag, model.reciprocal_(), dither)
             if projects:
                 rows = project(diagonaliser[first:last], covariances)
             else:
                 rows = steer(diagonaliser[first:last], covariances)
             diagonaliser[first:last] = rows
-            fit["powers"][:, first:last] = powers_behind(rows, own_real, own_imag, self.dither)
+            fit["powers"][:, first:last] = powers_behind(rows, own_real, own_imag, dither)
         fit["diagonaliser"] = diagonaliser
 
 
