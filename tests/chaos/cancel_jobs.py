@@ -3,7 +3,8 @@
     python tests/chaos/cancel_jobs.py [--queued 50] [--running 20] [--workers 1]
 
 The engine holds a quarter of a gigabyte, as a model on a GPU does. A running job's memory is free when the process that
-held it is gone, or when that had just ended its work by itself. Cancels come at any moment of a job, while stems are uploaded too.
+held it is gone, or when that had just ended its work by itself. Cancels come at any moment of a job, while stems are
+uploaded too.
 """
 
 from __future__ import annotations
