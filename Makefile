@@ -39,6 +39,7 @@ bench: .venv/installed-dev  ## Memory, speed and quality figures; each script pr
 	$(BIN)/python benchmarks/long_recording.py
 	$(BIN)/python benchmarks/conservation.py
 	$(BIN)/python benchmarks/queue_load.py
+	$(BIN)/python benchmarks/torch_serve.py
 	$(BIN)/divisi evaluate --dataset sample
 
 constraints: .venv/installed-dev  ## Write down the versions that are installed and tested now
