@@ -29,11 +29,15 @@ unit: .venv/installed-dev
 	$(BIN)/pytest -n 2 --dist loadfile
 
 chaos: .venv/installed-dev  ## The reliability promises at full length (minutes); each script prints its table
-	$(BIN)/python tests/chaos/kill_workers.py
-	$(BIN)/python tests/chaos/freeze_workers.py
+	$(BIN)/python tests/chaos/kill_workers.py --kills 30 --jobs 120
+	$(BIN)/python tests/chaos/freeze_workers.py --freezes 20 --whole-trees 5
 	$(BIN)/python tests/chaos/restart_redis.py
 	$(BIN)/python tests/chaos/drain_workers.py
 	$(BIN)/python tests/chaos/poison.py
+	$(BIN)/python tests/chaos/broken_store.py
+	$(BIN)/python tests/chaos/cancel_jobs.py
+	$(BIN)/python tests/chaos/same_key.py
+	$(BIN)/python tests/chaos/drop_events.py
 
 bench: .venv/installed-dev  ## Memory, speed and quality figures; each script prints its table
 	$(BIN)/python benchmarks/long_recording.py

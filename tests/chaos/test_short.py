@@ -17,6 +17,7 @@ FOLDER = Path(__file__).parent
         "kill_workers.py --kills 3 --jobs 8",
         "freeze_workers.py --freezes 2 --whole-trees 1",
         "restart_redis.py --restarts 2",
+        "broken_store.py --jobs 6 --stall-seconds 1 --workers 1",
     ],
     ids=lambda command: command.split(".")[0],
 )
