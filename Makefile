@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo up test lint unit chaos bench constraints clean
+.PHONY: help demo up test lint unit chaos bench images compose constraints clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,7 +24,7 @@ lint: .venv/installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-unit: .venv/installed-dev
+unit: .venv/installed-dev .venv/installed-policy
 	tests/system_packages.sh
 	$(BIN)/pytest -n 2 --dist loadfile
 
@@ -34,6 +34,7 @@ chaos: .venv/installed-dev  ## The reliability promises at full length (minutes)
 	$(BIN)/python tests/chaos/restart_redis.py
 	$(BIN)/python tests/chaos/drain_workers.py
 	$(BIN)/python tests/chaos/poison.py
+	$(BIN)/python tests/chaos/cut_link.py
 	$(BIN)/python tests/chaos/broken_store.py
 	$(BIN)/python tests/chaos/cancel_jobs.py
 	$(BIN)/python tests/chaos/same_key.py
@@ -43,8 +44,15 @@ bench: .venv/installed-dev  ## Memory, speed and quality figures; each script pr
 	$(BIN)/python benchmarks/long_recording.py
 	$(BIN)/python benchmarks/conservation.py
 	$(BIN)/python benchmarks/queue_load.py
+	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/torch_serve.py
 	$(BIN)/divisi evaluate --dataset sample
+
+images:  ## Build gateway, worker, store and Redis images with podman (root); prints their sizes
+	service/images/build.sh
+
+compose: .venv/installed-dev  ## Bring docker-compose.yml up, put a job through it, tear it down; prints the times
+	$(BIN)/python tests/deployment/compose_job.py
 
 constraints: .venv/installed-dev  ## Write down the versions that are installed and tested now
 	$(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip | sed -E 's/^(torch==[0-9.]+).*/\1/' > constraints.txt
@@ -62,3 +70,9 @@ clean:
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[dev]'
 	@touch $@ .venv/installed-standalone
+
+# checkov pins other versions of what we use, hence an environment of its own.
+.venv/installed-policy: .venv/bin/python tests/k8s/checkov.txt
+	$(BIN)/python -m venv .venv/policy
+	.venv/policy/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/k8s/checkov.txt
+	@touch $@

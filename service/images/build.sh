@@ -28,7 +28,7 @@ fi
 for target in "${targets[@]}"; do
     name="divisi-$target:$version"
     case "$target" in
-    store) build=(--file "$here/store.Dockerfile" "$here") ;;
+    store) build=("$here/store") ;;
     redis) # a stand-in under the name that is asked for
         name="$(sed -nE 's/^ *image: (redis:.+)$/\1/p' "$root/docker-compose.yml")"
         build=(--file "$here/redis.Dockerfile" "$here") ;;

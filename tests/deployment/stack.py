@@ -71,10 +71,11 @@ class Stack:
         return sorted(self.ask("ps", *filters, "--format", "{{.Names}}").split())
 
     def keep_checking(self, stopping: threading.Event) -> None:
-        """Runs health checks in turn. podman leaves this to systemd, which is not everywhere."""
+        """Runs health checks until all is well. podman leaves this to systemd, which is not everywhere."""
         while not stopping.wait(HEALTH_CHECK_SECONDS):
             for name in self.containers():
-                self.ask("healthcheck", "run", name)
+                if self._health(name) != "healthy":
+                    self.ask("healthcheck", "run", name)
 
     def wait_until_ready(self) -> None:
         """Returns when the gateway and all workers say that they are ready."""
@@ -91,8 +92,10 @@ class Stack:
         return sum(int(self.ask("exec", redis, "redis-cli", "xlen", f"divisi:jobs:{lane}")) for lane in LANES)
 
     def _healthy_workers(self) -> int:
-        names = self.containers("worker")
-        return [self.ask("inspect", "--format", "{{.State.Health.Status}}", name) for name in names].count("healthy")
+        return [self._health(name) for name in self.containers("worker")].count("healthy")
+
+    def _health(self, container: str) -> str:
+        return self.ask("inspect", "--format", "{{.State.Health.Status}}", container)
 
     def _environment(self) -> dict[str, str]:
         return {
