@@ -15,6 +15,8 @@ import yaml
 from divisi.networks import umss, unet
 from divisi.training.remix import RemixOptions
 
+NINO_DIOS = "nino_dios"
+
 
 class Part(StrEnum):
     """A part of a network that may learn."""
@@ -70,6 +72,8 @@ class SystemConfig:
     validate_every: int = 250
     save_every: int = 50
     held_excerpts: int = 24
+    dataset: str = NINO_DIOS
+    """Niño Dios, or one of `choir_folders`: bc1song, bcbq, csd, cantoria. Only Niño Dios is split by singer."""
     singers: tuple[int, ...] = (1, 2, 3)
     validation_singer: int = 4
     remix: RemixOptions = field(default_factory=RemixOptions)

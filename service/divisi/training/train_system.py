@@ -21,9 +21,10 @@ from tqdm import tqdm
 
 from divisi.networks import umss, unet
 from divisi.training import system_losses as losses
+from divisi.training.choir_folders import load_dataset
 from divisi.training.remix import Remixer
 from divisi.training.resung import load_resung
-from divisi.training.system_config import Part, Pitch, SystemConfig
+from divisi.training.system_config import NINO_DIOS, Part, Pitch, SystemConfig
 from divisi.training.system_material import Material, choose_voices
 from divisi.training.takes import Choir, load_nino_dios
 from divisi.training.validate_system import SystemScores, validate_system
@@ -202,10 +203,12 @@ def magnitude_loss(network: Any, mixture: Tensor, sources: Tensor, f0_hz: Tensor
     return (network.unet(heard, f0_hz[rows, chosen]) - wanted).abs().mean()
 
 
-def load_choirs(config: SystemConfig, data: Path, cache: Path) -> tuple[Choir, Choir]:
-    """The real singers to train on, and the one kept for validation."""
-    folders = data / "nino_dios", cache / "labels" / "nino_dios"
-    return load_nino_dios(*folders, config.singers), load_nino_dios(*folders, (config.validation_singer,))
+def load_choirs(config: SystemConfig, data: Path, cache: Path) -> tuple[list[Choir], list[Choir]]:
+    """Choirs to train on, and those kept for validation."""
+    if config.dataset != NINO_DIOS:
+        return load_dataset(config.dataset, data, cache)
+    folders = data / NINO_DIOS, cache / "labels" / NINO_DIOS
+    return [load_nino_dios(*folders, config.singers)], [load_nino_dios(*folders, (config.validation_singer,))]
 
 
 def train_system(config: SystemConfig, data: Path, cache: Path, out: Path, start_from: list[Path]) -> SystemScores:
@@ -213,7 +216,7 @@ def train_system(config: SystemConfig, data: Path, cache: Path, out: Path, start
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.yaml").write_text(yaml.safe_dump(config.as_plain(), sort_keys=False))
     real, held = load_choirs(config, data, cache)
-    remixer = Remixer([real], load_resung(cache / "resung"), config.remix, config.seed)
+    remixer = Remixer(real, load_resung(cache / "resung"), config.remix, config.seed)
     run = SystemRun(config)
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
