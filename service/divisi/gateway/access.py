@@ -120,7 +120,7 @@ def rate_policies(settings: Settings) -> str:
 async def _identify(request: Request, services: Services) -> Caller:
     settings = services.settings
     query = request.query_params
-    if request.method in READING_METHODS and is_linkable(_template(request)) and SIGNATURE in query:
+    if request.method in READING_METHODS and is_linkable(_template(request)) and query.get(SIGNATURE):
         secret = await link_secret(services)
         check_link(request.scope["path"], query.get(EXPIRES, ""), query[SIGNATURE], secret)
         return Caller(None if settings.is_private else _address(request))
