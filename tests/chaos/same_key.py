@@ -2,7 +2,8 @@
 
     python tests/chaos/same_key.py [--posts 200] [--gateways 2]
 
-Those that are told to come again (409, the key is in flight) do so until they are answered.
+Those that are told to come again (409, the key is in flight; 503, the machine is overrun) do so until they are
+answered.
 """
 
 from __future__ import annotations
@@ -53,10 +54,11 @@ async def same_key(num_posts: int, num_gateways: int) -> list[Row]:
         stored = len(await cruel.store.list_folders("jobs"))
         left = len(list((cruel.folder / "work").glob("divisi-upload-*")))
         counted = (await cruel.queue.counters()).get("accepted", 0)
-    others = statuses.total() - sum(statuses[status] for status in (202, 409, BROKEN_OFF))
+    others = statuses.total() - sum(statuses[status] for status in (202, 409, 503, BROKEN_OFF))
     return [
         told("uploads with one key, at once", num_posts),
         told("answered 202 / told to come again (409)", f"{statuses[202]} / {statuses[409]}"),
+        told("told that the service is busy (503)", statuses[503]),
         told("connections that broke off, upload sent again", statuses[BROKEN_OFF]),
         exactly("answered otherwise", others, 0),
         exactly("different job ids among the answers", len(set(job_ids)), 1),

@@ -1,36 +1,52 @@
-"""The commands as a person runs them: a process with settings in its environment, an exit code, what it printed."""
+"""The commands as a person runs them, with settings in the environment, an exit code, and what they printed."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from divisi.cli.app import app
+from divisi.cli.terminal import console, errors
 from divisi.jobs.door import QueueOptions
 from divisi.jobs.queue import JobQueue
+from divisi.settings import load_settings
 
-Divisi = Callable[..., "subprocess.CompletedProcess[str]"]
+
+@dataclass(frozen=True)
+class Ran:
+    """One run of a command."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Divisi = Callable[..., Ran]
 
 
 @pytest.fixture
-def divisi(tmp_path: Path, redis_url: str) -> Divisi:
-    """Runs a command of `divisi` over the test's Redis and a store in tmp_path; settings by keyword."""
+def divisi(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Divisi:
+    """Runs a command of `divisi` over the test's Redis and a store in tmp_path; settings by keyword.
 
-    def run(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    In this process: each interpreter of its own would take seconds. Not from within an event loop: commands bring their
+    own.
+    """
+    for terminal in (console, errors):
+        monkeypatch.setattr(terminal, "_width", 220)
+
+    def run(*arguments: str, **settings: object) -> Ran:
         plain = {"redis_url": redis_url, "store_url": f"file://{tmp_path / 'store'}", "engine": "passthrough"}
         chosen = {f"DIVISI_{name.upper()}": str(value) for name, value in {**plain, **settings}.items()}
-        return subprocess.run(
-            [sys.executable, "-m", "divisi.cli", *arguments],
-            env={**os.environ, **chosen, "COLUMNS": "220"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        load_settings.cache_clear()
+        try:
+            done = CliRunner().invoke(app, list(arguments), env=chosen)
+        finally:
+            load_settings.cache_clear()
+        return Ran(done.exit_code, done.stdout, done.stderr)
 
     return run
 

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
 from divisi.jobs.job import Job, JobState, Problem, new_job_id
 from divisi.jobs.queue import JobQueue
 
+if TYPE_CHECKING:
+    from tests.cli.conftest import Divisi
+
 pytestmark = pytest.mark.anyio
-Divisi = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 async def bury(queue: JobQueue, code: str = "worker-crashed", is_dead_letter: bool = True) -> str:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import redis
@@ -17,8 +18,10 @@ from divisi.bundles.card import ModelCard
 from divisi.bundles.card_file import CARD_FILE, write_card
 from divisi.bundles.checksums import write_checksums
 
-Divisi = Callable[..., "subprocess.CompletedProcess[str]"]
-StartRedis = Callable[[int], "subprocess.Popen[str]"]
+if TYPE_CHECKING:
+    from tests.cli.conftest import Divisi, Ran
+
+StartRedis = Callable[[int], subprocess.Popen[str]]
 
 
 @pytest.fixture
@@ -42,8 +45,13 @@ def model_store(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def doctor(divisi: Divisi, model_store: Path, tmp_path: Path) -> Divisi:
-    def run(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
-        plain = {"model_store": model_store, "default_model": "quartet", "work_dir": tmp_path / "work"}
+    def run(*arguments: str, **settings: object) -> Ran:
+        plain = {
+            "model_store": model_store,
+            "default_model": "quartet",
+            "work_dir": tmp_path / "work",
+            "max_upload_bytes": 10**6,
+        }
         return divisi("doctor", *arguments, **{**plain, **settings})
 
     return run
@@ -59,7 +67,7 @@ def own_redis(start_redis: StartRedis) -> tuple[str, redis.Redis]:
     return url, redis.Redis.from_url(url)
 
 
-def findings(run: subprocess.CompletedProcess[str]) -> dict[str, tuple[str, str]]:
+def findings(run: Ran) -> dict[str, tuple[str, str]]:
     """By subject: verdict, and what was said of it."""
     found: dict[str, tuple[str, str]] = {}
     subject = ""

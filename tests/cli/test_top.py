@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-import subprocess
 import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
@@ -14,8 +13,10 @@ from divisi.jobs.job import Job, Lane, Problem, new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import WorkerState, WorkerStatus
 
+if TYPE_CHECKING:
+    from tests.cli.conftest import Divisi
+
 pytestmark = pytest.mark.anyio
-Divisi = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def make_job(**changes: object) -> Job:

@@ -78,8 +78,9 @@ def test_every_series_that_is_asked_for_is_exposed_with_the_labels_asked_for(pla
     for name, matchers in selectors:
         assert name in known, f"{name} is not exposed"
         asked = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers))
-        asked |= {label.strip() for labels in _BY.findall(expression) for label in labels.split(",")}
         assert asked <= known[name] | _INFRASTRUCTURE_LABELS, f"{name} has no labels {asked - known[name]}"
+    grouped_by = {label.strip() for labels in _BY.findall(expression) for label in labels.split(",")}
+    assert grouped_by <= set().union(*(known[name] for name, _ in selectors)) | _INFRASTRUCTURE_LABELS
 
 
 def test_units_stand_in_the_names_and_counters_end_in_total() -> None:

@@ -203,6 +203,9 @@ class ObjectStore:
         try:
             yield
         except FileNotFoundError as error:
+            if what == "put":  # what is missing is the bucket
+                self.failures[what] += 1
+                raise UnavailableError("the object store's bucket is not there", code="store-unavailable") from error
             raise NotFoundError(f"there is no object {key!r}", code="object-not-found", key=key) from error
         except (BaseError, OSError) as error:
             self.failures[what] += 1
