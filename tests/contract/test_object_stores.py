@@ -218,6 +218,23 @@ async def test_a_store_that_is_away_says_so_soon(tmp_path: Path) -> None:
             away.upload("jobs/a", tmp_path / "x")
 
 
+async def test_a_bucket_that_is_not_there_is_away_and_no_missing_object(s3_endpoint: str) -> None:
+    store = open_object_store("s3://no-such-bucket", endpoint=s3_endpoint, access_key_id="k", secret_access_key="s")
+    with pytest.raises(UnavailableError) as caught:
+        await store.put_bytes("jobs/a", b"x")
+    assert caught.value.code == "store-unavailable"
+    assert store.failures == {"put": 1}
+
+
+async def test_a_store_keeps_what_is_there_when_asked_to(tmp_path: Path, s3_endpoint: str) -> None:
+    bucket = open_object_store("s3://recordings", endpoint=s3_endpoint, access_key_id="k", secret_access_key="s")
+    for store in (open_object_store(f"file://{tmp_path}"), bucket):
+        await store.put_bytes("jobs/kept", b"first")
+        assert await store.keeps_first("jobs/kept")
+        assert await store.get_bytes("jobs/kept") == b"first"
+        await store.delete("jobs/kept")
+
+
 async def test_a_folder_that_vanished_is_away(tmp_path: Path) -> None:
     store = open_object_store(f"file://{tmp_path / 'store'}")
     (tmp_path / "store").rmdir()
