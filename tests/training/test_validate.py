@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from divisi.networks.satb_small import SatbSmall, SatbSmallConfig
+from divisi.networks.chorus import Chorus, ChorusConfig
 from divisi.training.takes import VOICES, Choir, Part
 from divisi.training.validate import cut_excerpts, si_sdr_db, validate
 
@@ -30,7 +30,7 @@ def test_whole_excerpts_are_cut_and_the_last_partial_one_is_dropped(choir: Choir
 def test_a_voice_that_rests_is_not_scored(make_part: Callable[..., Part]) -> None:
     parts = [(make_part(voice, 4.5, silent_from=0.0 if voice == "alto" else None),) for voice in VOICES]
     torch.manual_seed(0)
-    network = SatbSmall(SatbSmallConfig(pitch_channels=8, pitch_hidden=8, refined_hidden=8, mask_channels=8)).eval()
+    network = Chorus(ChorusConfig(pitch_channels=8, pitch_hidden=8, refined_hidden=8, mask_channels=8)).eval()
     scores = validate(network, cut_excerpts(Choir(tuple(parts)), 0.0, 4.0, 512))
     assert np.isnan(scores.per_voice_db[1])
     assert np.isfinite(scores.si_sdr_db)

@@ -1,6 +1,6 @@
 """The one training loop: draw a batch, take a step, keep a running average, save, score. Resumes where it stopped.
 
-    divisi train satb_small_pitch --data DATA --cache CACHE --out RUN
+    divisi train chorus_pitch --data DATA --cache CACHE --out RUN
 
 DATA holds `nino_dios/`; CACHE holds `labels/nino_dios/` (see `f0_labels`) and, where made, `resung/` (see `resung`).
 RUN receives config.yaml, log.csv and checkpoint.pt.
