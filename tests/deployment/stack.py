@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 180.0
+PATIENCE_SECONDS = 600.0
 HEALTH_CHECK_SECONDS = 1.0
 LANES = ("interactive", "batch")
 WORKERS = 2
