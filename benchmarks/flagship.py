@@ -1,4 +1,4 @@
-"""What the flagship must reach on voices it was never trained on, through the serving path; exits 1 where it falls short.
+"""What the flagship must reach on voices it was never trained on, through the serving path; exits 1 where it fails.
 
     python benchmarks/flagship.py --data DATA --syn CACHE/syn_valid [--model chorus] [--only held rosters syn joined]
 
