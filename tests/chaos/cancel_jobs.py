@@ -36,6 +36,7 @@ async def cancel_jobs(num_queued: int, num_running: int, num_workers: int) -> li
         url = await cruel.start_gateway()
         async with httpx.AsyncClient(base_url=url, timeout=30) as http:
             queued = [await _cancel_queued(http) for _ in range(num_queued)]
+            bare = [await _ask_nothing(http) for _ in range(num_queued)]
             for _ in range(num_workers):
                 cruel.start_worker()
             await cruel.wait_for_workers(num_workers)
@@ -46,6 +47,7 @@ async def cancel_jobs(num_queued: int, num_running: int, num_workers: int) -> li
         told("queued jobs cancelled", num_queued),
         told("from request to answer, median s", statistics.median(queued)),
         at_most("from request to answer, worst", max(queued), QUEUED_SECONDS),
+        told("a request that asks for nothing, on this machine now, median s", statistics.median(bare)),
         told("running jobs cancelled", num_running),
         told("from request to answer, median s", statistics.median(answered)),
         told("from request to freed memory, median s", statistics.median(freed)),
@@ -64,6 +66,13 @@ async def _cancel_queued(http: httpx.AsyncClient) -> float:
     seconds = time.monotonic() - began
     assert answer.json()["state"] == JobState.CANCELLED, answer.text
     return seconds
+
+
+async def _ask_nothing(http: httpx.AsyncClient) -> float:
+    """Seconds of a round trip that touches neither Redis nor the store: what the machine itself takes now."""
+    began = time.monotonic()
+    await http.get("/livez")
+    return time.monotonic() - began
 
 
 async def _cancel_running(cruel: Deployment, http: httpx.AsyncClient) -> tuple[float, float, int, int]:
