@@ -16,7 +16,16 @@ from starlette.middleware.cors import CORSMiddleware
 from divisi.bootstrap import open_bundles, open_queue, open_store
 from divisi.bundles.store import BundleStore
 from divisi.errors import UnavailableError
-from divisi.gateway import delivery_routes, health_routes, job_routes, link_routes, model_routes, pitch_routes, stem_routes
+from divisi.gateway import (
+    delivery_routes,
+    health_routes,
+    job_routes,
+    link_routes,
+    model_routes,
+    page_routes,
+    pitch_routes,
+    stem_routes,
+)
 from divisi.gateway.access import admit
 from divisi.gateway.access_document import describe_access
 from divisi.gateway.answer_headers import CROSS_ORIGIN, AnswerHeaders
@@ -79,6 +88,7 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
     metrics = Metrics(store.failures)
     app.state.services = Services(settings, queue, store, bundles, metrics)
     app.include_router(health_routes.router)
+    app.include_router(page_routes.router)
     for module in (job_routes, stem_routes, pitch_routes, link_routes, delivery_routes, model_routes):
         app.include_router(module.router, dependencies=[Depends(admit)])
     install_error_handlers(app)

@@ -1,0 +1,149 @@
+/* The service as the page sees it: JSON, uploads with progress, events that resume, downloads; all with the key. */
+
+const KEY = "divisi.key";
+
+const ADVICE = {
+  "key-missing": "This service asks for an API key. Enter yours below.",
+  "key-invalid": "Enter another API key below, or ask whoever runs this service for one.",
+  "key-expired": "Enter another API key below, or ask whoever runs this service for one.",
+  "scope-missing": "Enter a key that may do this below.",
+  "upload-too-large": "Send a shorter recording, or the same one as FLAC or MP3.",
+  "audio-too-long": "Cut the recording into shorter parts and send them one by one.",
+  "not-audio": "Choose a recording: WAV, FLAC, MP3, Ogg, AIFF; many services take M4A, too.",
+  "unsupported-format": "Save the recording as WAV or FLAC and send that.",
+  undecodable: "The file is damaged or not complete. Export it again, or send another copy.",
+  "empty-audio": "There is no sound in this file. Choose another one.",
+  "unknown-job": "It was erased, or its time was over. Separate the recording again.",
+  "job-not-finished": "Wait until the job is done.",
+  "queue-full": "Many people are waiting. Try again in a minute.",
+  "rate-limited": "Wait a minute, then try again.",
+  "too-many-unfinished-jobs": "Wait until some of your jobs are done.",
+  unreachable: "Check that the service runs and that you are connected, then try again.",
+};
+
+/** A refusal: `message` says what happened, `advice` what to do. */
+export class Problem extends Error {
+  constructor(body, status) {
+    super(body.detail ?? body.title ?? `The service answered ${status}.`);
+    this.code = body.code ?? "";
+    this.status = status;
+    this.requestId = body.request_id;
+    const later = status === 503 ? "The service is away for a moment. Try again shortly." : undefined;
+    this.advice = ADVICE[this.code] ?? later ?? (status >= 500 ? "Try again; if it stays, tell whoever runs this service." : "Change what it names, then try again.");
+  }
+
+  get wantsKey() {
+    return this.status === 401 || this.code === "scope-missing";
+  }
+}
+
+export const apiKey = {
+  get: () => localStorage.getItem(KEY) ?? "",
+  set: (key) => (key ? localStorage.setItem(KEY, key.trim()) : localStorage.removeItem(KEY)),
+};
+
+const authorization = () => (apiKey.get() ? { Authorization: `Bearer ${apiKey.get()}` } : {});
+
+/** The answer, or a Problem. */
+export async function request(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers: { ...authorization(), ...options.headers } });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem({ code: "unreachable", detail: "The service cannot be reached." }, 0);
+  }
+  if (!response.ok) throw new Problem(await response.json().catch(() => ({})), response.status);
+  return response;
+}
+
+export const getJson = async (path) => (await request(path)).json();
+export const getBytes = async (path) => (await request(path)).arrayBuffer();
+/** An image or the like as an address that elements can show. */
+export const getObjectUrl = async (path) => URL.createObjectURL(await (await request(path)).blob());
+
+/** What there may be or not: null when the service has none. */
+export async function getJsonIfAny(path) {
+  try {
+    return await getJson(path);
+  } catch (error) {
+    if (error instanceof Problem && [404, 405, 409].includes(error.status)) return null;
+    throw error;
+  }
+}
+
+/** Sends a form; `onProgress` gets 0..1. Only XMLHttpRequest tells how far an upload is. */
+export function upload(form, idempotencyKey, onProgress) {
+  const xhr = new XMLHttpRequest();
+  const answer = new Promise((resolve, reject) => {
+    xhr.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
+    xhr.onload = () => {
+      if (xhr.status < 300) resolve(xhr.response);
+      else reject(new Problem(xhr.response ?? {}, xhr.status));
+    };
+    xhr.onerror = () => reject(new Problem({ code: "unreachable", detail: "The upload broke off." }, 0));
+    xhr.onabort = () => reject(new DOMException("cancelled", "AbortError"));
+  });
+  xhr.open("POST", "/v1/jobs");
+  xhr.responseType = "json";
+  xhr.setRequestHeader("Idempotency-Key", idempotencyKey);
+  for (const [name, value] of Object.entries(authorization())) xhr.setRequestHeader(name, value);
+  xhr.send(form);
+  return { answer, abort: () => xhr.abort() };
+}
+
+/** The job's events to their end; resumes where a connection broke off. EventSource could not show the key. */
+export async function* events(path, signal) {
+  let lastId = "";
+  for (let silent = 0; silent < 10; silent++) {
+    try {
+      const response = await request(path, { signal, headers: lastId ? { "Last-Event-ID": lastId } : {} });
+      for await (const event of parseEvents(response.body)) {
+        silent = 0;
+        lastId = event.id || lastId;
+        const body = JSON.parse(event.data);
+        yield body;
+        if (["succeeded", "failed", "cancelled"].includes(body.state)) return;
+      }
+    } catch (error) {
+      if (error.name === "AbortError" || (error instanceof Problem && error.status >= 400 && error.status < 500)) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+  throw new Problem({ code: "unreachable", detail: "The service no longer tells how far the job is." }, 0);
+}
+
+async function* parseEvents(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    text = (text + value).replaceAll("\r\n", "\n");
+    for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
+      const event = {};
+      for (const line of text.slice(0, end).split("\n")) {
+        const colon = line.indexOf(":");
+        if (colon > 0) event[line.slice(0, colon)] = line.slice(colon + 1).trimStart();
+      }
+      text = text.slice(end + 2);
+      if (event.data) yield event;
+    }
+  }
+}
+
+/** Saves a file of the service: by its address where that is enough, else through memory, with the key. */
+export async function save(path, fileName) {
+  const address = apiKey.get() ? await getObjectUrl(path) : path;
+  saveAddress(address, fileName);
+}
+
+export function saveAddress(address, fileName) {
+  const link = document.createElement("a");
+  link.href = address;
+  link.download = fileName;
+  document.body.append(link);
+  link.click();
+  link.remove();
+  if (address.startsWith("blob:")) setTimeout(() => URL.revokeObjectURL(address), 60000);
+}

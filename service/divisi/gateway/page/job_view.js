@@ -1,0 +1,112 @@
+/* One job from the queue to its result: position, likely time and progress while it waits and runs, then the mixer. */
+
+import { events, getJson, Problem, request } from "./api.js";
+import { announce, duration, h } from "./dom.js";
+import { MixerView } from "./mixer_view.js";
+import { showProblem } from "./problem_view.js";
+import { shareButton } from "./share.js";
+
+const LOOK_SECONDS = 2; // position and likely time are not among the events
+
+export class JobView {
+  /** @param {string} path of the job, or a shared link to it */
+  constructor(path, { isShared = false } = {}) {
+    Object.assign(this, { path, isShared, stopping: new AbortController() });
+    this.element = h("div", { className: "job" }, h("p", {}, "Loading …"));
+    this.start();
+  }
+
+  close() {
+    this.stopping.abort();
+    this.mixer?.close();
+  }
+
+  async start() {
+    try {
+      let job = await getJson(this.path);
+      if (!isEnded(job.state)) {
+        this.showWaiting(job);
+        await this.follow(job);
+        job = await getJson(this.path);
+      }
+      if (!this.stopping.signal.aborted) this.showEnd(job);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      this.element.replaceChildren(h("p", {}, h("a", { href: "#/" }, "Separate a recording")));
+      showProblem(error);
+    }
+  }
+
+  showWaiting(job) {
+    this.bar = h("progress", { max: 1, value: job.progress, "aria-label": "Progress" });
+    this.state = h("strong", { className: "state" });
+    this.facts = h("span", { className: "facts" });
+    this.element.replaceChildren(
+      h("h1", {}, job.file_name),
+      h("div", { className: "waiting" }, this.state, this.facts, this.bar, h("button", { className: "plain", onclick: () => this.cancel() }, "Cancel")),
+    );
+    this.showProgress(job);
+  }
+
+  /** To the job's end, by its events; beside them a look now and then for position and likely time. */
+  async follow(job) {
+    const { signal } = this.stopping;
+    const look = async () => {
+      const now = await getJson(this.path).catch(() => null);
+      if (now && !isEnded(now.state) && !signal.aborted) this.showProgress(now);
+    };
+    const clock = setInterval(look, LOOK_SECONDS * 1000);
+    try {
+      for await (const event of events(job.links.events, signal)) this.showProgress(event);
+    } finally {
+      clearInterval(clock);
+    }
+  }
+
+  showProgress({ state, progress, stage, position, eta_seconds: eta }) {
+    this.bar.value = Math.max(this.bar.value, progress ?? 0);
+    const text = { queued: "Waiting", running: "Working" }[state] ?? "Finishing";
+    if (this.state.textContent !== text) announce(text);
+    this.state.textContent = text;
+    const facts = [];
+    if (state === "queued" && position) facts.push(position === 1 ? "1 job before this one" : `${position} jobs before this one`);
+    if (state === "running") facts.push(`${Math.round(this.bar.value * 100)} %`, stage ?? "");
+    if (eta) this.eta = `about ${duration(eta)} left`;
+    if (this.eta && !isEnded(state)) facts.push(this.eta);
+    this.facts.textContent = facts.filter(Boolean).join(" · ");
+  }
+
+  async cancel() {
+    try {
+      await request(`${this.path}/cancel`, { method: "POST" });
+    } catch (error) {
+      showProblem(error);
+    }
+  }
+
+  showEnd(job) {
+    if (job.state !== "succeeded") {
+      const cancelled = job.state === "cancelled";
+      this.element.replaceChildren(
+        h("h1", {}, job.file_name),
+        h("p", {}, cancelled ? "This job was cancelled." : "This job failed."),
+        h("p", {}, h("a", { href: "#/" }, "Separate a recording")),
+      );
+      if (job.problem) showProblem(new Problem(job.problem, job.problem.status));
+      return;
+    }
+    announce("The stems are ready");
+    this.mixer = new MixerView(job);
+    const facts = [job.model, `${duration(job.input.duration_seconds ?? 0)} of sound`];
+    if (job.report?.are_voices_detected) facts.push(`heard: ${job.report.voices.join(", ")}`);
+    if (job.expires_at) facts.push(`kept until ${new Date(job.expires_at).toLocaleString([], { dateStyle: "short", timeStyle: "short" })}`);
+    this.element.replaceChildren(
+      h("h1", {}, job.file_name),
+      h("p", { className: "facts" }, facts.join(" · "), !this.isShared && job.group && h("a", { href: `#/groups/${job.group}` }, " · compare")),
+      this.mixer.element,
+      this.isShared ? "" : shareButton(job.links.self),
+    );
+  }
+}
+
+export const isEnded = (state) => ["succeeded", "failed", "cancelled"].includes(state);

@@ -1,0 +1,32 @@
+/* Which view the address asks for: `#/` start, `#/jobs/{id}` mixer, `#/groups/{id}` comparison, `#/shared=…` either. */
+
+import { apiKey } from "./api.js";
+import { CompareView } from "./compare_view.js";
+import { JobView } from "./job_view.js";
+import { askForKey, clearProblem } from "./problem_view.js";
+import { StartView } from "./start_view.js";
+
+let view = null;
+
+async function show() {
+  view?.close();
+  clearProblem();
+  const main = document.querySelector("main");
+  view = await viewOf(location.hash);
+  if (view) main.replaceChildren(view.element);
+  document.getElementById("key-button").hidden = !apiKey.get();
+}
+
+async function viewOf(hash) {
+  const [, kind, id] = hash.match(/^#\/(jobs|groups)\/([0-9a-z]{26})$/) ?? [];
+  if (kind === "jobs") return new JobView(`/v1/jobs/${id}`);
+  if (kind === "groups") return new CompareView(`/v1/groups/${id}`);
+  const shared = decodeURIComponent(hash.match(/^#\/shared=(.+)$/)?.[1] ?? "");
+  if (!/^\/v1\/(jobs|groups)\//.test(shared)) return new StartView();
+  return shared.startsWith("/v1/jobs/") ? new JobView(shared, { isShared: true }) : new CompareView(shared, { isShared: true });
+}
+
+window.addEventListener("hashchange", show);
+document.getElementById("key-button").addEventListener("click", askForKey);
+show();
+

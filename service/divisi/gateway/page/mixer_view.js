@@ -1,0 +1,220 @@
+/* The mixer of one finished job: a row for each stem and the residual, one transport for all, presets, A/B, loop, speed. */
+
+import { getJsonIfAny, save } from "./api.js";
+import { announce, clockTime, colourOf, h, title } from "./dom.js";
+import { Peaks } from "./drawing.js";
+import { loadTracks, Player, playingRate, sumOf } from "./player.js";
+import { showProblem } from "./problem_view.js";
+import { StemRow } from "./stem_row.js";
+import { TransportBar } from "./transport_bar.js";
+
+const MIXTURE = "mixture";
+const BEHIND = 10 ** (-12 / 20); // as the service's practice mixes lower the others
+
+export class MixerView {
+  constructor(job) {
+    this.job = job;
+    this.seconds = job.input.duration_seconds || 1;
+    this.hearsMixture = false;
+    this.player = null;
+    const tracks = job.stems.map(({ name, href, file_name: fileName, is_residual: isResidual }) => ({ name, href, fileName, isResidual }));
+    this.rows = tracks.map((track, place) => new StemRow(track, colourOf(track.name, place), this));
+    this.bar = new TransportBar(this, { seconds: this.seconds, canCompare: tracks.some(({ isResidual }) => isResidual) });
+    this.element = h(
+      "section",
+      { className: "mixer", "aria-label": "Mixer" },
+      this.presets(),
+      h("div", { className: "rows" }, this.rows.map(({ element }) => element)),
+      this.bar.element,
+      this.downloads(),
+    );
+    this.onkey = (event) => this.bar.key(event);
+    document.addEventListener("keydown", this.onkey);
+    this.resizing = new ResizeObserver(() => this.draw());
+    this.resizing.observe(this.element);
+    this.frame = requestAnimationFrame(() => this.tick());
+    this.fetchPictures();
+  }
+
+  close() {
+    document.removeEventListener("keydown", this.onkey);
+    cancelAnimationFrame(this.frame);
+    this.resizing.disconnect();
+    this.player?.close();
+  }
+
+  // What is drawn
+
+  async fetchPictures() {
+    const { views, pitch, confidence } = this.job;
+    const pitchHref = pitch?.find(({ name }) => name === "pitch.json")?.href;
+    const [peaks, tones] = await Promise.all([
+      views?.peaks ? getJsonIfAny(views.peaks) : null,
+      pitchHref ? getJsonIfAny(pitchHref) : null,
+    ]).catch(() => [null, null]);
+    this.peaks = peaks && new Peaks(peaks);
+    this.pitch = tones;
+    for (const row of this.rows) {
+      row.confidence = confidence?.find(({ stem }) => stem === row.name);
+      row.spectrogram = views?.spectrograms?.find(({ name }) => name === row.name)?.href;
+      row.score = this.job.scores?.find(({ stem }) => stem === row.name)?.si_sdr_db;
+      row.describe();
+    }
+    this.draw();
+  }
+
+  draw() {
+    for (const row of this.rows) row.draw();
+  }
+
+  tick() {
+    this.frame = requestAnimationFrame(() => this.tick());
+    const position = this.player ? Math.min(this.player.position, this.seconds) : (this.wanted ?? 0);
+    this.bar.show(position, this.player?.playing ?? false);
+    for (const row of this.rows) row.show(position, this.bar.loop, this.player?.playing ? this.player.level(row.name) : -120);
+  }
+
+  // What is heard
+
+  /** The player, opened at the first wish to hear something: nothing is fetched or decoded before. */
+  async open() {
+    this.opening ??= this.load().catch((error) => {
+      this.opening = null;
+      throw error;
+    });
+    return this.opening;
+  }
+
+  async load() {
+    const rate = playingRate(this.job.input, this.rows.length + 1);
+    const tracks = await loadTracks(this.rows.map(({ track }) => track), rate, (place, count) =>
+      this.bar.say(`Loading ${place + 1} of ${count} …`),
+    );
+    if (this.bar.canCompare) tracks.push(sumOf(MIXTURE, tracks));
+    this.player = await Player.open(tracks, rate);
+    this.player.setSpeed(this.bar.speed);
+    this.player.setLoop(this.bar.loop);
+    if (this.wanted) this.player.seek(this.wanted);
+    this.bar.say(rate < (this.job.input.sample_rate ?? 0) / 1.5 ? "Long recording: played with less treble; downloads are whole." : "");
+    this.balance();
+    return this.player;
+  }
+
+  async toggle() {
+    try {
+      const player = await this.open();
+      if (player.playing) player.pause();
+      else await player.play();
+    } catch (error) {
+      this.bar.say("");
+      showProblem(error);
+    }
+  }
+
+  seek(seconds) {
+    this.wanted = Math.min(Math.max(0, seconds), this.seconds);
+    this.player?.seek(this.wanted);
+  }
+
+  setLoop(loop) {
+    this.bar.showLoop(loop);
+    this.player?.setLoop(loop);
+    announce(loop ? `Loop from ${clockTime(loop[0])} to ${clockTime(loop[1])}` : "Loop off");
+  }
+
+  setSpeed(speed) {
+    this.player?.setSpeed(speed);
+  }
+
+  setVolume(gain) {
+    this.player?.setVolume(gain);
+  }
+
+  hearMixture(hears) {
+    this.hearsMixture = hears;
+    this.balance();
+    announce(hears ? "Original mixture" : "Stems");
+  }
+
+  /** Gains of all tracks from the rows' controls; the mixture is as loud as the stems it is compared with. */
+  balance() {
+    const hasSolo = this.rows.some(({ solo }) => solo);
+    const gains = new Map(this.rows.map((row) => [row.name, row.mute || (hasSolo && !row.solo) ? 0 : row.volume]));
+    for (const row of this.rows) row.element.classList.toggle("silent", gains.get(row.name) === 0);
+    if (!this.player) return;
+    for (const row of this.rows) {
+      this.player.setGain(row.name, this.hearsMixture ? 0 : gains.get(row.name));
+      this.player.setPan(row.name, row.pan);
+    }
+    if (!this.bar.canCompare) return;
+    const whole = this.player.loudness(new Map([[MIXTURE, 1]]));
+    const matched = whole > 0 ? Math.min(2, this.player.loudness(gains) / whole) : 1;
+    this.player.setGain(MIXTURE, this.hearsMixture ? matched || 1 : 0);
+  }
+
+  // Presets and files
+
+  presets() {
+    const voices = this.rows.filter(({ track }) => !track.isResidual);
+    const options = voices.flatMap(({ name }) => [
+      h("option", { value: `front:${name}` }, `${title(name)} in front`),
+      h("option", { value: `without:${name}` }, `Everything but ${name}`),
+    ]);
+    this.preset = h("select", { id: "preset", onchange: () => this.applyPreset() }, h("option", { value: "" }, "Full mix"), options);
+    this.pictures = h("input", { type: "checkbox", id: "pictures", onchange: () => this.rows.forEach((row) => row.showSpectrogram(this.pictures.checked)) });
+    return h(
+      "div",
+      { className: "presets" },
+      h("label", {}, "Rehearse ", this.preset),
+      this.job.views?.spectrograms?.length && h("label", { className: "check" }, this.pictures, " All spectrograms"),
+    );
+  }
+
+  applyPreset() {
+    const [kind, part] = this.preset.value.split(":");
+    for (const row of this.rows) {
+      const isPart = row.name === part;
+      row.set({ mute: kind === "without" && isPart, solo: false, volume: kind === "front" && !isPart ? BEHIND : 1 });
+    }
+    this.hearsMixture = false;
+    this.bar.showMixture(false);
+    this.balance();
+    announce(this.preset.selectedOptions[0].textContent);
+  }
+
+  downloads() {
+    const { links, mixes, resynthesis, pitch, views } = this.job;
+    const stem = this.job.file_name.replace(/\.[^.]+$/, "");
+    const button = (label, href, fileName) =>
+      h("button", { className: "plain", onclick: () => save(href, fileName).catch(showProblem) }, label);
+    return h(
+      "details",
+      { className: "downloads", open: true },
+      h("summary", {}, "Downloads"),
+      h(
+        "p",
+        {},
+        links.archive && button("All stems (ZIP)", links.archive, `${stem} - stems.zip`),
+        resynthesis && button("Sung again by the model", resynthesis.href, resynthesis.file_name),
+        pitch?.map(({ name, href, file_name: fileName }) => button(name, href, fileName)),
+        views?.report && button("Picture of the job (PNG)", views.report, `${stem} - report.png`),
+      ),
+      mixes?.length
+        ? h(
+            "table",
+            { className: "mixes" },
+            h("caption", {}, "Practice mixes"),
+            h("tbody", {}, mixes.map(({ part, in_front: front, without }) =>
+              h(
+                "tr",
+                {},
+                h("th", { scope: "row" }, title(part)),
+                h("td", {}, front && button("in front", front, `${stem} - ${part} in front`)),
+                h("td", {}, without && button("without", without, `${stem} - without ${part}`)),
+              ),
+            )),
+          )
+        : null,
+    );
+  }
+}

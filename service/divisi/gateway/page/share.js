@@ -1,0 +1,28 @@
+/* A link to this result that opens without a key until it expires. */
+
+import { request } from "./api.js";
+import { announce, h } from "./dom.js";
+import { showProblem } from "./problem_view.js";
+
+const DAY_SECONDS = 86400;
+
+export function shareButton(path) {
+  const place = h("span", { role: "status" });
+  const share = async () => {
+    try {
+      const { shared, expires_at: expiresAt } = await (await request(`${path}/links?seconds=${DAY_SECONDS}`, { method: "POST" })).json();
+      if (!shared) {
+        place.textContent = "This service makes no links to whole results.";
+        return;
+      }
+      const address = `${location.origin}/#/shared=${encodeURIComponent(shared)}`;
+      const field = h("input", { type: "text", readOnly: true, value: address, "aria-label": "Link" });
+      place.replaceChildren(field, ` until ${new Date(expiresAt).toLocaleString()}`);
+      field.select();
+      await navigator.clipboard?.writeText(address).then(() => announce("The link is copied"), () => {});
+    } catch (error) {
+      showProblem(error);
+    }
+  };
+  return h("p", { className: "share" }, h("button", { className: "plain", onclick: share }, "Share a link"), place);
+}

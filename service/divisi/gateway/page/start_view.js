@@ -1,0 +1,203 @@
+/* The first view: a recording is dropped or chosen, models and voices are picked, and it is sent. Below: recent jobs. */
+
+import { getJson, request, upload } from "./api.js";
+import { announce, h, title } from "./dom.js";
+import { clearProblem, showProblem } from "./problem_view.js";
+import { forget, recentJobs, remember } from "./recent.js";
+
+const SAMPLE = { href: "/page/sample.flac", name: "chorale.flac" };
+const FORMATS = { wav24: "WAV, 24 bit", flac: "FLAC", wav16: "WAV, 16 bit", wav32f: "WAV, float", mp3: "MP3", ogg: "Ogg Vorbis" };
+
+export class StartView {
+  constructor() {
+    this.file = null;
+    this.input = h("input", { type: "file", id: "file", accept: "audio/*,video/mp4,video/webm,.flac,.m4a,.aif,.aiff,.caf,.opus", className: "visually-hidden", onchange: () => this.choose(this.input.files[0]) });
+    this.chosen = h("span", { className: "chosen", role: "status" });
+    this.sampleButton = h("button", { type: "button", className: "plain", onclick: () => this.chooseSample() }, "Take the sample chorale");
+    this.drop = h(
+      "div",
+      { className: "drop" },
+      this.input,
+      h("label", { htmlFor: "file", className: "big" }, "Choose a recording"),
+      h("span", {}, "or drop it here · ", this.sampleButton),
+      this.chosen,
+    );
+    this.models = h("fieldset", { className: "choices" }, h("legend", {}, "Model"), h("p", {}, "…"));
+    this.voices = h("fieldset", { className: "choices" }, h("legend", {}, "Who sings"));
+    this.format = h("select", {}, Object.entries(FORMATS).map(([value, label]) => h("option", { value }, label)));
+    this.sendButton = h("button", { type: "submit", className: "primary", disabled: true }, "Separate");
+    this.progress = h("progress", { max: 1, value: 0, "aria-label": "Upload" });
+    this.sending = h("div", { className: "sending", hidden: true }, this.progress, h("span", {}, "Sending …"), h("button", { type: "button", className: "plain", onclick: () => this.abort?.() }, "Stop"));
+    this.form = h(
+      "form",
+      { onsubmit: (event) => this.send(event) },
+      this.drop,
+      this.models,
+      this.voices,
+      h("label", { className: "format" }, "Stems as ", this.format),
+      this.sendButton,
+      this.sending,
+    );
+    this.recent = h("section", { "aria-labelledby": "recent-title" });
+    this.element = h("div", { className: "start" }, this.form, this.recent);
+    this.listenToDrops();
+    this.showRecent();
+    this.loadModels();
+  }
+
+  close() {
+    this.stopListening.abort();
+    this.abort?.();
+  }
+
+  listenToDrops() {
+    this.stopListening = new AbortController();
+    const { signal } = this.stopListening;
+    const over = (isOver) => this.drop.classList.toggle("over", isOver);
+    document.addEventListener("dragover", (event) => (event.preventDefault(), over(true)), { signal });
+    document.addEventListener("dragleave", (event) => event.relatedTarget || over(false), { signal });
+    document.addEventListener("drop", (event) => {
+      event.preventDefault();
+      over(false);
+      this.choose(event.dataTransfer.files[0]);
+    }, { signal });
+  }
+
+  async loadModels() {
+    try {
+      const { models, default_model: standard } = await getJson("/v1/models");
+      this.known = models;
+      this.models.replaceChildren(
+        h("legend", {}, models.length > 1 ? "Models (several: a comparison)" : "Model"),
+        ...models.map((card) =>
+          h(
+            "label",
+            { className: "choice" },
+            h("input", { type: "checkbox", name: "model", value: card.id, checked: card.id === standard, onchange: () => this.offerVoices() }),
+            h("span", {}, h("strong", {}, card.title), h("small", {}, describe(card))),
+          ),
+        ),
+      );
+      this.offerVoices();
+    } catch (error) {
+      showProblem(error);
+    }
+  }
+
+  get chosenModels() {
+    return [...this.models.querySelectorAll("input:checked")].map(({ value }) => value);
+  }
+
+  /** Voices that all chosen models know; with none the model decides. */
+  offerVoices() {
+    const cards = (this.known ?? []).filter(({ id }) => this.chosenModels.includes(id));
+    const shared = cards.length ? cards[0].stems.filter((name) => cards.every(({ stems }) => stems.includes(name))) : [];
+    const radio = (value, label, checked) =>
+      h("label", { className: "choice" }, h("input", { type: "radio", name: "singing", value, checked, onchange: () => this.showNamed() }), h("span", {}, label));
+    this.named = h(
+      "div",
+      { className: "named", hidden: true, role: "group", "aria-label": "Voices" },
+      shared.map((name) => h("label", { className: "choice" }, h("input", { type: "checkbox", name: "voice", value: name }), h("span", {}, title(name)))),
+    );
+    this.voices.replaceChildren(
+      h("legend", {}, "Who sings"),
+      radio("", "Everybody", true),
+      radio("auto", "Find out", false),
+      ...(shared.length ? [radio("named", "Only …", false), this.named] : []),
+    );
+    this.updateButton();
+  }
+
+  showNamed() {
+    this.named.hidden = this.form.elements.singing.value !== "named";
+  }
+
+  choose(file) {
+    if (!file) return;
+    clearProblem();
+    this.file = file;
+    this.chosen.textContent = `${file.name} · ${(file.size / 1e6).toFixed(1)} MB`;
+    this.updateButton();
+    this.sendButton.focus();
+  }
+
+  async chooseSample() {
+    try {
+      const bytes = await (await request(SAMPLE.href)).blob();
+      this.choose(new File([bytes], SAMPLE.name, { type: "audio/flac" }));
+    } catch (error) {
+      showProblem(error);
+    }
+  }
+
+  updateButton() {
+    const count = this.chosenModels.length;
+    this.sendButton.disabled = !this.file || count === 0;
+    this.sendButton.textContent = count > 1 ? `Compare ${count} models` : "Separate";
+  }
+
+  formData() {
+    const form = new FormData();
+    for (const model of this.chosenModels) form.append("model", model);
+    form.append("stem_format", this.format.value);
+    const singing = this.form.elements.singing?.value;
+    if (singing === "auto") form.append("voices", "auto");
+    if (singing === "named") for (const { value } of this.named.querySelectorAll("input:checked")) form.append("voices", value);
+    form.append("file", this.file, this.file.name);
+    return form;
+  }
+
+  async send(event) {
+    event.preventDefault();
+    if (!this.file || this.abort) return;
+    clearProblem();
+    this.sending.hidden = false;
+    this.sendButton.disabled = true;
+    announce("Sending the recording");
+    try {
+      const { answer, abort } = upload(this.formData(), randomKey(), (share) => (this.progress.value = share));
+      this.abort = abort;
+      const body = await answer;
+      this.abort = null;
+      const hash = body.group ? `#/groups/${body.group}` : `#/jobs/${body.id}`;
+      remember({ hash, name: this.file.name, models: this.chosenModels, time: new Date().toISOString() });
+      location.hash = hash;
+    } catch (error) {
+      showProblem(error);
+    } finally {
+      this.abort = null;
+      this.sending.hidden = true;
+      this.progress.value = 0;
+      this.updateButton();
+    }
+  }
+
+  showRecent() {
+    const jobs = recentJobs();
+    this.recent.hidden = jobs.length === 0;
+    this.recent.replaceChildren(
+      h("h2", { id: "recent-title" }, "Recent"),
+      h("ul", { className: "recent" }, jobs.map((job) =>
+        h(
+          "li",
+          {},
+          h("a", { href: job.hash }, job.name),
+          h("span", {}, `${job.models.join(", ")} · ${new Date(job.time).toLocaleString()}`),
+          h("button", { className: "toggle small", "aria-label": `Forget ${job.name}`, title: "Forget", onclick: () => (forget(job.hash), this.showRecent()) }, "✕"),
+        ),
+      )),
+    );
+  }
+}
+
+function describe(card) {
+  const quality = card.quality?.[0];
+  const parts = [card.stems.map(title).join(", ") || "as many parts as you ask for"];
+  if (quality?.mean !== undefined && quality?.mean !== null) parts.push(`${quality.metric.replace(" in dB", "")} ${quality.mean.toFixed(1)} dB`);
+  return parts.join(" · ");
+}
+
+/** 128 random bits; crypto.randomUUID is missing on plain HTTP. */
+function randomKey() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,146 @@
+/* Plays many tracks from one position: overlapping grains, cut at the same sample of every track, so that no track can
+ * run away from the others. At speed 1 the grains add up to the recording itself; at other speeds each grain is moved
+ * by up to a third of its length to where the mixture continues best (WSOLA: Verhelst and Roelands, ICASSP 1993).
+ * Seeks and loops are one grain's crossfade. Pure computation: the worklet and the fallback drive it.
+ */
+
+const HOP_SECONDS = 0.03; // grains of 60 ms: several periods of a bass, short against a note
+const SEARCH = 0.35; // of a hop, to both sides
+const COARSE_STEP = 4; // samples
+const TEMPLATE_STEP = 8; // samples
+
+export class Transport {
+  /**
+   * @param {number} sampleRate Hz
+   * @param {Float32Array[][]} tracks channels of each track, all of one length
+   */
+  constructor(sampleRate, tracks) {
+    this.tracks = tracks;
+    this.length = Math.max(0, ...tracks.map((channels) => channels[0].length));
+    this.hop = Math.max(128, Math.round((HOP_SECONDS * sampleRate) / 128) * 128);
+    this.window = Float32Array.from({ length: 2 * this.hop }, (_, i) => 0.5 - 0.5 * Math.cos((Math.PI * i) / this.hop));
+    this.blocks = tracks.map((channels) => channels.map(() => new Float32Array(this.hop)));
+    this.tails = tracks.map((channels) => channels.map(() => new Float32Array(this.hop)));
+    this.guide = null; // the mixture as one channel, made when a speed first needs it
+    this.speed = 1;
+    this.loop = null; // [first sample, sample after the last]
+    this.position = 0; // where the next grain is due
+    this.grain = -1; // where the last grain was cut; -1: nothing to continue from
+    this.heard = 0; // position of what is being played
+    this.cursor = this.hop;
+    this.playing = false;
+  }
+
+  play() {
+    if (this.position >= this.length) this.position = 0;
+    this.playing = true;
+  }
+
+  pause() {
+    this.playing = false;
+  }
+
+  seek(sample) {
+    this.position = Math.min(Math.max(0, Math.round(sample)), this.length);
+    this.grain = -1;
+    this.heard = this.position;
+  }
+
+  setLoop(loop) {
+    this.loop = loop && loop[1] - loop[0] >= this.hop ? loop.map(Math.round) : null;
+  }
+
+  /** Fills `outputs[track][channel]` from `offset` on with `count` samples. */
+  render(outputs, offset, count) {
+    for (let done = 0; done < count; ) {
+      if (this.cursor === this.hop) this.nextGrain();
+      const some = Math.min(count - done, this.hop - this.cursor);
+      for (let t = 0; t < outputs.length; t++) {
+        const blocks = this.blocks[t];
+        for (let c = 0; c < outputs[t].length; c++) {
+          const block = blocks[Math.min(c, blocks.length - 1)];
+          outputs[t][c].set(block.subarray(this.cursor, this.cursor + some), offset + done);
+        }
+      }
+      this.cursor += some;
+      done += some;
+    }
+  }
+
+  nextGrain() {
+    this.cursor = 0;
+    if (this.playing && this.position >= this.length) this.playing = false;
+    for (let t = 0; t < this.blocks.length; t++) {
+      for (let c = 0; c < this.blocks[t].length; c++) {
+        this.blocks[t][c].set(this.tails[t][c]);
+        this.tails[t][c].fill(0);
+      }
+    }
+    if (!this.playing) {
+      this.grain = -1;
+      return;
+    }
+    const start = this.chooseStart();
+    this.addGrain(start);
+    this.heard = start;
+    this.grain = start;
+    this.position = this.speed === 1 ? start + this.hop : this.position + this.hop * this.speed;
+    if (this.loop && start < this.loop[1] && this.position >= this.loop[1]) {
+      this.position -= this.loop[1] - this.loop[0];
+      this.grain = -1;
+    }
+  }
+
+  addGrain(start) {
+    const { hop, window } = this;
+    const from = Math.max(0, -start);
+    for (let t = 0; t < this.tracks.length; t++) {
+      for (let c = 0; c < this.tracks[t].length; c++) {
+        const signal = this.tracks[t][c];
+        const until = Math.min(2 * hop, signal.length - start);
+        const block = this.blocks[t][c];
+        const tail = this.tails[t][c];
+        for (let i = from; i < Math.min(hop, until); i++) block[i] += window[i] * signal[start + i];
+        for (let i = Math.max(hop, from); i < until; i++) tail[i - hop] = window[i] * signal[start + i];
+      }
+    }
+  }
+
+  chooseStart() {
+    const due = Math.round(this.position);
+    const natural = this.grain + this.hop;
+    if (this.grain < 0 || due === natural) return due;
+    this.guide ??= this.mixDown();
+    const reach = Math.round(this.hop * SEARCH);
+    let best = this.bestStart(natural, due - reach, due + reach, COARSE_STEP);
+    best = this.bestStart(natural, best - COARSE_STEP + 1, best + COARSE_STEP - 1, 1);
+    return best;
+  }
+
+  /** The start in [first, last] whose grain is most like the natural continuation. */
+  bestStart(natural, first, last, step) {
+    const { guide, hop } = this;
+    let best = Math.max(0, first);
+    let bestScore = -Infinity;
+    for (let start = best; start <= last; start += step) {
+      let product = 0;
+      let energy = 1e-9;
+      for (let i = 0; i < hop; i += TEMPLATE_STEP) {
+        const sample = guide[start + i] || 0;
+        product += sample * (guide[natural + i] || 0);
+        energy += sample * sample;
+      }
+      const score = product / Math.sqrt(energy);
+      if (score > bestScore) [best, bestScore] = [start, score];
+    }
+    return best;
+  }
+
+  mixDown() {
+    const guide = new Float32Array(this.length);
+    for (const channels of this.tracks) {
+      for (const signal of channels) for (let i = 0; i < signal.length; i++) guide[i] += signal[i];
+    }
+    return guide;
+  }
+}

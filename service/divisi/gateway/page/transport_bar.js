@@ -1,0 +1,105 @@
+/* Play, position, loop, speed, A/B and volume of a mixer; and the keys that do the same. */
+
+import { clockTime, h } from "./dom.js";
+
+const SPEEDS = [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25];
+
+export class TransportBar {
+  constructor(mixer, { seconds, canCompare }) {
+    Object.assign(this, { mixer, seconds, canCompare, loop: null, speed: 1, loopStart: null });
+    this.playButton = h("button", { className: "play", "aria-label": "Play", title: "Play (space)", onclick: () => mixer.toggle() }, "▶");
+    this.clock = h("span", { className: "clock" }, clockTime(0));
+    this.slider = h("input", { type: "range", min: 0, max: seconds, step: 0.01, className: "position", "aria-label": "Position" });
+    this.slider.value = 0;
+    this.slider.addEventListener("input", () => mixer.seek(Number(this.slider.value)));
+    this.loopButton = h("button", { className: "toggle", "aria-pressed": "false", title: "Drag over a waveform, or press [ and ]", onclick: () => this.toggleLoop() }, "Loop");
+    this.speedChoice = h(
+      "select",
+      { onchange: () => mixer.setSpeed((this.speed = Number(this.speedChoice.value))) },
+      SPEEDS.map((speed) => h("option", { value: speed, selected: speed === 1 }, `${Math.round(speed * 100)} %`)),
+    );
+    this.mixtureButton = h("button", { className: "toggle", "aria-pressed": "false", title: "The recording as it was, as loud as the stems (X)", onclick: () => this.toggleMixture() }, "Original");
+    const volume = h("input", { type: "range", min: 0, max: 1.5, step: 0.01, "aria-label": "Volume" });
+    volume.value = 1;
+    volume.addEventListener("input", () => mixer.setVolume(Number(volume.value)));
+    this.message = h("span", { className: "message", role: "status" });
+    this.element = h(
+      "div",
+      { className: "transport", role: "group", "aria-label": "Playing" },
+      this.playButton,
+      this.clock,
+      this.slider,
+      h("span", { className: "clock total" }, clockTime(seconds)),
+      this.loopButton,
+      h("label", {}, "Speed ", this.speedChoice),
+      canCompare && this.mixtureButton,
+      h("label", { className: "volume" }, "Volume", volume),
+      this.message,
+      h("span", { className: "keys" }, "space play · ←/→ 1 s · [ ] loop · esc loop off · X original"),
+    );
+  }
+
+  say(text) {
+    this.message.textContent = text;
+  }
+
+  show(position, playing) {
+    if (document.activeElement !== this.slider || playing) this.slider.value = position;
+    const time = clockTime(position);
+    if (this.clock.textContent !== time) {
+      this.clock.textContent = time;
+      this.slider.setAttribute("aria-valuetext", time);
+    }
+    if (playing === this.playing) return;
+    this.playing = playing;
+    this.playButton.textContent = playing ? "❚❚" : "▶";
+    this.playButton.setAttribute("aria-label", playing ? "Pause" : "Play");
+  }
+
+  showLoop(loop) {
+    this.loop = loop;
+    this.loopButton.setAttribute("aria-pressed", loop !== null);
+  }
+
+  showMixture(hears) {
+    this.mixtureButton.setAttribute("aria-pressed", hears);
+  }
+
+  toggleLoop() {
+    this.mixer.setLoop(this.loop ? null : [0, this.seconds]);
+  }
+
+  toggleMixture() {
+    const hears = this.mixtureButton.getAttribute("aria-pressed") !== "true";
+    this.showMixture(hears);
+    this.mixer.hearMixture(hears);
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    const { tagName, type } = event.target;
+    const isTyping = (tagName === "INPUT" && type !== "range" && type !== "checkbox") || tagName === "SELECT" || tagName === "TEXTAREA";
+    const isPressing = ["BUTTON", "A", "SUMMARY"].includes(tagName) || type === "checkbox";
+    if (isTyping || (event.key === " " && isPressing)) return;
+    const at = this.mixer.player?.position ?? this.mixer.wanted ?? 0;
+    const isFree = tagName !== "INPUT" && event.target.getAttribute("role") !== "slider";
+    const step = event.shiftKey ? 5 : 1;
+    const action = {
+      " ": () => this.mixer.toggle(),
+      "[": () => this.setEdge(at, this.loop?.[1] ?? this.seconds),
+      "]": () => this.setEdge(this.loop?.[0] ?? 0, at),
+      Escape: () => this.mixer.setLoop(null),
+      x: () => this.canCompare && this.toggleMixture(),
+      X: () => this.canCompare && this.toggleMixture(),
+      ArrowLeft: isFree && (() => this.mixer.seek(at - step)),
+      ArrowRight: isFree && (() => this.mixer.seek(at + step)),
+    }[event.key];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  }
+
+  setEdge(start, end) {
+    if (end - start > 0.1) this.mixer.setLoop([start, end]);
+  }
+}

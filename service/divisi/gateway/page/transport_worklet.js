@@ -1,0 +1,32 @@
+/* The transport on the audio thread: one output for each track, all from one call of `render`. */
+
+import { Transport } from "./transport.js";
+
+class TransportProcessor extends AudioWorkletProcessor {
+  constructor() {
+    super();
+    this.transport = null;
+    this.port.onmessage = ({ data: [name, value] }) => {
+      if (name === "load") this.transport = new Transport(sampleRate, value);
+      else if (name === "end") this.ended = true;
+      else if (name === "speed") this.transport.speed = value;
+      else this.transport[name](value);
+      this.told = -1;
+    };
+  }
+
+  process(_, outputs) {
+    if (this.ended) return false;
+    const { transport } = this;
+    if (!transport) return true;
+    transport.render(outputs, 0, outputs[0][0].length);
+    const told = transport.playing ? transport.heard : -2;
+    if (told !== this.told) {
+      this.told = told;
+      this.port.postMessage({ position: transport.heard, time: currentTime, playing: transport.playing });
+    }
+    return true;
+  }
+}
+
+registerProcessor("transport", TransportProcessor);
