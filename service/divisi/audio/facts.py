@@ -15,6 +15,9 @@ MAX_SAMPLE_RATE = 384_000
 _SAMPLE_BYTES = 4  # float32
 
 
+_MEDIA_TYPES = {"rf64": "audio/wav", "mp3": "audio/mpeg", "caf": "audio/x-caf", "m4a": "audio/mp4"}
+
+
 @dataclass(frozen=True)
 class AudioFacts:
     """What a recording is.
@@ -39,6 +42,11 @@ class AudioFacts:
     def duration_seconds(self) -> float:
         """T over the rate."""
         return self.num_samples / self.sample_rate
+
+    @property
+    def media_type(self) -> str:
+        """Of the container, such as `audio/flac`."""
+        return _MEDIA_TYPES.get(self.container, f"audio/{self.container}")
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def load_dataset(name: str, data: Path | None = None) -> Dataset:
 
 
 def _load_sample(data: Path | None) -> Dataset:
-    return Dataset("sample chorale, formant voices", SOURCES, _read_in_sync([source_path(voice) for voice in SOURCES]))
+    return Dataset("sample chorale, formant voices", SOURCES, read_in_sync([source_path(voice) for voice in SOURCES]))
 
 
 def _load_nino_dios(data: Path | None) -> Dataset:
@@ -74,13 +74,13 @@ def _load_nino_dios(data: Path | None) -> Dataset:
         raise InputError("data set nino_dios is read from a folder; name the one that holds it", code="missing-data")
     paths = [data / "nino_dios" / f"{voice}_{_NINO_DIOS_SINGER}.flac" for voice in VOICES]
     name = f"Niño Dios, singer {_NINO_DIOS_SINGER} of each part"
-    return Dataset(name, VOICES, _read_in_sync(paths), _NINO_DIOS_START)
+    return Dataset(name, VOICES, read_in_sync(paths), _NINO_DIOS_START)
 
 
 DATASETS: dict[str, Callable[[Path | None], Dataset]] = {"sample": _load_sample, "nino_dios": _load_nino_dios}
 
 
-def _read_in_sync(paths: list[Path]) -> Samples:
+def read_in_sync(paths: list[Path]) -> Samples:
     """Recordings that begin together, cut to the shortest: float32 (V, T)."""
     sources = [_read(path) for path in paths]
     shortest = min(map(len, sources))

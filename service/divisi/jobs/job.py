@@ -93,6 +93,30 @@ class ManifestStem(ManifestFile):
 
 
 @dataclass(frozen=True)
+class StemConfidence:
+    """How far one stem is to be believed: `mean` and `values` 0..1, one for each step; None where it is silent."""
+
+    stem: str
+    mean: float | None
+    step_seconds: float
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class StemScore:
+    """SI-SDR of one stem and of the recording against its true source, in dB; None where the source is silent.
+
+    `frames_si_sdr_db` has one value for each `frame_seconds`, at most some dozens.
+    """
+
+    stem: str
+    si_sdr_db: float | None
+    mixture_si_sdr_db: float | None
+    frame_seconds: float
+    frames_si_sdr_db: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What one attempt made. Only what the committed manifest names is visible to anybody.
 
@@ -105,6 +129,9 @@ class Manifest:
         pitch: pitch tracks and notes, where the model has them.
         voices: who was taken to sing; stems of others are silent.
         are_voices_detected: True when they were heard, not named.
+        views: peaks, confidence, picture and spectrograms.
+        confidence: of each stem, in at most some dozens of steps.
+        scores: of the stems whose true sources came with the recording.
     """
 
     attempt: int
@@ -120,11 +147,14 @@ class Manifest:
     pitch: tuple[ManifestFile, ...] = ()
     voices: tuple[str, ...] = ()
     are_voices_detected: bool = False
+    views: tuple[ManifestFile, ...] = ()
+    confidence: tuple[StemConfidence, ...] = ()
+    scores: tuple[StemScore, ...] = ()
 
     @property
     def files(self) -> tuple[ManifestFile, ...]:
         """Everything that was delivered."""
-        return (*self.stems, *((self.resynthesis,) if self.resynthesis else ()), *self.pitch)
+        return (*self.stems, *((self.resynthesis,) if self.resynthesis else ()), *self.pitch, *self.views)
 
     @property
     def duration_seconds(self) -> float:
@@ -150,6 +180,8 @@ class Job:
         fit: what is asked of a model that is fitted to the recording (FitRequest as JSON); None for other models.
         voices: who may sing: names, `auto` for whoever is heard, or None for all of the model's.
         group: id shared by the jobs of one upload.
+        recording: the upload as it came; None where it came in several files.
+        references: true sources that came with it, named as their stems.
         file_name: the upload's own name, for people only; never a path.
         audio: facts of the upload (AudioFacts as JSON), as far as the gateway counted.
         idempotency_key: the caller's key; the gateway makes it unique to the caller.
@@ -175,6 +207,8 @@ class Job:
     fit: dict[str, Any] | None = None
     lane: Lane = Lane.INTERACTIVE
     group: str | None = None
+    recording: ManifestFile | None = None
+    references: tuple[ManifestFile, ...] = ()
     file_name: str = "recording"
     audio: dict[str, Any] = field(default_factory=dict)
     idempotency_key: str | None = None

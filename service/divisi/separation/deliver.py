@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,10 +21,12 @@ from divisi.audio.encode import StemFormat, check_stem_format, open_encoder
 from divisi.audio.facts import AudioLimits
 from divisi.bundles.card import AUTO
 from divisi.bundles.roster import check_voices
+from divisi.separation.confidence import ConfidenceResult
 from divisi.separation.fitted_separator import FittedSeparator
 from divisi.separation.model_input import model_channels
 from divisi.separation.options import SeparationOptions
 from divisi.separation.pitch_files import MEDIA_TYPES, PitchFiles
+from divisi.separation.reference_scores import ReferenceScore, ReferenceScores
 from divisi.separation.separator import OnProgress, SeparatedBlock, Separator
 from divisi.separation.stem_file import (
     RESIDUAL,
@@ -34,12 +37,14 @@ from divisi.separation.stem_file import (
     peak_of,
     publish,
 )
+from divisi.separation.views import ViewFiles
 from divisi.stage_clock import StageClock
 
 # Samples decoded at a time: a second or two.
 _BLOCK_LENGTH = 1 << 16
 # Said of stems that add up exactly, in place of minus infinity, which JSON cannot hold; no float32 sample is as small.
 _EXACT_DBFS = -400.0
+VIEW_TYPES = {".json": "application/json", ".png": "image/png"}
 # Of the progress, where the voices have to be heard first.
 _LISTENING_SHARE = 0.1
 
@@ -57,6 +62,9 @@ class Delivery:
         pitch: `pitch.csv`, `pitch.json` and `notes.mid`, where they were asked for and the model has pitch tracks.
         resynthesis: the mixture as the model sings it again, on the channels that the model hears, where it was asked
             for and the model has one; no part of the sum of stems and residual.
+        views: `peaks.json`, `confidence.json`, `report.png` and a spectrogram a track, where they were asked for.
+        confidence: how far each stem is to be believed, with the views.
+        scores: of the stems whose true sources were given.
         voices: who was taken to sing, in the model's order; stems of others are silent.
         are_voices_detected: True when they were heard (`auto`), False when the caller or the model's card named them.
         sample_rate: of the recording and of every file, Hz.
@@ -71,6 +79,9 @@ class Delivery:
     files: tuple[StemFile, ...]
     pitch: tuple[DeliveredFile, ...]
     resynthesis: StemFile | None
+    views: tuple[DeliveredFile, ...]
+    confidence: ConfidenceResult | None
+    scores: tuple[ReferenceScore, ...]
     voices: tuple[str, ...]
     are_voices_detected: bool
     sample_rate: int
@@ -90,6 +101,8 @@ def separate_file(
     on_progress: OnProgress | None = None,
     clock: StageClock | None = None,
     limits: AudioLimits | None = None,
+    references: Mapping[str, Path] | None = None,
+    title: str | None = None,
 ) -> Delivery:
     """Separates a recording into files beside each other; when it fails, it leaves none.
 
@@ -102,9 +115,11 @@ def separate_file(
         on_progress: called with rising numbers in 0..1.
         clock: told how long `decode`, `separate` and `encode` took.
         limits: held against the recording while it is decoded; None: anything goes.
+        references: true sources by the name of the stem, to score against; others than the delivered stems' are left.
+        title: of the recording, for its picture; None: the name of its file.
 
     Raises:
-        InputError: the recording, the wanted stems or the format cannot be had.
+        InputError: the recording, the wanted stems or the format cannot be had, or a true source does not fit.
         ModelError: the model failed.
     """
     began = time.monotonic()
@@ -140,10 +155,25 @@ def separate_file(
                 has_voicing = "voicing" in card.output_names
                 pitch_files = PitchFiles(Path(scratch), names, hop_seconds, has_voicing=has_voicing)
                 writers.pitch = open_files.enter_context(pitch_files)
+            if references:
+                scores = ReferenceScores(references, names, sample_rate, num_channels)
+                writers.scores = open_files.enter_context(scores)
+            if options.include_views:
+                writers.views = ViewFiles(
+                    Path(scratch),
+                    title or path.name,
+                    names,
+                    sample_rate,
+                    decoder.facts.num_samples,
+                    separator.f0_hop_seconds,
+                    include_residual=options.include_residual,
+                )
             with clock.stage("encode"):
                 for block in clock.each("separate", blocks):
                     writers.write(block)
                 pitch_paths = writers.pitch.finish() if writers.pitch else []
+                reference_scores = writers.scores.finish() if writers.scores else ()
+                views = writers.views.finish() if writers.views else None
                 open_files.close()
             wall_seconds = time.monotonic() - began
             audio = writers.stems if writers.residual is None else [*writers.stems, writers.residual]
@@ -151,6 +181,9 @@ def separate_file(
                 files=tuple(writer.publish(out_dir) for writer in audio),
                 pitch=tuple(publish(path, out_dir, MEDIA_TYPES[path.name]) for path in pitch_paths),
                 resynthesis=writers.resynthesis.publish(out_dir) if writers.resynthesis else None,
+                views=tuple(publish(path, out_dir, VIEW_TYPES[path.suffix]) for path in views.paths) if views else (),
+                confidence=views.confidence if views else None,
+                scores=reference_scores,
                 voices=card.stems if voices is None else voices,
                 are_voices_detected=is_auto,
                 sample_rate=sample_rate,
@@ -174,6 +207,8 @@ class _Writers:
     residual: StemWriter | None = None
     resynthesis: StemWriter | None = None
     pitch: PitchFiles | None = None
+    views: ViewFiles | None = None
+    scores: ReferenceScores | None = None
     largest_difference: float = field(default=0.0, init=False)
 
     def write(self, block: SeparatedBlock) -> None:
@@ -187,6 +222,10 @@ class _Writers:
             self.resynthesis.write(block.resynthesis)
         if self.pitch is not None and block.f0 is not None:
             self.pitch.write(block.f0, block.voicing)
+        if self.views is not None:
+            self.views.write(block)
+        if self.scores is not None:
+            self.scores.push(block.mixture, block.stems)
         total = block.stems.sum(axis=0, dtype=np.float64) + block.residual
         self.largest_difference = max(self.largest_difference, peak_of(total - block.mixture))
 

@@ -1,6 +1,7 @@
 """Every key name in the object store, in one place.
 
     jobs/{job_id}/mixture                          the upload, as it came
+    jobs/{job_id}/references/{stem}                a true source that came with it
     jobs/{job_id}/accepted.json                    the job as accepted, to rebuild the queue from
     jobs/{job_id}/attempts/{attempt}/{file_name}   what one attempt wrote; visible only through the committed manifest
 
@@ -32,6 +33,11 @@ def job_prefix(job_id: str) -> str:
 def mixture_key(job_id: str) -> str:
     """The uploaded recording, byte for byte."""
     return f"{job_prefix(job_id)}/mixture"
+
+
+def reference_key(job_id: str, stem: str) -> str:
+    """The uploaded true source of a stem, byte for byte."""
+    return check_key(f"{job_prefix(job_id)}/references/{_part(stem)}")
 
 
 def accepted_key(job_id: str) -> str:

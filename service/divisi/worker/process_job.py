@@ -17,8 +17,8 @@ from divisi.audio.encode import StemFormat
 from divisi.audio.inspect import AudioLimits, inspect_audio_in_child
 from divisi.audio.stacked_files import CONTAINER, unpack
 from divisi.bundles.fit_plan import fit_request_from
-from divisi.jobs.job import Job, Manifest, ManifestFile, ManifestStem
-from divisi.separation.deliver import AnySeparator, separate_file
+from divisi.jobs.job import Job, Manifest, ManifestFile, ManifestStem, StemConfidence, StemScore
+from divisi.separation.deliver import AnySeparator, Delivery, separate_file
 from divisi.separation.options import SeparationOptions
 from divisi.separation.stem_file import DeliveredFile, StemFile
 from divisi.settings import Settings
@@ -63,6 +63,7 @@ def process_job(
     mixture = work_dir / "mixture"
     with clock.stage("download"), span("download"):
         store.download(mixture_key(job.job_id), mixture)
+        references = _fetch_references(job, store, work_dir)
 
     if job.audio.get("container") == CONTAINER:
         packed, mixture = mixture, work_dir / "files"
@@ -97,19 +98,22 @@ def process_job(
                 job.include_residual,
                 include_pitch=True,
                 include_resynthesis=True,
+                include_views=True,
                 voices=job.voices,
                 fit=None if job.fit is None else fit_request_from(job.fit),
             ),
             report_separation,
             clock,
             limits,
+            references,
+            job.file_name,
         )
         now.set(real_time_factor=delivery.real_time_factor, num_samples=delivery.num_samples)
         for stage in ("decode", "separate", "encode"):
             now.set(**{f"{stage}_seconds": clock.seconds.get(stage, 0.0)})
 
     resynthesis = () if delivery.resynthesis is None else (delivery.resynthesis,)
-    delivered: list[DeliveredFile] = [*delivery.files, *resynthesis, *delivery.pitch]
+    delivered: list[DeliveredFile] = [*delivery.files, *resynthesis, *delivery.pitch, *delivery.views]
     for number, file in enumerate(delivered):
         report(_UPLOADING_FROM + (1 - _UPLOADING_FROM) * number / len(delivered), "uploading")
         with clock.stage("upload"), span("upload", stem=file.name, bytes=file.bytes):
@@ -128,6 +132,36 @@ def process_job(
         pitch=tuple(ManifestFile(**_file(job, file)) for file in delivery.pitch),
         voices=delivery.voices,
         are_voices_detected=delivery.are_voices_detected,
+        views=tuple(ManifestFile(**_file(job, file)) for file in delivery.views),
+        confidence=_confidence(delivery),
+        scores=_scores(delivery),
+    )
+
+
+def _fetch_references(job: Job, store: ObjectStore, work_dir: Path) -> dict[str, Path]:
+    """The true sources that came with the recording, by stem."""
+    folder = work_dir / "references"
+    folder.mkdir(exist_ok=True)
+    references = {reference.name: folder / str(place) for place, reference in enumerate(job.references)}
+    for reference in job.references:
+        store.download(reference.key, references[reference.name])
+    return references
+
+
+def _confidence(delivery: Delivery) -> tuple[StemConfidence, ...]:
+    if delivery.confidence is None:
+        return ()
+    stems = [file.name for file in delivery.files if not file.is_residual]
+    summaries = [delivery.confidence.summary(place) for place in range(len(stems))]
+    return tuple(
+        StemConfidence(stem, mean, step_seconds, tuple(values))
+        for stem, (mean, step_seconds, values) in zip(stems, summaries, strict=True)
+    )
+
+
+def _scores(delivery: Delivery) -> tuple[StemScore, ...]:
+    return tuple(
+        StemScore(score.stem, score.si_sdr_db, score.mixture_si_sdr_db, *score.summary()) for score in delivery.scores
     )
 
 

@@ -1,0 +1,97 @@
+"""How well confidence ranks seconds by their true SI-SDR, through the serving Separator with a model of the store.
+
+    python benchmarks/confidence.py --data ../data [--model chorus] [--singers 4] [--fit]
+
+Mixes the singers of each number of Niño Dios, separates the whole recording, and compares every second of every voice
+that sings. `--fit` prints the weights that least squares would take. The bar: Spearman's rank correlation at least 0.5
+on singer 4.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from divisi.bundles.store import BundleStore
+from divisi.engines.engine import EngineOptions, open_engine
+from divisi.evaluation.datasets import SAMPLE_RATE, VOICES, read_in_sync
+from divisi.evaluation.metrics import si_sdr_db
+from divisi.evaluation.protocol import QUIETEST_ENERGY
+from divisi.separation.confidence import FEATURES, Confidence
+from divisi.separation.power_frames import PowerFrames
+from divisi.separation.separator import Separator
+from divisi.settings import load_settings
+
+BAR = 0.5
+_FRAMES_A_SECOND = 16
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds nino_dios")
+    parser.add_argument("--model", default=load_settings().default_model)
+    parser.add_argument("--singers", type=int, nargs="+", default=[4])
+    parser.add_argument("--seconds", type=int, default=None, help="only so many seconds of each recording")
+    parser.add_argument("--fit", action="store_true", help="print least-squares weights")
+    arguments = parser.parse_args()
+    bundle = BundleStore(load_settings().model_store).get(arguments.model)
+    separator = Separator(open_engine("onnx_runtime", bundle, EngineOptions("cpu", 1)), bundle.card)
+    rows: list[tuple[np.ndarray, float, float, str]] = []
+    for singer in arguments.singers:
+        rows += _judge(separator, arguments.data, singer, arguments.seconds)
+    features, expected, truth, voices = (np.array(column) for column in zip(*rows, strict=True))
+    print(f"{bundle.card.id} {bundle.card.version}, singers {arguments.singers}: {len(truth)} seconds")
+    for voice in VOICES:
+        own = voices == voice
+        print(f"  {voice:8} {spearmanr(expected[own], truth[own]).statistic:.2f} of {own.sum()}")
+    for place in range(features.shape[1]):
+        print(f"  {FEATURES[place]:14} alone {spearmanr(features[:, place], truth).statistic:+.2f}")
+    if arguments.fit:
+        for columns in sorted({2, features.shape[1]}):
+            design = np.column_stack([features[:, :columns], np.ones(len(truth))])
+            weights = np.linalg.lstsq(design, truth.clip(-15, 25), rcond=None)[0]
+            print(f"  fitted: {np.round(weights, 2).tolist()}, rank {spearmanr(design @ weights, truth).statistic:.3f}")
+    error = float(np.abs(expected - truth).mean())
+    rank = float(spearmanr(expected, truth).statistic)
+    print(f"Spearman {rank:.3f} (bar {BAR}), mean error {error:.1f} dB: {'holds' if rank >= BAR else 'MISSED'}")
+
+
+def _judge(
+    separator: Separator, data: Path, singer: int, seconds: int | None
+) -> list[tuple[np.ndarray, float, float, str]]:
+    """Features, expected and true SI-SDR of each second in which a voice sings."""
+    sources = read_in_sync([data / "nino_dios" / f"{voice}_{singer}.flac" for voice in VOICES])
+    sources = sources[:, : seconds * SAMPLE_RATE] if seconds else sources
+    sources = sources / np.abs(sources.sum(axis=0)).max()
+    mixture = sources.sum(axis=0, keepdims=True)
+    frames = PowerFrames(len(VOICES) + 2, SAMPLE_RATE, _FRAMES_A_SECOND)
+    confidence = Confidence(frames.frequencies, _FRAMES_A_SECOND, len(VOICES), separator.f0_hop_seconds)
+    stems = []
+    for block in separator.separate([mixture], SAMPLE_RATE, 1, mixture.shape[1]):
+        stems.append(block.stems[:, 0])
+        for powers in frames.push(np.concatenate([block.mixture[None], block.stems, block.residual[None]])):
+            confidence.push_powers(powers)
+        if block.f0 is not None:
+            confidence.push_f0(block.f0)
+    for powers in frames.finish():
+        confidence.push_powers(powers)
+    features, _ = confidence.features()
+    expected = confidence.finish().expected_db
+    whole = mixture.shape[1] // SAMPLE_RATE
+    shape = (len(VOICES), whole, SAMPLE_RATE)
+    references = sources[:, : whole * SAMPLE_RATE].reshape(shape)
+    truth = si_sdr_db(np.concatenate(stems, axis=1)[:, : whole * SAMPLE_RATE].reshape(shape), references)
+    sings = np.square(references, dtype=np.float64).sum(-1) >= QUIETEST_ENERGY
+    return [
+        (features[second, place], expected[place, second], truth[place, second], voice)
+        for place, voice in enumerate(VOICES)
+        for second in range(whole)
+        if sings[place, second] and not np.isnan(expected[place, second])
+    ]
+
+
+if __name__ == "__main__":
+    main()

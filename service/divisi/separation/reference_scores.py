@@ -1,0 +1,185 @@
+"""SI-SDR of stems against true sources that came with the recording, in flat memory.
+
+Whole-length ratios and, of every second, the ratio of that second alone; no mean is removed (Le Roux et al., 2019).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from divisi.audio.decode import open_decoder
+from divisi.audio.waveform import Samples
+from divisi.errors import InputError
+from divisi.separation.sample_queue import SampleQueue
+
+FRAME_SECONDS = 1.0
+MOST_IN_SUMMARY = 64
+_BLOCK_LENGTH = 1 << 16
+# A ratio of nothing, or to nothing; JSON holds no infinity.
+_LIMIT_DB = 80.0
+# A source below this mean square is silent: its ratio says nothing.
+_SILENT_MEAN_SQUARE = 1e-7
+
+
+@dataclass(frozen=True)
+class ReferenceScore:
+    """How near one stem is to its true source.
+
+    Attributes:
+        stem: its name.
+        si_sdr_db: over the whole recording; None where the source is silent throughout.
+        mixture_si_sdr_db: of the recording itself taken for the stem.
+        frames_si_sdr_db: of each second; None where the source is silent.
+    """
+
+    stem: str
+    si_sdr_db: float | None
+    mixture_si_sdr_db: float | None
+    frames_si_sdr_db: tuple[float | None, ...]
+
+    def summary(self) -> tuple[float, tuple[float | None, ...]]:
+        """Seconds a step, and the mean of the frames in each of at most MOST_IN_SUMMARY steps."""
+        factor = max(1, -(-len(self.frames_si_sdr_db) // MOST_IN_SUMMARY))
+        steps = [self.frames_si_sdr_db[at : at + factor] for at in range(0, len(self.frames_si_sdr_db), factor)]
+        return FRAME_SECONDS * factor, tuple(_mean(step) for step in steps)
+
+
+class ReferenceScores:
+    """Reads true sources in step with the stems; a context manager.
+
+    Args:
+        references: files by the name of the stem; of the recording's rate and length, mono or of its channels.
+        stems: names of the stems that will come, S.
+        sample_rate: Hz.
+        num_channels: of the stems.
+
+    Raises:
+        InputError: `reference-mismatch`, or what decoding raises.
+    """
+
+    def __init__(
+        self, references: Mapping[str, Path], stems: Sequence[str], sample_rate: int, num_channels: int
+    ) -> None:
+        self._frame_length = round(sample_rate * FRAME_SECONDS)
+        self._num_samples = 0
+        self._tracks: list[_Track] = []
+        with ExitStack() as opened:
+            for place, stem in enumerate(stems):
+                if stem not in references:
+                    continue
+                decoder = opened.enter_context(open_decoder(references[stem]))
+                facts = decoder.facts
+                check_reference(stem, facts.sample_rate, facts.num_channels, sample_rate, num_channels)
+                blocks = iter(decoder.blocks(_BLOCK_LENGTH))
+                self._tracks.append(_Track(stem, place, blocks, SampleQueue(facts.num_channels)))
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def push(self, mixture: Samples, stems: NDArray[np.float32]) -> None:
+        """Takes the next float32 (C, n) and (S, C, n)."""
+        length = mixture.shape[-1]
+        for track in self._tracks:
+            reference = track.read(length)
+            track.add(self._num_samples, self._frame_length, reference, stems[track.place], mixture)
+        self._num_samples += length
+
+    def finish(self) -> tuple[ReferenceScore, ...]:
+        """The scores, in the stems' order.
+
+        Raises:
+            InputError: `reference-mismatch`, a source is longer than the recording.
+        """
+        for track in self._tracks:
+            if track.has_more():
+                raise _mismatch(track.stem, "is longer than the recording")
+        return tuple(track.score(self._frame_length) for track in self._tracks)
+
+
+class _Track:
+    """One source and what was summed up of it."""
+
+    def __init__(self, stem: str, place: int, blocks: Iterator[Samples], queue: SampleQueue) -> None:
+        self.stem, self.place = stem, place
+        self._blocks, self._queue = blocks, queue
+        # float64 (5,) of each second: <r,r>, <e,r>, <e,e>, <m,r>, <m,m>.
+        self._sums: list[NDArray[np.float64]] = []
+
+    def read(self, length: int) -> Samples:
+        while len(self._queue) < length:
+            block = next(self._blocks, None)
+            if block is None:
+                raise _mismatch(self.stem, "is shorter than the recording")
+            self._queue.push(block)
+        return self._queue.pop(length)
+
+    def has_more(self) -> bool:
+        return len(self._queue) > 0 or any(block.shape[-1] for block in self._blocks)
+
+    def add(self, start: int, frame_length: int, reference: Samples, stem: Samples, mixture: Samples) -> None:
+        if len(reference) != len(stem):  # a mono source of a stereo recording
+            stem, mixture = stem.mean(axis=0, keepdims=True), mixture.mean(axis=0, keepdims=True)
+        position, length = 0, reference.shape[-1]
+        while position < length:
+            second = (start + position) // frame_length
+            end = min(length, (second + 1) * frame_length - start)
+            r, e, m = (part[:, position:end].astype(np.float64).ravel() for part in (reference, stem, mixture))
+            while len(self._sums) <= second:
+                self._sums.append(np.zeros(5))
+            self._sums[second] += (r @ r, e @ r, e @ e, m @ r, m @ m)
+            position = end
+
+    def score(self, frame_length: int) -> ReferenceScore:
+        total = np.sum(self._sums, axis=0) if self._sums else np.zeros(5)
+        frames = tuple(_ratio(sums[0], sums[1], sums[2], frame_length) for sums in self._sums)
+        num_samples = frame_length * max(1, len(self._sums))
+        return ReferenceScore(
+            self.stem,
+            _ratio(total[0], total[1], total[2], num_samples),
+            _ratio(total[0], total[3], total[4], num_samples),
+            frames,
+        )
+
+
+def check_reference(
+    stem: str, reference_rate: int, reference_channels: int, sample_rate: int, num_channels: int
+) -> None:
+    """InputError (`reference-mismatch`) unless a source of this rate and these channels fits the recording."""
+    if reference_rate != sample_rate:
+        raise _mismatch(stem, f"has {reference_rate} Hz; the recording has {sample_rate} Hz")
+    if reference_channels not in (1, num_channels):
+        raise _mismatch(stem, f"has {reference_channels} channels; the recording has {num_channels}")
+
+
+def _ratio(energy: float, dot: float, estimate_energy: float, num_samples: int) -> float | None:
+    """10 log10(|a r|² / |e - a r|²) with a = <e,r>/<r,r>, from the three products."""
+    if energy < _SILENT_MEAN_SQUARE * num_samples:
+        return None
+    target = dot * dot / energy
+    distortion = estimate_energy - target
+    if target <= 0:
+        return -_LIMIT_DB
+    if distortion <= target * 1e-8:
+        return _LIMIT_DB
+    return round(float(np.clip(10 * math.log10(target / distortion), -_LIMIT_DB, _LIMIT_DB)), 3)
+
+
+def _mean(frames: Sequence[float | None]) -> float | None:
+    known = [frame for frame in frames if frame is not None]
+    return round(sum(known) / len(known), 3) if known else None
+
+
+def _mismatch(stem: str, how: str) -> InputError:
+    return InputError(f"the true source of {stem!r} {how}", code="reference-mismatch", stem=stem)

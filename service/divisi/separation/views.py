@@ -1,0 +1,162 @@
+"""What a person sees of a separation, made beside it: `peaks.json`, `confidence.json`, a spectrogram a track, and
+`report.png`. Bounded in size and memory for recordings of any length; `deliver.py` feeds it block by block.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from divisi.separation.confidence import Confidence, ConfidenceResult
+from divisi.separation.peaks import PeakTracks
+from divisi.separation.power_frames import PowerFrames, Powers
+from divisi.separation.report_picture import TrackPicture, write_report
+from divisi.separation.separator import SeparatedBlock
+from divisi.separation.spectrograms import Images, SpectrogramTracks, palette_image
+from divisi.separation.stem_file import RESIDUAL
+
+PEAKS_NAME, CONFIDENCE_NAME, REPORT_NAME = "peaks.json", "confidence.json", "report.png"
+MIXTURE = "mixture"
+# Frames a second by the longest recording they are for: as many as the image has columns.
+_FRAME_RATES = ((32, 64), (64, 32))
+_FEWEST_FRAMES_A_SECOND = 16
+# Points of pitch that the picture can show.
+_PITCH_POINTS = 2048
+
+
+@dataclass(frozen=True)
+class ViewPaths:
+    """The finished files and the verdict.
+
+    Attributes:
+        paths: peaks, confidence, report, then a spectrogram for each track.
+        confidence: over all seconds, in the stems' order.
+    """
+
+    paths: list[Path]
+    confidence: ConfidenceResult
+
+
+class ViewFiles:
+    """The files of one delivery, being gathered.
+
+    Args:
+        folder: where to create them.
+        title: of the report.
+        stems: names, S.
+        sample_rate: Hz.
+        num_samples: of the recording, as far as it is known.
+        f0_hop_seconds: of the pitch tracks; None without pitch.
+        include_residual: show the residual as a track.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        title: str,
+        stems: Sequence[str],
+        sample_rate: int,
+        num_samples: int | None,
+        f0_hop_seconds: float | None,
+        *,
+        include_residual: bool,
+    ) -> None:
+        self._folder, self._title, self._stems, self._sample_rate = folder, title, stems, sample_rate
+        self._names = [MIXTURE, *stems, *([RESIDUAL] if include_residual else [])]
+        seconds = (num_samples or 0) / sample_rate
+        fits = (rate for longest, rate in _FRAME_RATES if 0 < seconds <= longest)
+        rate = next(fits, _FEWEST_FRAMES_A_SECOND)
+        self._peaks = PeakTracks(self._names, num_samples)
+        self._frames = PowerFrames(len(stems) + 2, sample_rate, rate)
+        frames_a_second = sample_rate / self._frames.hop_length
+        self._spectrograms = SpectrogramTracks(len(self._names), self._frames.frequencies)
+        self._confidence = Confidence(self._frames.frequencies, frames_a_second, len(stems), f0_hop_seconds)
+        self._f0_hop_seconds = f0_hop_seconds
+        self._f0 = _ThinnedPitch(len(stems))
+
+    def write(self, block: SeparatedBlock) -> None:
+        """Takes the next block."""
+        if block.f0 is not None:
+            self._confidence.push_f0(block.f0)
+            self._f0.push(block.f0)
+        if not block.mixture.shape[-1]:
+            return
+        tracks = np.concatenate([block.mixture[None], block.stems, block.residual[None]])
+        self._peaks.push(tracks[: len(self._names)])
+        for powers in self._frames.push(tracks):
+            self._push_powers(powers)
+
+    def finish(self) -> ViewPaths:
+        """Writes everything."""
+        for powers in self._frames.finish():
+            self._push_powers(powers)
+        peaks = self._peaks.finish(self._sample_rate)
+        shades = self._spectrograms.finish()
+        verdict = self._confidence.finish()
+        self._write_json(PEAKS_NAME, peaks)
+        self._write_json(CONFIDENCE_NAME, verdict.document(self._stems))
+        self._write_report(peaks, shades, verdict)
+        images = [self._folder / spectrogram_name(name) for name in self._names]
+        for path, own in zip(images, shades, strict=True):
+            palette_image(own).save(path)
+        files = [self._folder / name for name in (PEAKS_NAME, CONFIDENCE_NAME, REPORT_NAME)]
+        return ViewPaths([*files, *images], verdict)
+
+    def _push_powers(self, powers: Powers) -> None:
+        self._confidence.push_powers(powers)
+        self._spectrograms.push_powers(powers[: len(self._names)])
+
+    def _write_json(self, name: str, document: dict[str, Any]) -> None:
+        (self._folder / name).write_text(json.dumps(document, separators=(",", ":")), encoding="ascii")
+
+    def _write_report(self, peaks: dict[str, Any], shades: Images, verdict: ConfidenceResult) -> None:
+        pitches = self._f0.tracks
+        nothing = np.zeros(0)
+        pictures = [
+            TrackPicture(
+                name,
+                shades[place],
+                _levels(peaks["tracks"][name]),
+                pitches[place - 1] if name in self._stems and self._f0_hop_seconds else nothing.astype(np.float32),
+                verdict.confidence[place - 1] if name in self._stems else nothing,
+            )
+            for place, name in enumerate(self._names)
+        ]
+        seconds = peaks["num_samples"] / self._sample_rate
+        write_report(self._folder / REPORT_NAME, self._title, seconds, pictures)
+
+
+class _ThinnedPitch:
+    """Pitch tracks at so few points that a picture can show them all."""
+
+    def __init__(self, num_stems: int) -> None:
+        self.tracks = np.zeros((num_stems, 0), np.float32)
+        self._every = 1
+        self._skip = 0
+
+    def push(self, f0_hz: NDArray[np.float32]) -> None:
+        self.tracks = np.concatenate([self.tracks, f0_hz[:, self._skip :: self._every]], axis=-1)
+        self._skip = (self._skip - f0_hz.shape[-1]) % self._every
+        while self.tracks.shape[-1] > 2 * _PITCH_POINTS:
+            if self.tracks.shape[-1] % 2:
+                self._skip += self._every
+            self.tracks = self.tracks[:, ::2]
+            self._every *= 2
+
+
+def spectrogram_name(track: str) -> str:
+    """Name of a track's image."""
+    return f"spectrogram-{track}.png"
+
+
+def _levels(track: dict[str, Any]) -> NDArray[np.float32]:
+    """Largest magnitude of each point of the finest level."""
+    pairs = np.frombuffer(base64.b64decode(track["levels"][0]), np.int8).reshape(-1, 2).astype(np.float32)
+    return np.asarray(np.abs(pairs).max(axis=-1) * track["peak"] / 127, np.float32)
