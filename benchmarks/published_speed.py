@@ -53,10 +53,20 @@ def as_graph(network: nn.Module, folder: Path) -> Callable[[np.ndarray], object]
     path = folder / "model.onnx"
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the exporter announces its own retirement
-        example = torch.zeros(1, 1, NUM_SAMPLES // 4)
-        axes = {"mixture": {0: "B", 2: "T"}}
+        # Of another batch and length than what is timed, as in `export`: what tracing freezes must not fit by chance.
+        example = torch.zeros(2, 1, NUM_SAMPLES // 4)
+        outputs = ["estimates", "f0", "resynthesis"][: len(network(example))]
+        axes = {"mixture": {0: "B", 2: "T"}, "estimates": {0: "B", 3: "T"}, "f0": {0: "B", 2: "N"}}
+        axes["resynthesis"] = {0: "B", 2: "T"}
         torch.onnx.export(
-            network, (example,), str(path), dynamo=False, opset_version=17, input_names=["mixture"], dynamic_axes=axes
+            network,
+            (example,),
+            str(path),
+            dynamo=False,
+            opset_version=17,
+            input_names=["mixture"],
+            output_names=outputs,
+            dynamic_axes={name: axes[name] for name in ("mixture", *outputs)},
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
