@@ -24,6 +24,7 @@ from divisi.bundles.card import ModelCard
 from divisi.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
 from divisi.gateway.access import Caller
 from divisi.gateway.job_options import JobOptions, choose_models, fingerprint_of, read_options, wanted_stems
+from divisi.gateway.references import check_references, for_model
 from divisi.gateway.services import Services, in_time
 from divisi.gateway.shares import require_share, shares_spent
 from divisi.gateway.uploads import Upload, receive_upload
@@ -80,15 +81,17 @@ async def accept_upload(
         options = read_options(upload.fields, request.query_params.multi_items())
         check_webhook(options, caller, settings)
         cards = await asyncio.to_thread(choose_models, options, services.bundles, settings.default_model)
-        fingerprint = fingerprint_of(upload.sha256, [card.id for card in cards], options)
+        fingerprint = fingerprint_of(upload.digest, [card.id for card in cards], options)
         if reservation is not None and reservation.job_ids:
             return await _replay(services.queue, reservation, fingerprint)
         async with services.inspection_places:
             with span("inspect upload", bytes=upload.num_bytes):
                 facts = await asyncio.to_thread(inspect_audio_in_child, upload.path, services.audio_limits)
+            references = await asyncio.to_thread(check_references, upload, facts, cards, services.audio_limits)
         check_stem_format(options.encoding, facts.sample_rate, facts.num_channels)
         stems = [wanted_stems(card, options, facts) for card in cards]
         jobs = _draft_jobs(cards, stems, options, upload, facts, idempotency_key, fingerprint, caller.owner)
+        jobs = tuple(for_model(job, card, upload, facts, references) for job, card in zip(jobs, cards, strict=True))
         async with shares_spent(services, caller, upload.num_bytes, facts.duration_seconds * len(jobs)) as shares:
             acceptance = await _publish(services, jobs, upload, reservation)
             shares.is_kept = not acceptance.is_replay
@@ -166,6 +169,7 @@ def _draft_jobs(
             fit=options.fit.to_dict() if card.fitting else None,
             lane=options.lane,
             group=group,
+            place=place,
             file_name=clean_label(options.file_name) or upload.label or "recording",
             audio={**asdict(facts), "duration_seconds": facts.duration_seconds},
             idempotency_key=idempotency_key,
@@ -175,7 +179,7 @@ def _draft_jobs(
             webhook_secret=options.webhook_secret,
             trace=current_traceparent(),
         )
-        for card, wanted in zip(cards, stems, strict=True)
+        for place, (card, wanted) in enumerate(zip(cards, stems, strict=True))
     )
 
 
@@ -189,6 +193,8 @@ async def _publish(
             with span("store recording", job_id=job.job_id):
                 # A mixture of its own for each job: deleting one never takes another's.
                 await store.put_file(mixture_key(job.job_id), mixture)
+                for reference in job.references:
+                    await store.put_file(reference.key, upload.references[reference.name].path)
                 await store.put_bytes(accepted_key(job.job_id), job.to_json().encode())
     except BaseException:
         await asyncio.shield(_erase(store, jobs))

@@ -49,7 +49,7 @@ def scope_of(method: str, template: str) -> Scope | None:
     """What a key needs for a route, given by its template; None: any key will do."""
     if template == "/metrics":
         return Scope.METRICS
-    if not template.startswith("/v1/jobs"):
+    if not template.startswith(("/v1/jobs", "/v1/groups")):
         return None
     # A link to share opens no more than its maker may read.
     is_reading = method in READING_METHODS or template.endswith("/links")

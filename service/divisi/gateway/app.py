@@ -18,13 +18,16 @@ from divisi.bundles.store import BundleStore
 from divisi.errors import UnavailableError
 from divisi.gateway import (
     delivery_routes,
+    group_routes,
     health_routes,
     job_routes,
     link_routes,
+    mix_routes,
     model_routes,
     page_routes,
     pitch_routes,
     stem_routes,
+    view_routes,
 )
 from divisi.gateway.access import admit
 from divisi.gateway.access_document import describe_access
@@ -89,7 +92,10 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
     app.state.services = Services(settings, queue, store, bundles, metrics)
     app.include_router(health_routes.router)
     app.include_router(page_routes.router)
-    for module in (job_routes, stem_routes, pitch_routes, link_routes, delivery_routes, model_routes):
+    for module in (
+        *(job_routes, group_routes, stem_routes, view_routes, pitch_routes, mix_routes),
+        *(link_routes, delivery_routes, model_routes),
+    ):
         app.include_router(module.router, dependencies=[Depends(admit)])
     install_error_handlers(app)
     install_openapi(app, partial(describe_access, settings=settings))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from datetime import UTC, datetime
 
 from stream_zip import NO_COMPRESSION_32, NO_COMPRESSION_64, AsyncMemberFile, async_stream_zip
 
 from divisi.gateway.schemas import job_body
-from divisi.jobs.job import Job, Manifest
+from divisi.jobs.job import Job, ManifestFile
 from divisi.storage.object_store import ObjectStore
 
 MANIFEST_NAME = "manifest.json"
@@ -19,20 +19,20 @@ CHUNK_BYTES = 1024 * 1024
 ZIP_32_BYTES = 2**32 - 2**20
 
 
-def archive_of(job: Job, manifest: Manifest, store: ObjectStore) -> AsyncIterable[bytes]:
-    """The ZIP file of a finished job, piece by piece: all that was delivered and what the API says about it.
+def archive_of(job: Job, files: Sequence[ManifestFile], store: ObjectStore) -> AsyncIterable[bytes]:
+    """The ZIP file of a finished job, piece by piece: all that was delivered, or more, and what the API says about it.
 
     Audio is stored, not deflated: lossless and lossy codecs leave nothing to gain, PCM little.
     """
-    return async_stream_zip(_members(job, manifest, store), chunk_size=CHUNK_BYTES)
+    return async_stream_zip(_members(job, files, store), chunk_size=CHUNK_BYTES)
 
 
-async def _members(job: Job, manifest: Manifest, store: ObjectStore) -> AsyncIterator[AsyncMemberFile]:
+async def _members(job: Job, files: Sequence[ManifestFile], store: ObjectStore) -> AsyncIterator[AsyncMemberFile]:
     ended_at = datetime.fromtimestamp(job.ended_at or job.submitted_at, UTC)
-    method = NO_COMPRESSION_32 if sum(file.bytes for file in manifest.files) < ZIP_32_BYTES else NO_COMPRESSION_64
+    method = NO_COMPRESSION_32 if sum(file.bytes for file in files) < ZIP_32_BYTES else NO_COMPRESSION_64
     description = job_body(job).model_dump_json(indent=2, exclude={"links"}).encode()
     yield MANIFEST_NAME, ended_at, MODE, method(len(description), zlib.crc32(description)), _once(description)
-    for file in manifest.files:
+    for file in files:
         # A stored entry announces its checksum before its bytes, hence the first reading.
         checksum = 0
         async for piece in store.stream(file.key, 0, file.bytes):

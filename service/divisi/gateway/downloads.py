@@ -36,9 +36,18 @@ AskedConditions = Annotated[Conditions, Depends()]
 
 
 async def answer_file(
-    request: Request, services: Services, job: Job, wanted: ManifestFile, conditions: Conditions
+    request: Request,
+    services: Services,
+    job: Job,
+    wanted: ManifestFile,
+    conditions: Conditions,
+    *,
+    may_redirect: bool = True,
 ) -> Any:
     """The answer to a GET or HEAD of one file. The entity tag is the SHA-256 of its bytes.
+
+    Args:
+        may_redirect: False for small files that scripts read, which other origins may not let them.
 
     Raises:
         InputError: code `range-not-satisfiable`.
@@ -56,7 +65,11 @@ async def answer_file(
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":
         return Response(headers={**headers, "Content-Length": str(wanted.bytes)}, media_type=wanted.media_type)
-    link = await in_time(services.store.signed_url(wanted.key, services.settings.link_seconds), "store")
+    link = (
+        await in_time(services.store.signed_url(wanted.key, services.settings.link_seconds), "store")
+        if may_redirect
+        else None
+    )
     if link is not None:
         return RedirectResponse(link, status_code=302, headers={"Cache-Control": "no-store"})
     stored = await in_time(services.store.head(wanted.key), "store")

@@ -13,7 +13,7 @@ from divisi.gateway.acceptance import Acceptance, accept_upload
 from divisi.gateway.access import GatewayCaller
 from divisi.gateway.events import follow
 from divisi.gateway.openapi import EVENT, IDEMPOTENCY_REPLAYED, JOB_LINKS, SUBMIT_REQUEST, problems
-from divisi.gateway.schemas import GroupBody, JobBody, JobListBody, job_body, job_url
+from divisi.gateway.schemas import GroupBody, JobBody, JobListBody, group_url, job_body, job_url
 from divisi.gateway.services import GatewayServices, Services, in_time
 from divisi.jobs.job import ENDED_STATES, Job, JobState
 from divisi.storage.keys import accepted_key, job_prefix
@@ -88,7 +88,7 @@ async def list_jobs(
     """Jobs, newest first; or all jobs of one group, newest first, on one page. A key sees its own."""
     owner = None if caller.sees_all else caller.owner
     if group is not None:
-        return JobListBody(jobs=[job_body(job) for job in await _jobs_of_group(services, group, owner)])
+        return JobListBody(jobs=[job_body(job) for job in await jobs_of_group(services, group, owner)])
     page = await in_time(services.queue.list(cursor, limit, owner), "redis")
     return JobListBody(jobs=[job_body(job) for job in page.jobs], next_cursor=page.next_cursor)
 
@@ -157,7 +157,7 @@ async def erase_job(job_id: JobId, services: GatewayServices) -> None:
     await in_time(queue.delete(job_id), "redis")
 
 
-async def _jobs_of_group(services: Services, group: str, owner: str | None) -> list[Job]:
+async def jobs_of_group(services: Services, group: str, owner: str | None) -> list[Job]:
     """The ids of a group and of its jobs begin with one time, so a short stretch of the list has them all."""
     jobs: list[Job] = []
     cursor: str | None = group[:TIME_LENGTH] + MOST_OF_TIME
@@ -186,7 +186,7 @@ async def _body_at_once(services: Services, job: Job) -> JobBody:
 
 
 def _location(accepted: Acceptance) -> str:
-    return f"/v1/jobs?group={accepted.group}" if accepted.group else job_url(accepted.jobs[0].job_id)
+    return group_url(accepted.group) if accepted.group else job_url(accepted.jobs[0].job_id)
 
 
 def _poll_seconds(eta_seconds: float | None) -> int:

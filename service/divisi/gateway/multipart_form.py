@@ -1,8 +1,8 @@
-"""Reads a multipart/form-data body as it comes: parts `file` go to a sink, small text parts become fields."""
+"""Reads a multipart/form-data body as it comes: parts `file` and `reference_<stem>` go to sinks, text to fields."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 FILE_FIELD = "file"
+# Fields with true sources begin so; the rest is the name of the stem.
+REFERENCE_PREFIX = "reference_"
 MAX_FIELDS = 128
 MAX_FIELD_BYTES = 4096
 # Boundaries, part headers and fields around the file; far more than the limits on fields can fill.
@@ -30,11 +32,14 @@ class MultipartForm:
     Args:
         sink: takes the bytes of the file, or of several.
         max_files: parts `file` that are taken.
+        open_reference: opens the sink of a true source, by the name of its stem.
     """
 
-    def __init__(self, sink: UploadSink, max_files: int) -> None:
+    def __init__(self, sink: UploadSink, max_files: int, open_reference: Callable[[str], UploadSink]) -> None:
         self._sink = sink
         self._max_files = max_files
+        self._open_reference = open_reference
+        self._reference: UploadSink | None = None
         self._part = _Part()
         self._num_parts = 0
         self._is_complete = False
@@ -65,6 +70,8 @@ class MultipartForm:
                     raise _malformed(f"the form has more than {MULTIPART_OVERHEAD_BYTES} bytes beside its file")
                 parser.write(chunk)
                 await self._sink.settle()
+                if self._reference is not None:
+                    await self._reference.settle()
             parser.finalize()
         except FormParserError as error:
             raise _malformed(f"the multipart body is broken: {error}") from error
@@ -96,7 +103,9 @@ class MultipartForm:
         self._part.is_file = self._part.name == FILE_FIELD
         if not self._part.name:
             raise _malformed("a part of the form has no name")
-        if b"filename" in options and not self._part.is_file:
+        if b"filename" in options and self._part.name.startswith(REFERENCE_PREFIX):
+            self._part.sink = self._reference = self._open_reference(self._part.name.removeprefix(REFERENCE_PREFIX))
+        elif b"filename" in options and not self._part.is_file:
             raise InputError(
                 f"the file is in the field {self._part.name[:80]!r}; it belongs in `{FILE_FIELD}`", code="missing-file"
             )
@@ -115,15 +124,15 @@ class MultipartForm:
             self._sink.begin_next_file()
 
     def _take_data(self, data: bytes, start: int, end: int) -> None:
-        if self._part.is_file:
-            self._sink.add(data[start:end])
+        if self._part.is_file or self._part.sink is not None:
+            (self._part.sink or self._sink).add(data[start:end])
             return
         self._part.value += data[start:end]
         if len(self._part.value) > MAX_FIELD_BYTES:
             raise _malformed(f"the field {self._part.name[:80]!r} is longer than {MAX_FIELD_BYTES} bytes")
 
     def _end(self) -> None:
-        if not self._part.is_file:
+        if not self._part.is_file and self._part.sink is None:
             self.fields.setdefault(self._part.name, []).append(_decode(bytes(self._part.value)))
 
     def _complete(self) -> None:
@@ -139,6 +148,7 @@ class _Part:
     header_value: bytes = b""
     name: str = ""
     is_file: bool = False
+    sink: UploadSink | None = None
     value: bytearray = field(default_factory=bytearray)
 
 

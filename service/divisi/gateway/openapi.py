@@ -212,6 +212,14 @@ SUBMIT_REQUEST: dict[str, Any] = {
                         },
                         **_OPTIONS,
                     },
+                    "patternProperties": {
+                        "^reference_[a-z0-9_-]{1,64}$": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "The true source of a stem, such as `reference_soprano`, to score against: "
+                            "of the recording's rate and length, mono or of its channels.",
+                        }
+                    },
                     "required": ["file"],
                     "additionalProperties": False,
                 },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -9,7 +10,10 @@ from pydantic import BaseModel, Field
 
 from divisi.bundles.card import ModelCard
 from divisi.gateway.problems import ProblemBody, job_problem
-from divisi.jobs.job import Job, JobState, Lane, Manifest, ManifestFile, ManifestStem
+from divisi.jobs.job import Job, JobState, Lane, Manifest, ManifestFile, ManifestStem, StemScore
+
+# Names of delivered spectrograms begin so; the rest is the track's.
+SPECTROGRAM_PREFIX = "spectrogram-"
 
 
 class StemBody(BaseModel):
@@ -74,6 +78,50 @@ class InputBody(BaseModel):
     exact: bool | None = Field(None, description="True when counted by decoding everything, else the header's word.")
 
 
+class TrackImageBody(BaseModel):
+    """A picture of one track: the mixture, a stem or the residual."""
+
+    name: str = Field(examples=["soprano"])
+    href: str
+
+
+class ViewsBody(BaseModel):
+    """What a page draws without decoding audio."""
+
+    peaks: str = Field(description="Waveforms: `peaks.json`.")
+    confidence: str = Field(description="Every second of every stem: `confidence.json`.")
+    report: str = Field(description="Everything in one picture: `report.png`.")
+    spectrograms: list[TrackImageBody] = Field(description="The mixture, the stems in order, the residual.")
+
+
+class ConfidenceBody(BaseModel):
+    """How far a stem is to be believed: the share of its energy that is expected to be the voice's own."""
+
+    stem: str
+    mean: float | None = Field(None, description="Over all steps; null when the stem is silent.")
+    step_seconds: float
+    values: list[float | None] = Field(description="0..1, at most 64; null where the stem is silent.")
+
+
+class ScoreBody(BaseModel):
+    """A stem measured against the true source that was sent with the recording."""
+
+    stem: str
+    si_sdr_db: float | None = Field(None, description="Over all; null when the source is silent.")
+    mixture_si_sdr_db: float | None = Field(None, description="Of the recording itself, for comparison.")
+    frame_seconds: float
+    frames_si_sdr_db: list[float | None] = Field(description="Step by step, at most 64; null where it is silent.")
+    reference: FileBody | None = Field(None, description="The true source, as it was sent.")
+
+
+class MixBody(BaseModel):
+    """Practice mixes for one part; made when first asked for."""
+
+    part: str = Field(examples=["soprano"])
+    in_front: str = Field(description="The part in front, the others lowered.")
+    without: str = Field(description="Everything but the part.")
+
+
 class ReportBody(BaseModel):
     """How the separation went."""
 
@@ -127,6 +175,13 @@ class JobBody(BaseModel):
     pitch: list[FileBody] = Field(
         default_factory=list, description="`pitch.csv`, `pitch.json`, `notes.mid`; empty for models without pitch."
     )
+    views: ViewsBody | None = Field(None, description="Null until the end.")
+    confidence: list[ConfidenceBody] = Field(default_factory=list, description="Of each stem; empty until the end.")
+    scores: list[ScoreBody] = Field(
+        default_factory=list, description="Of the stems whose true sources were sent; empty until the end."
+    )
+    mixes: list[MixBody] = Field(default_factory=list, description="For each part; empty until the end.")
+    recording: FileBody | None = Field(None, description="The upload as it came; null when it was several files.")
     report: ReportBody | None = None
     problem: ProblemBody | None = Field(None, description="Why the job failed.")
     links: LinksBody
@@ -168,6 +223,11 @@ def job_url(job_id: str) -> str:
     return f"/v1/jobs/{job_id}"
 
 
+def group_url(group: str) -> str:
+    """Path of a comparison."""
+    return f"/v1/groups/{group}"
+
+
 def job_body(job: Job, position: int | None = None, eta_seconds: float | None = None) -> JobBody:
     """A job as the API shows it."""
     url = job_url(job.job_id)
@@ -198,6 +258,11 @@ def job_body(job: Job, position: int | None = None, eta_seconds: float | None = 
         stems=[_stem_body(url, stem) for stem in manifest.stems] if manifest else [],
         resynthesis=_stem_body(url, manifest.resynthesis) if manifest and manifest.resynthesis else None,
         pitch=[_file_body(url, file) for file in manifest.pitch] if manifest else [],
+        views=_views_body(url, manifest) if manifest and manifest.views else None,
+        confidence=[ConfidenceBody(**asdict(one)) for one in manifest.confidence] if manifest else [],
+        scores=[_score_body(job, score) for score in manifest.scores] if manifest else [],
+        mixes=[_mix_body(url, stem.name) for stem in manifest.parts] if manifest else [],
+        recording=_file_body(url, job.recording) if job.recording else None,
         report=_report_body(manifest) if manifest else None,
         problem=job_problem(job.problem) if job.problem and job.state is JobState.FAILED else None,
         links=LinksBody(self=url, events=f"{url}/events", archive=f"{url}/archive.zip" if manifest else None),
@@ -234,6 +299,39 @@ def _file_body(url: str, file: ManifestFile) -> FileBody:
         sha256=file.sha256,
         media_type=file.media_type,
     )
+
+
+def reference_bodies(job: Job) -> list[FileBody]:
+    """The true sources that came with the recording."""
+    return [_file_body(f"{job_url(job.job_id)}/references", reference) for reference in job.references]
+
+
+def _score_body(job: Job, score: StemScore) -> ScoreBody:
+    by_name = {body.name: body for body in reference_bodies(job)}
+    return ScoreBody(**asdict(score), reference=by_name.get(score.stem))
+
+
+def _views_body(url: str, manifest: Manifest) -> ViewsBody:
+    tracks = [image_track(file.name) for file in manifest.views]
+    return ViewsBody(
+        peaks=f"{url}/peaks.json",
+        confidence=f"{url}/confidence.json",
+        report=f"{url}/report.png",
+        spectrograms=[
+            TrackImageBody(name=track, href=f"{url}/spectrograms/{track}.png") for track in tracks if track is not None
+        ],
+    )
+
+
+def image_track(file_name: str) -> str | None:
+    """The track that a delivered spectrogram shows; None for other files."""
+    if not file_name.startswith(SPECTROGRAM_PREFIX):
+        return None
+    return file_name.removeprefix(SPECTROGRAM_PREFIX).removesuffix(".png")
+
+
+def _mix_body(url: str, part: str) -> MixBody:
+    return MixBody(part=part, in_front=f"{url}/mixes/{part}", without=f"{url}/mixes/{part}?without=true")
 
 
 def _report_body(manifest: Manifest) -> ReportBody:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from divisi.errors import ConflictError, NotFoundError
@@ -12,6 +12,7 @@ from divisi.gateway.archive import archive_of
 from divisi.gateway.downloads import AskedConditions, answer_file
 from divisi.gateway.job_routes import JobId
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, FILE_HEAD_RESPONSES, file_responses, problems
+from divisi.gateway.practice_mixes import all_mixes, ready_mix
 from divisi.gateway.services import GatewayServices, Services, in_time
 from divisi.jobs.job import Job, JobState, Manifest, ManifestStem
 from divisi.storage.file_names import content_disposition, download_name
@@ -57,14 +58,20 @@ async def get_stem(
     response_class=Response,
     responses={**ARCHIVE_RESPONSE, **problems(404, 409, 422, 503)},
 )
-async def get_archive(job_id: JobId, services: GatewayServices) -> Any:
-    """All stems, pitch and a `manifest.json` in one ZIP file, made while it is sent; audio is stored as it is."""
+async def get_archive(
+    job_id: JobId,
+    services: GatewayServices,
+    mixes: Annotated[bool, Query(description="With all practice mixes; missing ones are made first.")] = False,
+) -> Any:
+    """All that was delivered and a `manifest.json` in one ZIP file, made while it is sent; audio is stored as it is."""
     job, manifest = await finished_job(services, job_id)
-    for file in manifest.files:
+    made = [await ready_mix(services, job, manifest, mix) for mix in all_mixes(manifest)] if mixes else []
+    files = [*manifest.files, *made]
+    for file in files:
         await in_time(services.store.head(file.key), "store")
     name = download_name(job.file_name, "stems.zip")
     return StreamingResponse(
-        archive_of(job, manifest, services.store),
+        archive_of(job, files, services.store),
         media_type="application/zip",
         headers={"Content-Disposition": content_disposition(name), "Cache-Control": "private, no-cache"},
     )

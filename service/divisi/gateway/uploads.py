@@ -7,11 +7,13 @@ with the options in the query. Every limit is enforced while reading, so a refus
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
+import re
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -24,7 +26,17 @@ from divisi.gateway.multipart_form import FILE_FIELD, MULTIPART_OVERHEAD_BYTES, 
 from divisi.gateway.upload_sink import UploadSink, too_large
 
 IDLE_SECONDS = 60.0
+_STEM_NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*(?<!.{65})")
 RAW_MEDIA_TYPES = frozenset({"application/octet-stream", "application/ogg", "binary/octet-stream", ""})
+
+
+@dataclass(frozen=True)
+class ReferenceFile:
+    """A received true source: its bytes as they came, their number and SHA-256."""
+
+    path: Path
+    num_bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,7 @@ class Upload:
         num_bytes: of all files.
         sha256: of the bytes, in hex.
         fields: form fields by name, each with its values in order; empty for a bare body.
+        references: true sources by the name of their stem.
     """
 
     path: Path
@@ -44,6 +57,13 @@ class Upload:
     num_bytes: int
     sha256: str
     fields: dict[str, list[str]]
+    references: dict[str, ReferenceFile] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Of all that was sent, in hex."""
+        parts = [f"{name} {self.references[name].sha256}" for name in sorted(self.references)]
+        return hashlib.sha256("\n".join([self.sha256, *parts]).encode()).hexdigest() if parts else self.sha256
 
     def mixture_file(self) -> Path:
         """The one file to keep; several are packed into one beside them at the first call. Takes a while: thread it."""
@@ -83,21 +103,34 @@ async def receive_upload(
         def open_next() -> IO[bytes]:
             return open_files.enter_context((folder / file_name(next(places))).open("wb"))
 
+        references: dict[str, UploadSink] = {}
+
+        def open_reference(name: str) -> UploadSink:
+            _check_reference_name(name, references)
+            file = open_files.enter_context((Path(scratch) / f"reference-{len(references)}").open("wb"))
+            references[name] = UploadSink(file, max_bytes)
+            return references[name]
+
         sink = UploadSink(open_next(), max_bytes, open_next)
         label: str | None = None
         fields: dict[str, list[str]] = {}
         num_files = 1
         if is_form:
-            form = MultipartForm(sink, max_files)
+            form = MultipartForm(sink, max_files, open_reference)
             await form.read(_chunks(request), parameters.get(b"boundary", b""), max_bytes + MULTIPART_OVERHEAD_BYTES)
             label, fields, num_files = form.label, form.fields, form.num_files
         else:
             async for chunk in _chunks(request):
                 sink.add(chunk)
                 await sink.settle()
-        await sink.flush()
+        for part in (sink, *references.values()):
+            await part.flush()
         path = folder if num_files > 1 else folder / file_name(0)
-        yield Upload(path, label, sink.num_bytes, sink.sha256.hexdigest(), fields)
+        received = {
+            name: ReferenceFile(Path(scratch) / f"reference-{place}", part.num_bytes, part.sha256.hexdigest())
+            for place, (name, part) in enumerate(references.items())
+        }
+        yield Upload(path, label, sink.num_bytes, sink.sha256.hexdigest(), fields, received)
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
@@ -111,6 +144,13 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
         except TimeoutError as error:
             raise InputError(f"nothing came for {IDLE_SECONDS:.0f} s", code="upload-too-slow") from error
         yield chunk
+
+
+def _check_reference_name(name: str, known: Iterable[str]) -> None:
+    if not _STEM_NAME.fullmatch(name):
+        raise InputError(f"{name[:80]!r} cannot be the name of a stem", code="unknown-reference")
+    if name in known:
+        raise InputError(f"the true source of {name!r} was sent twice", code="too-many-files")
 
 
 def _check_raw_media_type(media_type: str) -> None:

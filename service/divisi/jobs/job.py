@@ -157,6 +157,11 @@ class Manifest:
         return (*self.stems, *((self.resynthesis,) if self.resynthesis else ()), *self.pitch, *self.views)
 
     @property
+    def parts(self) -> tuple[ManifestStem, ...]:
+        """The stems without the residual."""
+        return tuple(stem for stem in self.stems if not stem.is_residual)
+
+    @property
     def duration_seconds(self) -> float:
         """Seconds of audio, 0 when not known."""
         return _duration_seconds(self.audio)
@@ -180,6 +185,7 @@ class Job:
         fit: what is asked of a model that is fitted to the recording (FitRequest as JSON); None for other models.
         voices: who may sing: names, `auto` for whoever is heard, or None for all of the model's.
         group: id shared by the jobs of one upload.
+        place: of its model among those asked for.
         recording: the upload as it came; None where it came in several files.
         references: true sources that came with it, named as their stems.
         file_name: the upload's own name, for people only; never a path.
@@ -207,6 +213,7 @@ class Job:
     fit: dict[str, Any] | None = None
     lane: Lane = Lane.INTERACTIVE
     group: str | None = None
+    place: int = 0
     recording: ManifestFile | None = None
     references: tuple[ManifestFile, ...] = ()
     file_name: str = "recording"

@@ -1,7 +1,7 @@
 """How far each stem is to be believed, second by second, without the true sources.
 
 What speaks for a stem: bins in which it stands alone, neither other stems (mask ambiguity) nor the residual beside it;
-its share of the recording; a pitch that is there and steady. A linear model, fitted to true SI-SDR
+its share of the recording; a steady pitch. A linear model, fitted to true SI-SDR
 (`benchmarks/confidence.py`), makes of them the SI-SDR to expect; the confidence is the share of energy that such a
 ratio leaves to the voice itself: 1 / (1 + 10^(-dB/10)).
 """
@@ -19,10 +19,10 @@ from divisi.separation.power_frames import Powers
 
 STEP_SECONDS = 1.0
 MOST_IN_SUMMARY = 64
-FEATURES = ("log_purity", "log_share", "voiced", "unsteadiness")
+FEATURES = ("log_purity", "log_share", "unsteadiness")
 # dB for one unit of each feature, and a constant; without pitch the first two alone.
-WITH_PITCH = (2.7, 1.1, 0.3, -0.7, 2.5)
-WITHOUT_PITCH = (2.7, 1.1, 2.5)
+WITH_PITCH = (2.8, 0.84, -1.8, 1.9)
+WITHOUT_PITCH = (2.9, 0.82, 1.2)
 
 _LOWEST_HZ, _HIGHEST_HZ = 60.0, 5000.0
 _TINY = 1e-12
@@ -52,7 +52,8 @@ class Confidence:
         self._num_stems = num_stems
         self._f0_hop_seconds = f0_hop_seconds
         self._num_frames = self._num_f0_frames = 0
-        # By second: energy, own share of it, energy of the recording; and of the pitch.
+        # By second: energy, own share of it, energy of the recording; of the pitch: semitones between frames that are
+        # voiced, and pairs of such frames.
         self._powers: list[Values] = []
         self._pitches: list[Values] = []
         self._last_f0 = np.zeros((num_stems, 1), np.float32)
@@ -85,8 +86,8 @@ class Confidence:
         both = voiced[:, 1:] & voiced[:, :-1]
         semitones = 12 * np.abs(np.diff(np.log2(np.where(voiced, track, 1.0))))
         steps = np.where(both, np.minimum(semitones, _MOST_SEMITONES), 0.0)
-        # (4, S, N): frames, voiced ones, steps, pairs
-        sums = np.stack([np.ones_like(steps), voiced[:, 1:], steps, both]).astype(np.float64)
+        # (2, S, N)
+        sums = np.stack([steps, both]).astype(np.float64)
         for place in range(sums.shape[-1]):
             _add(self._pitches, int(self._num_f0_frames * self._f0_hop_seconds / STEP_SECONDS), sums[..., place])
             self._num_f0_frames += 1
@@ -100,12 +101,12 @@ class Confidence:
         purity = (own / energy).clip(1e-3, 1 - 1e-3)
         columns = [np.log(purity / (1 - purity)), np.log(energy / mixture)]
         if self._f0_hop_seconds is not None:
-            pitches = np.zeros((len(energy), 4, self._num_stems))
+            pitches = np.zeros((len(energy), 2, self._num_stems))
             known = self._pitches[: len(energy)]
             if known:
                 pitches[: len(known)] = np.stack(known)
-            frames, voiced, steps, pairs = np.moveaxis(pitches, 1, 0)
-            columns += [voiced / frames.clip(1), steps / pairs.clip(1)]
+            steps, pairs = np.moveaxis(pitches, 1, 0)
+            columns.append(steps / pairs.clip(1))
         return np.stack(columns, axis=-1), is_heard
 
     def finish(self) -> ConfidenceResult:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from divisi.audio.decode import open_decoder
+from divisi.audio.true_source import check_true_source, mismatch
 from divisi.audio.waveform import Samples
-from divisi.errors import InputError
 from divisi.separation.sample_queue import SampleQueue
 
 FRAME_SECONDS = 1.0
@@ -77,7 +77,7 @@ class ReferenceScores:
                     continue
                 decoder = opened.enter_context(open_decoder(references[stem]))
                 facts = decoder.facts
-                check_reference(stem, facts.sample_rate, facts.num_channels, sample_rate, num_channels)
+                check_true_source(stem, facts.sample_rate, facts.num_channels, sample_rate, num_channels)
                 blocks = iter(decoder.blocks(_BLOCK_LENGTH))
                 self._tracks.append(_Track(stem, place, blocks, SampleQueue(facts.num_channels)))
             self._opened = opened.pop_all()
@@ -104,7 +104,7 @@ class ReferenceScores:
         """
         for track in self._tracks:
             if track.has_more():
-                raise _mismatch(track.stem, "is longer than the recording")
+                raise mismatch(track.stem, "is longer than the recording")
         return tuple(track.score(self._frame_length) for track in self._tracks)
 
 
@@ -121,7 +121,7 @@ class _Track:
         while len(self._queue) < length:
             block = next(self._blocks, None)
             if block is None:
-                raise _mismatch(self.stem, "is shorter than the recording")
+                raise mismatch(self.stem, "is shorter than the recording")
             self._queue.push(block)
         return self._queue.pop(length)
 
@@ -153,16 +153,6 @@ class _Track:
         )
 
 
-def check_reference(
-    stem: str, reference_rate: int, reference_channels: int, sample_rate: int, num_channels: int
-) -> None:
-    """InputError (`reference-mismatch`) unless a source of this rate and these channels fits the recording."""
-    if reference_rate != sample_rate:
-        raise _mismatch(stem, f"has {reference_rate} Hz; the recording has {sample_rate} Hz")
-    if reference_channels not in (1, num_channels):
-        raise _mismatch(stem, f"has {reference_channels} channels; the recording has {num_channels}")
-
-
 def _ratio(energy: float, dot: float, estimate_energy: float, num_samples: int) -> float | None:
     """10 log10(|a r|² / |e - a r|²) with a = <e,r>/<r,r>, from the three products."""
     if energy < _SILENT_MEAN_SQUARE * num_samples:
@@ -179,7 +169,3 @@ def _ratio(energy: float, dot: float, estimate_energy: float, num_samples: int) 
 def _mean(frames: Sequence[float | None]) -> float | None:
     known = [frame for frame in frames if frame is not None]
     return round(sum(known) / len(known), 3) if known else None
-
-
-def _mismatch(stem: str, how: str) -> InputError:
-    return InputError(f"the true source of {stem!r} {how}", code="reference-mismatch", stem=stem)

@@ -1,0 +1,137 @@
+"""Comparisons over HTTP: the jobs of one upload with several models as a table of voices by systems."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Response
+from pydantic import BaseModel, Field
+
+from divisi.errors import NotFoundError
+from divisi.gateway.access import GatewayCaller
+from divisi.gateway.job_routes import jobs_of_group
+from divisi.gateway.openapi import problems
+from divisi.gateway.schemas import FileBody, InputBody, JobBody, StemBody, group_url, job_body, reference_bodies
+from divisi.gateway.services import GatewayServices, Services
+from divisi.jobs.job import Job
+
+router = APIRouter(prefix="/v1/groups/{group}", tags=["groups"])
+
+GroupId = Annotated[str, Path(pattern=r"^[0-9a-z]{26}$", description="Id of a group.")]
+
+
+class CellBody(BaseModel):
+    """One voice as one system gives it."""
+
+    voice: str
+    stem: StemBody | None = Field(None, description="Null until the job has succeeded, and for voices it has not.")
+    si_sdr_db: float | None = Field(None, description="Against the true source, where one was sent.")
+
+
+class SystemBody(BaseModel):
+    """One model on the recording."""
+
+    model: str
+    title: str
+    job: JobBody
+    cells: list[CellBody] = Field(description="One for each of the group's voices.")
+    resynthesis: StemBody | None = Field(None, description="The mixture as this model sings it again, where it can.")
+    mean_si_sdr_db: float | None = None
+
+
+class ComparisonBody(BaseModel):
+    """Voices by systems."""
+
+    group: str
+    file_name: str
+    submitted_at: datetime
+    state: Literal["running", "ended"]
+    input: InputBody
+    voices: list[str] = Field(description="Of all systems, in the order of their stems.")
+    references: list[FileBody] = Field(description="The true sources that were sent.")
+    systems: list[SystemBody] = Field(description="In the order in which the models were asked for.")
+    table: str = Field(description="The scores as a table, CSV.")
+
+
+@router.get("", response_model=ComparisonBody, summary="Look at a comparison", responses=problems(404, 422, 503))
+async def get_group(
+    group: GroupId, services: GatewayServices, caller: GatewayCaller, response: Response
+) -> ComparisonBody:
+    """Every voice of every model; a model that failed has its problem in its job and empty cells."""
+    response.headers["Cache-Control"] = "no-store"
+    jobs = await known_group(services, group, None if caller.sees_all else caller.owner)
+    return comparison_body(group, jobs, services)
+
+
+@router.get(
+    "/table.csv",
+    summary="Download the scores of a comparison",
+    response_class=Response,
+    responses={
+        200: {"description": "The table.", "content": {"text/csv": {"schema": {"type": "string"}}}},
+        **problems(404, 422, 503),
+    },
+)
+async def get_group_table(group: GroupId, services: GatewayServices, caller: GatewayCaller) -> Response:
+    """A row a model, a column a voice: SI-SDR in dB, empty where there is no true source."""
+    jobs = await known_group(services, group, None if caller.sees_all else caller.owner)
+    body = comparison_body(group, jobs, services)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["model", *body.voices, "mean"])
+    for system in body.systems:
+        rows.writerow([system.model, *(cell.si_sdr_db for cell in system.cells), system.mean_si_sdr_db])
+    return Response(text.getvalue(), media_type="text/csv", headers={"Cache-Control": "no-store"})
+
+
+async def known_group(services: Services, group: str, owner: str | None) -> list[Job]:
+    """The group's jobs in the order in which their models were asked for; NotFoundError (`unknown-group`)."""
+    jobs = await jobs_of_group(services, group, owner)
+    if not jobs:
+        raise NotFoundError(f"There is no group {group}", code="unknown-group")
+    return sorted(jobs, key=lambda job: (job.place, job.job_id))
+
+
+def comparison_body(group: str, jobs: list[Job], services: Services) -> ComparisonBody:
+    """The table of these jobs, one or more."""
+    bodies = [job_body(job) for job in jobs]
+    titles = {card.id: card for card in services.bundles.list()}
+    voices = dict.fromkeys(
+        name
+        for job, body in zip(jobs, bodies, strict=True)
+        for name in (
+            [stem.name for stem in body.stems if not stem.is_residual]
+            or (titles[job.model_id].stems if job.model_id in titles else ())
+        )
+    )
+    references = {reference.name: reference for job in reversed(jobs) for reference in reference_bodies(job)}
+    return ComparisonBody(
+        group=group,
+        file_name=jobs[0].file_name,
+        submitted_at=bodies[0].submitted_at,
+        state="ended" if all(job.state.is_ended for job in jobs) else "running",
+        input=bodies[0].input,
+        voices=list(voices),
+        references=[references[voice] for voice in voices if voice in references],
+        systems=[
+            _system(body, titles[body.model].title if body.model in titles else body.model, voices) for body in bodies
+        ],
+        table=f"{group_url(group)}/table.csv",
+    )
+
+
+def _system(body: JobBody, title: str, voices: dict[str, None]) -> SystemBody:
+    stems = {stem.name: stem for stem in body.stems}
+    scores = {score.stem: score.si_sdr_db for score in body.scores}
+    known = [value for value in scores.values() if value is not None]
+    return SystemBody(
+        model=body.model,
+        title=title,
+        job=body,
+        cells=[CellBody(voice=voice, stem=stems.get(voice), si_sdr_db=scores.get(voice)) for voice in voices],
+        resynthesis=body.resynthesis,
+        mean_si_sdr_db=round(sum(known) / len(known), 3) if known else None,
+    )

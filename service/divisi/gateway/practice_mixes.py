@@ -1,0 +1,126 @@
+"""Practice mixes of a finished job: the part in front of the others, or everything but the part.
+
+Added up from the stored stems when first asked for, in a child process (the gateway touches no samples), and kept
+beside the stems: a job that nobody practises with costs no room, and the second caller waits for nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from divisi.audio.encode import StemFormat
+from divisi.errors import ModelError, NotFoundError
+from divisi.gateway.services import Services, in_time
+from divisi.jobs.job import Job, Manifest, ManifestFile, ManifestStem
+from divisi.storage.keys import stem_key
+from divisi.telemetry import get_logger
+
+log = get_logger(__name__)
+
+LOWER_DB = 12
+_LONGEST_SECONDS = 1800.0
+
+
+@dataclass(frozen=True)
+class PracticeMix:
+    """Which mix: of which part, without it or with it in front of the others, lowered by so many dB."""
+
+    part: str
+    is_without: bool = False
+    lower_db: int = LOWER_DB
+
+    @property
+    def label(self) -> str:
+        """As people see it."""
+        return f"without {self.part}" if self.is_without else f"{self.part} in front"
+
+    @property
+    def name(self) -> str:
+        """As it is stored."""
+        return f"mix-without-{self.part}" if self.is_without else f"mix-{self.part}-{self.lower_db}"
+
+    def gain_of(self, stem: ManifestStem) -> float:
+        """Factor of one stem's samples."""
+        if self.is_without:
+            return 0.0 if stem.name == self.part else 1.0
+        return 1.0 if stem.name == self.part else 10 ** (-self.lower_db / 20)
+
+
+def all_mixes(manifest: Manifest) -> list[PracticeMix]:
+    """Both mixes of every part."""
+    return [PracticeMix(stem.name, is_without) for stem in manifest.parts for is_without in (False, True)]
+
+
+async def ready_mix(services: Services, job: Job, manifest: Manifest, mix: PracticeMix) -> ManifestFile:
+    """The mix as a file of the store, made now if nobody has asked for it before.
+
+    Raises:
+        NotFoundError: `unknown-part`, or stems that are gone.
+        ModelError: `damaged-stem`, a stem cannot be read.
+    """
+    known = [stem.name for stem in manifest.parts]
+    if mix.part not in known:
+        raise NotFoundError(f"the job has no part {mix.part!r}; it has {', '.join(known)}", code="unknown-part")
+    extension = StemFormat(job.stem_format).extension
+    key = stem_key(job.job_id, manifest.attempt, f"{mix.name}{extension}")
+    try:
+        return ManifestFile(**json.loads(await in_time(services.store.get_bytes(f"{key}.json"), "store")))
+    except NotFoundError:
+        pass
+    # A process that decodes, as an inspection is; more at once than there are cores only makes all of them late.
+    async with services.inspection_places:
+        return await asyncio.to_thread(_make, services, job, manifest, mix, key)
+
+
+def _make(services: Services, job: Job, manifest: Manifest, mix: PracticeMix, key: str) -> ManifestFile:
+    store = services.store
+    with tempfile.TemporaryDirectory(dir=services.settings.work_dir, prefix="divisi-mix-") as scratch:
+        parts = []
+        for place, stem in enumerate(manifest.stems):
+            if gain := mix.gain_of(stem):
+                store.download(stem.key, Path(scratch) / str(place))
+                parts.append((str(Path(scratch) / str(place)), gain))
+        if not parts:  # everything but the only stem of a job without residual
+            raise NotFoundError(f"nothing is left without {mix.part}", code="unknown-part")
+        out = Path(scratch) / "mix"
+        _run(parts, out, job.stem_format)
+        with out.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        stem_format = StemFormat(job.stem_format)
+        made = ManifestFile(
+            mix.name, f"{mix.label}{stem_format.extension}", key, out.stat().st_size, sha256, stem_format.media_type
+        )
+        store.upload(key, out, media_type=made.media_type, download_name=made.file_name)
+        # Last: whoever finds it finds the mix.
+        (note := Path(scratch) / "note").write_text(json.dumps(asdict(made)))
+        store.upload(f"{key}.json", note)
+    log.info("practice mix made", job_id=job.job_id, mix=mix.name, bytes=made.bytes)
+    return made
+
+
+def _run(parts: Sequence[tuple[str, float]], out: Path, stem_format: str) -> None:
+    request = json.dumps({"parts": parts, "out": str(out), "stem_format": stem_format})
+    # As for inspections: no credentials in the memory of a process that decodes, and no threads of linear algebra.
+    environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-P", "-m", "divisi.audio.mix_child", request]
+    try:
+        subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=environment,
+            timeout=_LONGEST_SECONDS,
+            check=True,
+        )
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        log.error("practice mix failed", reason=(error.stderr or b"").decode(errors="replace")[-500:])
+        raise ModelError("the stems of this job cannot be mixed", code="damaged-stem") from error
