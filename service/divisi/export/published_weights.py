@@ -157,8 +157,8 @@ def _copy_in_order(module: nn.Module, state: State) -> None:
     targets = _weighted(module)
     if len(groups) != len(targets):
         raise InputError(f"{len(groups)} layers for {len(targets)}", code="damaged-checkpoint")
-    for target, number in zip(targets, sorted(groups), strict=True):
-        target.load_state_dict(_fitting(target, groups[number]))
+    for target, (_, values) in zip(targets, sorted(groups.items()), strict=True):
+        target.load_state_dict(_fitting(target, values))
 
 
 def _under(state: State, prefix: str) -> State:

@@ -231,7 +231,8 @@ def parse(values: dict[str, Any]) -> UmssConfig:
             if name in synthesiser:
                 synthesiser[name] = kind(synthesiser[name])
         parts["synthesiser"] = SynthesiserConfig(**synthesiser)
-    for name, kind in (("assigner", AssignerConfig), ("heuristic", HeuristicConfig), ("separator", SeparatorConfig)):
+    sizes: dict[str, Any] = {"assigner": AssignerConfig, "heuristic": HeuristicConfig, "separator": SeparatorConfig}
+    for name, config in sizes.items():
         if name in parts:
-            parts[name] = kind(**parts[name])
+            parts[name] = config(**parts[name])
     return UmssConfig(**parts)

@@ -72,7 +72,7 @@ class SystemRun:
         parts = batch_losses(self.network, material, self.config)
         total = torch.stack(list(parts.values())).sum()
         self.optimiser.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         norm = nn.utils.clip_grad_norm_(self.learning.parameters(), self.config.clip_norm)
         if torch.isfinite(norm):
             self.optimiser.step()
