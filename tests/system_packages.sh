@@ -4,6 +4,7 @@
 set -euo pipefail
 
 needed=(
+    chromium chromium # the page's tests
     java openjdk-17-jre-headless # TorchServe
     kubectl kubectl # from Kubernetes' own package repository: Debian's kubernetes-client knows no components
     promtool prometheus # alert rules

@@ -13,13 +13,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
 from divisi.errors import NotFoundError
-from divisi.sample import mixture_path
+from divisi.sample import MIXTURE, SOURCES, mixture_path, source_path
 
 router = APIRouter(include_in_schema=False)
 
 PAGE = files("divisi.gateway") / "page"
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-SAMPLE = "sample.flac"
 
 
 @cache
@@ -37,10 +36,13 @@ def get_page(request: Request) -> Response:
     return _answer(request, "index.html")
 
 
-@router.get(f"/page/{SAMPLE}")
-def get_sample() -> Response:
-    """The sample recording, for visitors without one at hand."""
-    return FileResponse(mixture_path(), media_type="audio/flac", headers={"Cache-Control": "no-cache"})
+@router.get("/page/sample/{name}.flac")
+def get_sample(name: str) -> Response:
+    """The sample recording, for visitors without one at hand, and its true sources."""
+    if name not in (MIXTURE, *SOURCES):
+        raise NotFoundError(f"the sample has no {name!r}; it has {', '.join((MIXTURE, *SOURCES))}", code="not-found")
+    path = mixture_path() if name == MIXTURE else source_path(name)
+    return FileResponse(path, media_type="audio/flac", headers={"Cache-Control": "no-cache"})
 
 
 @router.head("/page/{name}")

@@ -15,13 +15,33 @@ function surface(canvas) {
   return { context, width, height };
 }
 
-/** Levels of one track of peaks.json as Int8Array, decoded when first asked for. */
+/** Levels of the tracks of peaks.json as Int8Array pairs of least and most, decoded when first asked for. */
 export class Peaks {
-  constructor(body) {
+  constructor(body, decoded = new Map()) {
     this.body = body;
-    this.decoded = new Map();
+    this.decoded = decoded;
     const peaks = Object.values(body.tracks).map(({ peak }) => peak);
     this.highest = Math.max(1e-6, ...peaks);
+  }
+
+  /** The same from samples, for jobs whose worker made none. */
+  static of(tracks) {
+    const length = Math.max(...tracks.map(({ channels }) => channels[0].length));
+    const step = Math.max(64, Math.ceil(length / 4096));
+    const body = { levels: [{ samples_per_point: step, num_points: Math.ceil(length / step) }], tracks: {} };
+    const decoded = new Map();
+    for (const { name, channels } of tracks) {
+      const pairs = new Float32Array(2 * body.levels[0].num_points);
+      channels[0].forEach((sample, i) => {
+        const point = 2 * Math.floor(i / step);
+        pairs[point] = Math.min(pairs[point], sample);
+        pairs[point + 1] = Math.max(pairs[point + 1], sample);
+      });
+      const peak = pairs.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-6);
+      body.tracks[name] = { peak, levels: [] };
+      decoded.set(`${name}/0`, Int8Array.from(pairs, (value) => Math.round((127 * value) / peak)));
+    }
+    return new Peaks(body, decoded);
   }
 
   has(name) {

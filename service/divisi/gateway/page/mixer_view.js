@@ -52,7 +52,7 @@ export class MixerView {
       views?.peaks ? getJsonIfAny(views.peaks) : null,
       pitchHref ? getJsonIfAny(pitchHref) : null,
     ]).catch(() => [null, null]);
-    this.peaks = peaks && new Peaks(peaks);
+    this.peaks = peaks ? new Peaks(peaks) : this.peaks;
     this.pitch = tones;
     for (const row of this.rows) {
       row.confidence = confidence?.find(({ stem }) => stem === row.name);
@@ -90,6 +90,10 @@ export class MixerView {
     const tracks = await loadTracks(this.rows.map(({ track }) => track), rate, (place, count) =>
       this.bar.say(`Loading ${place + 1} of ${count} …`),
     );
+    if (!this.peaks) {
+      this.peaks = Peaks.of(tracks);
+      this.draw();
+    }
     if (this.bar.canCompare) tracks.push(sumOf(MIXTURE, tracks));
     this.player = await Player.open(tracks, rate);
     this.player.setSpeed(this.bar.speed);

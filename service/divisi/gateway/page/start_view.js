@@ -5,7 +5,8 @@ import { announce, h, title } from "./dom.js";
 import { clearProblem, showProblem } from "./problem_view.js";
 import { forget, recentJobs, remember } from "./recent.js";
 
-const SAMPLE = { href: "/page/sample.flac", name: "chorale.flac" };
+const SAMPLE = "chorale";
+const SAMPLE_SOURCES = ["soprano", "alto", "tenor", "bass"];
 const FORMATS = { wav24: "WAV, 24 bit", flac: "FLAC", wav16: "WAV, 16 bit", wav32f: "WAV, float", mp3: "MP3", ogg: "Ogg Vorbis" };
 
 export class StartView {
@@ -28,6 +29,17 @@ export class StartView {
     this.sendButton = h("button", { type: "submit", className: "primary", disabled: true }, "Separate");
     this.progress = h("progress", { max: 1, value: 0, "aria-label": "Upload" });
     this.sending = h("div", { className: "sending", hidden: true }, this.progress, h("span", {}, "Sending …"), h("button", { type: "button", className: "plain", onclick: () => this.abort?.() }, "Stop"));
+    this.sources = new Map();
+    this.matched = h("p", { className: "facts", role: "status" });
+    const sourceInput = h("input", { type: "file", multiple: true, accept: "audio/*", onchange: () => this.matchSources([...sourceInput.files]) });
+    const trueSources = h(
+      "details",
+      {},
+      h("summary", {}, "I have the true sources, too"),
+      h("p", { className: "facts" }, "Files as long as the recording, with the voice in their names (soprano.wav): every stem is scored against its own."),
+      h("label", {}, "True sources ", sourceInput),
+      this.matched,
+    );
     this.form = h(
       "form",
       { onsubmit: (event) => this.send(event) },
@@ -35,6 +47,7 @@ export class StartView {
       this.models,
       this.voices,
       h("label", { className: "format" }, "Stems as ", this.format),
+      trueSources,
       this.sendButton,
       this.sending,
     );
@@ -115,6 +128,7 @@ export class StartView {
   choose(file) {
     if (!file) return;
     clearProblem();
+    this.matchSources([]);
     this.file = file;
     this.chosen.textContent = `${file.name} · ${(file.size / 1e6).toFixed(1)} MB`;
     this.updateButton();
@@ -123,11 +137,22 @@ export class StartView {
 
   async chooseSample() {
     try {
-      const bytes = await (await request(SAMPLE.href)).blob();
-      this.choose(new File([bytes], SAMPLE.name, { type: "audio/flac" }));
+      this.choose(await fetchSample(SAMPLE));
+      this.matchSources(await Promise.all(SAMPLE_SOURCES.map(fetchSample)));
     } catch (error) {
       showProblem(error);
     }
+  }
+
+  /** Sources by the voice that a file's name names; those of voices that no chosen model has are not sent. */
+  matchSources(files) {
+    const stems = [...new Set((this.known ?? []).flatMap((card) => card.stems))];
+    this.sources = new Map();
+    for (const file of files) {
+      const stem = stems.find((name) => file.name.toLowerCase().includes(name.toLowerCase()));
+      if (stem) this.sources.set(stem, file);
+    }
+    this.matched.textContent = files.length ? `For ${[...this.sources.keys()].join(", ") || "no voice: name the files after the voices"}` : "";
   }
 
   updateButton() {
@@ -143,6 +168,8 @@ export class StartView {
     const singing = this.form.elements.singing?.value;
     if (singing === "auto") form.append("voices", "auto");
     if (singing === "named") for (const { value } of this.named.querySelectorAll("input:checked")) form.append("voices", value);
+    const cards = this.known.filter(({ id }) => this.chosenModels.includes(id));
+    for (const [stem, file] of this.sources) if (cards.some(({ stems }) => stems.includes(stem))) form.append(`reference_${stem}`, file, file.name);
     form.append("file", this.file, this.file.name);
     return form;
   }
@@ -188,6 +215,11 @@ export class StartView {
       )),
     );
   }
+}
+
+async function fetchSample(name) {
+  const bytes = await (await request(`/page/sample/${name}.flac`)).blob();
+  return new File([bytes], `${name}.flac`, { type: "audio/flac" });
 }
 
 function describe(card) {
