@@ -37,7 +37,7 @@ SAMPLE_RATE = 16_000
 QUARTET = ("soprano", "alto", "tenor", "bass")
 
 
-def publish_model(root: Path, model_id: str, stems: tuple[str, ...], *, takes_roster: bool = False) -> None:
+def publish_model(root: Path, model_id: str, stems: tuple[str, ...], **stated: Any) -> None:
     """A bundle without artifacts: all that the gateway looks at."""
     folder = root / model_id / "1.0.0"
     folder.mkdir(parents=True)
@@ -50,7 +50,7 @@ def publish_model(root: Path, model_id: str, stems: tuple[str, ...], *, takes_ro
         stems=stems,
         sample_rate=SAMPLE_RATE,
         segment_length="whole",
-        takes_roster=takes_roster,
+        **stated,
     )
     write_card(card, folder / CARD_FILE)
     write_checksums(folder, [CARD_FILE])

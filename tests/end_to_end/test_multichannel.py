@@ -1,0 +1,113 @@
+"""A quintet under eight microphones from upload to archive, as a person sends it: eight mono files, one request.
+
+The recording is simulated, in small: the shape is that of the real ones, rate and length are not.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+from tests.conftest import free_port
+
+from divisi.bundles.card import CardDraft
+from divisi.bundles.card_file import read_card
+from divisi.bundles.fit_plan import FitRequest
+from divisi.client import Client
+from divisi.evaluation.image_scores import score_images
+from divisi.evaluation.instruments import QUINTET
+from divisi.evaluation.quintet_rooms import QuintetRoom, simulate_quintet
+from divisi.export.fitted import export_fitted
+
+RATE = 16_000
+DRAFT = Path(__file__).parents[2] / "service" / "divisi" / "export" / "cards" / "fastmnmf2_quintet.yaml"
+READY_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Everything on one machine, with the quintet's model alone."""
+    folder = tmp_path_factory.mktemp("multichannel")
+    export_fitted(read_card(DRAFT, CardDraft), folder / "models")
+    port = free_port()
+    environment = {
+        **os.environ,
+        "DIVISI_MODEL_STORE": str(folder / "models"),
+        "DIVISI_DEFAULT_MODEL": "fastmnmf2-quintet",
+    }
+    command = [sys.executable, "-m", "divisi.cli", "up", "--data", str(folder / "data"), "--port", str(port)]
+    process = subprocess.Popen(command, env=environment)
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + READY_SECONDS
+    while not _is_ready(url):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    yield url
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def room() -> QuintetRoom:
+    return simulate_quintet(0.3, 3.0, RATE, seed=0)
+
+
+@pytest.fixture(scope="module")
+def files(room: QuintetRoom, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("microphones")
+    paths = [folder / f"{number}.wav" for number in range(1, 9)]
+    for path, samples in zip(paths, room.mixture, strict=True):
+        soundfile.write(path, samples, RATE, subtype="FLOAT")
+    return paths
+
+
+def test_eight_files_go_in_and_five_instruments_come_out(server: str, files: list[Path], room: QuintetRoom) -> None:
+    with Client(server) as client:
+        seen: list[float] = []
+        fit = FitRequest(num_iterations=12, num_bases=8)
+        job = client.submit(files, stem_format="wav32f", fit=fit)
+        job = client.wait(job["id"], on_progress=lambda now: seen.append(now["progress"]))
+        assert seen == sorted(seen)
+        archive = httpx.get(f"{server}{job['links']['archive']}", timeout=60).content
+        client.delete(job["id"])
+    images = {}
+    with zipfile.ZipFile(io.BytesIO(archive)) as content:
+        for name in (*QUINTET, "residual"):
+            entry = next(entry for entry in content.namelist() if entry.endswith(f"{name}.wav"))
+            samples, rate = soundfile.read(io.BytesIO(content.read(entry)), dtype="float32")
+            assert (samples.shape, rate) == ((3 * RATE, 8), RATE)
+            images[name] = samples.T
+    total = np.sum(list(images.values()), axis=0, dtype=np.float64)
+    assert 20 * np.log10(np.abs(total - room.mixture).max()) <= -90
+    estimates = np.stack([images[name] for name in QUINTET])
+    assert score_images(estimates, room.images, room.mixture, range(5)).improvement > 3
+
+
+def test_a_file_of_another_length_is_refused_before_anything_is_queued(
+    server: str, files: list[Path], tmp_path: Path
+) -> None:
+    short = tmp_path / "short.wav"
+    soundfile.write(short, np.zeros(100, np.float32), RATE)
+    uploads = [("file", (path.name, path.read_bytes())) for path in (*files[:7], short)]
+    problem = httpx.post(f"{server}/v1/jobs", files=uploads, timeout=60).json()
+    assert problem["code"] == "files-do-not-match"
+    assert problem["facts"] == {"file": 8, "num_samples": 100, "expected_num_samples": 3 * RATE}

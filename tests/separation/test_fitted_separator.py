@@ -1,0 +1,105 @@
+"""Recordings by several microphones come out as images that sum to them, short or long, with the stems that were named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from tests.fitted_bundle import RATE, publish_fitted, two_players
+
+from divisi.audio.encode import StemFormat
+from divisi.bundles.fit_plan import FitRequest, Spot
+from divisi.engines.engine import EngineOptions, open_fitter
+from divisi.errors import InputError
+from divisi.evaluation.metrics import si_sdr_db
+from divisi.separation.deliver import separate_file
+from divisi.separation.fitted_separator import FittedSeparator, Stretches
+from divisi.separation.options import SeparationOptions
+from divisi.separation.spool import Spool
+
+SUM_BAR = 10 ** (-90 / 20)
+# A long recording in small: everything that is done to minutes is done to seconds.
+SMALL = Stretches(longest_whole=2.0, num_learnt=2, learnt=1.0, segment=1.5, context=0.2, fade=0.1)
+SPOTS = (Spot("low", 1), Spot("high", 2))
+
+
+@pytest.fixture(scope="module")
+def separator(tmp_path_factory: pytest.TempPathFactory) -> FittedSeparator:
+    bundle = publish_fitted(tmp_path_factory.mktemp("models"))
+    return FittedSeparator(open_fitter(bundle, EngineOptions()), bundle.card, stretches=SMALL)
+
+
+def separate(
+    separator: FittedSeparator, mixture: np.ndarray, block_length: int = 1000, **asked: object
+) -> tuple[np.ndarray, list[float]]:
+    blocks = [mixture[:, start : start + block_length] for start in range(0, mixture.shape[1], block_length)]
+    progress: list[float] = []
+    options = SeparationOptions(fit=FitRequest(**asked))  # type: ignore[arg-type]
+    given = list(separator.separate(blocks, RATE, len(mixture), mixture.shape[1], progress.append, options))
+    np.testing.assert_array_equal(np.concatenate([block.mixture for block in given], axis=1), mixture)
+    return np.concatenate([block.stems for block in given], axis=2), progress
+
+
+@pytest.mark.parametrize("seconds", [1.5, 4.3], ids=["whole", "in segments"])
+def test_the_stems_are_as_long_as_the_recording_and_sum_to_it(seconds: float, separator: FittedSeparator) -> None:
+    mixture = two_players(seconds).sum(axis=0)
+    stems, progress = separate(separator, mixture, spots=SPOTS)
+    assert stems.shape == (2, *mixture.shape)
+    assert np.abs(stems.sum(axis=0) - mixture).max() <= SUM_BAR
+    assert progress == sorted(progress)
+    assert progress[-1] == 1.0
+    assert len(set(progress)) > 12  # at least once an iteration
+
+
+def test_no_source_changes_places_from_one_segment_to_the_next(separator: FittedSeparator) -> None:
+    images = two_players(6.0)
+    stems, _ = separate(separator, images.sum(axis=0), spots=SPOTS)
+    for start in range(0, images.shape[2] - RATE, RATE):
+        second = slice(start, start + RATE)
+        for stem in range(2):
+            own, other = (si_sdr_db(stems[stem, 2, second], images[s, 2, second]) for s in (stem, 1 - stem))
+            assert own > other
+
+
+def test_how_the_recording_is_cut_into_blocks_changes_nothing(separator: FittedSeparator) -> None:
+    mixture = two_players(3.0).sum(axis=0)
+    first, _ = separate(separator, mixture, 1000)
+    second, _ = separate(separator, mixture, 7777)
+    np.testing.assert_array_equal(first, second)
+
+
+def test_files_have_the_names_of_the_spots(separator: FittedSeparator, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "recording.wav", two_players(1.0).sum(axis=0).T, RATE, subtype="FLOAT")
+    options = SeparationOptions(("high",), fit=FitRequest(num_iterations=3, spots=SPOTS))
+    delivery = separate_file(tmp_path / "recording.wav", tmp_path, separator, StemFormat.WAV32F, options)
+    assert [file.name for file in delivery.files] == ["high", "residual"]
+    assert delivery.num_channels == 3
+    assert delivery.conservation_dbfs is not None
+    assert delivery.conservation_dbfs <= -90
+
+
+def test_a_stem_that_the_request_does_not_name_is_unknown(separator: FittedSeparator, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "recording.wav", two_players(0.5).sum(axis=0).T, RATE)
+    options = SeparationOptions(("source_1",), fit=FitRequest(spots=SPOTS))
+    with pytest.raises(InputError) as caught:
+        separate_file(tmp_path / "recording.wav", tmp_path, separator, StemFormat.WAV32F, options)
+    assert caught.value.code == "unknown-stem"
+
+
+def test_one_microphone_is_too_few(separator: FittedSeparator) -> None:
+    with pytest.raises(InputError) as caught:
+        separate(separator, np.zeros((1, 100), np.float32))
+    assert caught.value.code == "too-few-channels"
+
+
+def test_a_spool_is_read_as_it_was_written(tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).standard_normal((3, 1000)).astype(np.float32)
+    with Spool(3, tmp_path) as spool:
+        for start in range(0, 1000, 300):
+            spool.write(samples[:, start : start + 300])
+        np.testing.assert_array_equal(spool.read(250, 400), samples[:, 250:650])
+        np.testing.assert_array_equal(spool.read(900, 400), samples[:, 900:])
+        np.testing.assert_array_equal(np.concatenate(list(spool.blocks(128)), axis=1), samples)
+    assert not list(tmp_path.iterdir())
