@@ -21,7 +21,7 @@ import httpx
 import psutil
 from bars import Row, at_most, exactly, report, told
 
-from deployment import Deployment, deployment, noise_wav
+from deployment import Deployment, deployment
 from divisi.jobs.job import Job, JobState
 from divisi.storage.keys import attempt_prefix
 
@@ -35,7 +35,7 @@ async def cancel_jobs(num_queued: int, num_running: int, num_workers: int) -> li
     async with deployment("engines:HeavyEngine") as cruel:
         url = await cruel.start_gateway()
         async with httpx.AsyncClient(base_url=url, timeout=30) as http:
-            queued = [await _cancel_queued(http) for _ in range(num_queued)]
+            queued = [await _cancel_queued(cruel, http) for _ in range(num_queued)]
             bare = [await _ask_nothing(http) for _ in range(num_queued)]
             for _ in range(num_workers):
                 cruel.start_worker()
@@ -58,9 +58,9 @@ async def cancel_jobs(num_queued: int, num_running: int, num_workers: int) -> li
     ]
 
 
-async def _cancel_queued(http: httpx.AsyncClient) -> float:
+async def _cancel_queued(cruel: Deployment, http: httpx.AsyncClient) -> float:
     """Seconds until a job that waits is cancelled."""
-    job_id = await _submit(http)
+    job_id = await cruel.accept(AUDIO_SECONDS)
     began = time.monotonic()
     answer = await http.post(f"/v1/jobs/{job_id}/cancel")
     seconds = time.monotonic() - began
@@ -82,7 +82,8 @@ async def _cancel_running(cruel: Deployment, http: httpx.AsyncClient) -> tuple[f
         Seconds until it was answered, seconds until the memory was free, bytes of it, stems left.
     """
     while True:
-        cruel.accepted = [await _submit(http)]
+        cruel.accepted.clear()
+        await cruel.accept(AUDIO_SECONDS)
         worker, job = await cruel.wait_for_busy_worker()
         await asyncio.sleep(random.uniform(0, 1.2))
         child = _engine_process(worker)
@@ -99,12 +100,6 @@ async def _cancel_running(cruel: Deployment, http: httpx.AsyncClient) -> tuple[f
             assert time.monotonic() - began < 10 * FREED_SECONDS, "the engine's process lives on"
             await asyncio.sleep(0.005)
         return answered, time.monotonic() - began, held, await _stems_left(cruel, job)
-
-
-async def _submit(http: httpx.AsyncClient) -> str:
-    answer = await http.post("/v1/jobs?stem_format=wav32f", content=noise_wav(AUDIO_SECONDS))
-    assert answer.status_code == httpx.codes.ACCEPTED, answer.text
-    return str(answer.json()["id"])
 
 
 def _attempt_ended(cruel: Deployment, job: Job) -> bool:
