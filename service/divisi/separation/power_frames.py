@@ -32,7 +32,7 @@ class PowerFrames:
     def __init__(self, num_tracks: int, sample_rate: int, frames_a_second: int) -> None:
         self.hop_length = max(1, round(sample_rate / frames_a_second))
         self.fft_length = 2 ** max(4, round(math.log2(_WINDOW_SECONDS * sample_rate)))
-        self.frequencies = np.fft.rfftfreq(self.fft_length, 1 / sample_rate)
+        self.frequencies = np.fft.rfftfreq(self.fft_length, 1 / sample_rate).astype(np.float64)
         self._window = np.hanning(self.fft_length + 1)[:-1].astype(np.float32)
         self._window /= self._window.sum() / 2  # a sine of amplitude 1 has power 1
         self._before = (self.fft_length - self.hop_length) // 2

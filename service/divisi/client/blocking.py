@@ -1,4 +1,4 @@
-"""Python client of the REST API: submit a recording, wait with progress, download the stems.
+"""The blocking client.
 
 with Client("http://127.0.0.1:8000") as client:
     job = client.submit(Path("song.wav"), model="satb-small")
@@ -10,38 +10,27 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import urljoin
 
 import httpx
 
 from divisi.bundles.fit_plan import FitRequest
-from divisi.errors import (
-    AccessError,
-    ConflictError,
-    DivisiError,
-    InputError,
-    LimitError,
-    ModelError,
-    NotFoundError,
-    UnavailableError,
+from divisi.client.records import Comparison, File, Job, JobPage
+from divisi.client.wire import (
+    POLL_SECONDS,
+    Submission,
+    arrived,
+    broke_off,
+    ended,
+    problem_to_error,
+    require_success,
+    target_of,
 )
-
-ENDED_STATES = frozenset({"succeeded", "failed", "cancelled"})
-POLL_SECONDS = 0.25
-ERROR_CLASSES: dict[int, type[DivisiError]] = {
-    401: AccessError,
-    403: AccessError,
-    404: NotFoundError,
-    409: ConflictError,
-    410: NotFoundError,
-    429: LimitError,
-}
-
-Job = dict[str, Any]
+from divisi.errors import UnavailableError
 
 
 class Client:
@@ -79,29 +68,70 @@ class Client:
         include_residual: bool | None = None,
         lane: str | None = None,
         fit: FitRequest | None = None,
+        references: Mapping[str, Path] | None = None,
+        idempotency_key: str | None = None,
     ) -> Job:
         """Uploads one recording and queues its separation; what is left out takes the server's default.
 
         `voices` names who sings, for models that can be told; `["auto"]`: whoever is heard. Several paths are one
-        recording in mono files, a microphone each; `fit` is for models that are fitted to the recording.
+        recording in mono files, a microphone each; `fit` is for models that are fitted to the recording; `references`
+        are true sources by stem, to score against. The same `idempotency_key` with the same content gives the same job.
         """
-        fields = {"model": model, "stem_format": stem_format, "lane": lane}
-        data = {name: value for name, value in fields.items() if value}
-        if include_residual is not None:
-            data["include_residual"] = "true" if include_residual else "false"
-        if stems:
-            data["stems"] = ",".join(stems)
-        if voices:
-            data["voices"] = ",".join(voices)
-        data |= _fields_of(fit) if fit else {}
-        paths = [path] if isinstance(path, Path) else path
-        with ExitStack() as stack:
-            files = [("file", (part.name, stack.enter_context(part.open("rb")))) for part in paths]
-            return self._json("POST", "v1/jobs", data=data, files=files)
+        asked = Submission(
+            (model,) if model else (),
+            stem_format,
+            tuple(stems),
+            tuple(voices),
+            include_residual,
+            lane,
+            fit,
+            references,
+        )
+        return cast(Job, self._submit(path, asked, idempotency_key))
+
+    def compare(
+        self,
+        path: Path,
+        models: Sequence[str],
+        *,
+        references: Mapping[str, Path] | None = None,
+        stem_format: str | None = None,
+        on_progress: Callable[[float], None] | None = None,
+        waits: bool = True,
+    ) -> Comparison:
+        """Separates one recording with several models.
+
+        A model that fails has its problem in its job; the others are unharmed.
+
+        Args:
+            references: true sources by stem, to score against.
+            on_progress: called with the share of the work that is done, 0..1.
+            waits: False: return as soon as the jobs are queued.
+        """
+        if len(set(models)) < 2:
+            raise ValueError("a comparison takes two models or more")
+        asked = Submission(tuple(models), stem_format=stem_format, references=references)
+        group: str = self._submit(path, asked, None)["group"]
+        while True:
+            comparison = self.comparison(group)
+            if on_progress is not None:
+                on_progress(sum(_share(system["job"]) for system in comparison["systems"]) / len(comparison["systems"]))
+            if comparison["state"] == "ended" or not waits:
+                return comparison
+            time.sleep(POLL_SECONDS)
+
+    def comparison(self, group: str) -> Comparison:
+        """The table of one group as it stands."""
+        return cast(Comparison, self._json("GET", f"v1/groups/{group}"))
 
     def get(self, job_id: str) -> Job:
         """The job as it stands."""
-        return self._json("GET", f"v1/jobs/{job_id}")
+        return cast(Job, self._json("GET", f"v1/jobs/{job_id}"))
+
+    def jobs(self, cursor: str | None = None, limit: int = 50) -> JobPage:
+        """Jobs, newest first, a page at a time."""
+        query = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
+        return cast(JobPage, self._json("GET", "v1/jobs", params=query))
 
     def wait(self, job_id: str, *, on_progress: Callable[[Job], None] | None = None) -> Job:
         """Polls until the job succeeded.
@@ -114,17 +144,13 @@ class Client:
             job = self.get(job_id)
             if on_progress is not None:
                 on_progress(job)
-            if job["state"] in ENDED_STATES:
-                break
+            if ended(job):
+                return require_success(job)
             time.sleep(POLL_SECONDS)
-        if job["state"] == "failed":
-            problem = job["problem"] or {}
-            is_callers = 400 <= int(problem.get("status", 500)) < 500
-            message = problem.get("detail") or problem.get("title") or "the job failed"
-            raise (InputError if is_callers else ModelError)(message, code=problem.get("code", "job-failed"))
-        if job["state"] == "cancelled":
-            raise ConflictError(f"job {job_id} was cancelled", code="job-cancelled")
-        return job
+
+    def cancel(self, job_id: str) -> Job:
+        """Stops the job and keeps its record; ConflictError when it has ended otherwise."""
+        return cast(Job, self._json("POST", f"v1/jobs/{job_id}/cancel"))
 
     def download_stems(self, job: Job, folder: Path) -> list[Path]:
         """Writes each stem of a succeeded job as `folder/<stem>.<extension>` and checks its SHA-256.
@@ -145,6 +171,15 @@ class Client:
         folder.mkdir(parents=True, exist_ok=True)
         return self._download(job["resynthesis"], folder) if job["resynthesis"] else None
 
+    def download_report(self, job: Job, folder: Path) -> Path | None:
+        """Writes the job's picture, `report.png`; None when there is none."""
+        if job["views"] is None:
+            return None
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "report.png"
+        path.write_bytes(self._request("GET", job["views"]["report"]).content)
+        return path
+
     def delete(self, job_id: str) -> None:
         """Cancels the job if it has not ended, and erases its audio and record."""
         self._request("DELETE", f"v1/jobs/{job_id}")
@@ -154,25 +189,28 @@ class Client:
         models: list[dict[str, Any]] = self._json("GET", "v1/models")["models"]
         return models
 
-    def _download(self, stem: dict[str, Any], folder: Path) -> Path:
-        path = folder / Path(stem["file_name"]).name
+    def _submit(self, path: Path | Sequence[Path], asked: Submission, idempotency_key: str | None) -> dict[str, Any]:
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        with ExitStack() as opened:
+            files = asked.open_files(path, opened)
+            return self._json("POST", "v1/jobs", data=asked.fields(), files=files, headers=headers)
+
+    def _download(self, file: File, folder: Path) -> Path:
+        path = target_of(file, folder)
         partial = path.with_name(path.name + ".part")
         digest = hashlib.sha256()
-        address = urljoin(str(self._http.base_url), stem["href"])
+        address = urljoin(str(self._http.base_url), file["href"])
         try:
-            with self._http.stream("GET", address, follow_redirects=True) as answer, partial.open("wb") as file:
+            with self._http.stream("GET", address, follow_redirects=True) as answer, partial.open("wb") as part:
                 if answer.is_error:
                     answer.read()
                     raise problem_to_error(answer)
                 for block in answer.iter_bytes():
                     digest.update(block)
-                    file.write(block)
+                    part.write(block)
         except httpx.HTTPError as error:
-            raise UnavailableError(f"download of {stem['name']} broke off: {error}") from error
-        if digest.hexdigest() != stem["sha256"]:
-            partial.unlink()
-            raise UnavailableError(f"{stem['name']} arrived damaged (SHA-256 differs); try again")
-        return partial.replace(path)
+            raise broke_off(file, error) from error
+        return arrived(file, partial, digest.hexdigest(), path)
 
     def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self._request(method, path, **request).json()
@@ -188,20 +226,5 @@ class Client:
         return answer
 
 
-def _fields_of(fit: FitRequest) -> dict[str, str]:
-    """Form fields."""
-    fields = {name: str(value) for name, value in fit.to_dict().items() if name != "spots"}
-    if fit.spots:
-        fields["spots"] = ",".join(f"{spot.name}:{spot.channel}" for spot in fit.spots)
-    return fields
-
-
-def problem_to_error(answer: httpx.Response) -> DivisiError:
-    """The error that a problem+json answer stands for."""
-    try:
-        problem = answer.json()
-    except ValueError:
-        problem = {}
-    message = problem.get("detail") or problem.get("title") or f"the server answered {answer.status_code}"
-    default = UnavailableError if answer.status_code >= 500 else InputError
-    return ERROR_CLASSES.get(answer.status_code, default)(message, code=problem.get("code"))
+def _share(job: Job) -> float:
+    return 1.0 if ended(job) else job["progress"]

@@ -1,0 +1,133 @@
+"""What both clients say and hear: form fields out, errors of `divisi.errors` back. No connection here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+from divisi.bundles.fit_plan import FitRequest
+from divisi.client.records import File, Job
+from divisi.errors import (
+    AccessError,
+    ConflictError,
+    DivisiError,
+    InputError,
+    LimitError,
+    ModelError,
+    NotFoundError,
+    UnavailableError,
+)
+
+ENDED_STATES = frozenset({"succeeded", "failed", "cancelled"})
+POLL_SECONDS = 0.25
+_ERROR_CLASSES: dict[int, type[DivisiError]] = {
+    401: AccessError,
+    403: AccessError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: NotFoundError,
+    429: LimitError,
+}
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is asked of a recording; what is left out takes the server's default.
+
+    Attributes:
+        models: one job for each; several make a comparison.
+        voices: who sings, for models that can be told; `("auto",)`: whoever is heard.
+        fit: for models that are fitted to the recording.
+        references: true sources by the name of the stem, to score against.
+    """
+
+    models: tuple[str, ...] = ()
+    stem_format: str | None = None
+    stems: tuple[str, ...] = ()
+    voices: tuple[str, ...] = ()
+    include_residual: bool | None = None
+    lane: str | None = None
+    fit: FitRequest | None = None
+    references: Mapping[str, Path] | None = None
+
+    def fields(self) -> dict[str, str]:
+        """Form fields."""
+        named = {
+            "model": ",".join(self.models),
+            "stem_format": self.stem_format,
+            "lane": self.lane,
+            "stems": ",".join(self.stems),
+            "voices": ",".join(self.voices),
+            "include_residual": None if self.include_residual is None else str(self.include_residual).lower(),
+        }
+        return {name: value for name, value in named.items() if value} | (_fields_of(self.fit) if self.fit else {})
+
+    def open_files(self, paths: Path | Sequence[Path], opened: ExitStack) -> list[tuple[str, tuple[str, IO[bytes]]]]:
+        """The form's files; `opened` closes them."""
+        parts = [paths] if isinstance(paths, Path) else list(paths)
+        named = [("file", path) for path in parts]
+        named += [(f"reference_{stem}", path) for stem, path in (self.references or {}).items()]
+        return [(name, (path.name, opened.enter_context(path.open("rb")))) for name, path in named]
+
+
+def ended(job: Job) -> bool:
+    """True when the job will not move again."""
+    return job["state"] in ENDED_STATES
+
+
+def require_success(job: Job) -> Job:
+    """The job, if it succeeded.
+
+    Raises:
+        InputError, ModelError: it failed; the message is the server's.
+        ConflictError: it was cancelled.
+    """
+    if job["state"] == "failed":
+        problem = job.get("problem") or {}
+        is_callers = 400 <= int(problem.get("status", 500)) < 500
+        message = problem.get("detail") or problem.get("title") or "the job failed"
+        raise (InputError if is_callers else ModelError)(message, code=problem.get("code", "job-failed"))
+    if job["state"] == "cancelled":
+        raise ConflictError(f"job {job['id']} was cancelled", code="job-cancelled")
+    return job
+
+
+def target_of(file: File, folder: Path) -> Path:
+    """Where a file goes: what the server calls it is no path."""
+    return folder / Path(file["file_name"]).name
+
+
+def broke_off(file: File, error: httpx.HTTPError) -> UnavailableError:
+    """The error of a download that ended too early."""
+    return UnavailableError(f"download of {file['name']} broke off: {error}")
+
+
+def arrived(file: File, partial: Path, sha256: str, path: Path) -> Path:
+    """Moves a download to its place when it is what was announced; UnavailableError when it is not."""
+    if sha256 != file["sha256"]:
+        partial.unlink()
+        raise UnavailableError(f"{file['name']} arrived damaged (SHA-256 differs); try again")
+    return partial.replace(path)
+
+
+def problem_to_error(answer: httpx.Response) -> DivisiError:
+    """The error that a problem+json answer stands for."""
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = {}
+    message = problem.get("detail") or problem.get("title") or f"the server answered {answer.status_code}"
+    default = UnavailableError if answer.status_code >= 500 else InputError
+    return _ERROR_CLASSES.get(answer.status_code, default)(message, code=problem.get("code"))
+
+
+def _fields_of(fit: FitRequest) -> dict[str, str]:
+    fields = {name: str(value) for name, value in fit.to_dict().items() if name != "spots"}
+    if fit.spots:
+        fields["spots"] = ",".join(f"{spot.name}:{spot.channel}" for spot in fit.spots)
+    return fields
