@@ -165,6 +165,12 @@ def test_a_signed_link_opens_one_download_without_a_key(
         query = urlsplit(hrefs["alto"]).query
         for path in (f"{url}/stems/bass", f"{url}/archive.zip", f"{url}/stems/alto/"):
             assert nobody.get(f"{path}?{query}").status_code in (403, 404)
+        shared = nobody.get(links["shared"]).json()
+        mix = urlsplit(shared["mixes"][1]["without"])
+        assert parse_qs(mix.query)["without"] == ["true"]
+        assert nobody.get(shared["stems"][1]["href"]).content == stem_bytes("alto")
+        assert nobody.get(shared["recording"]["href"]).content == song
+        assert nobody.get(shared["links"]["self"]).status_code == 401
         assert nobody.get(f"{url}?{query}").status_code == 401
         assert nobody.request("DELETE", f"{url}?{query}").status_code == 401
 
@@ -186,6 +192,23 @@ def test_a_changed_link_is_refused_and_an_old_one_is_gone(keyed: KeyedGateway, s
             answer = nobody.get(forged)
             assert (answer.status_code, answer.json()["code"]) == (403, "link-invalid")
         assert nobody.get(f"{path}?signature=&expires={expires}").status_code == 401
+
+
+def test_a_shared_comparison_opens_with_all_its_files_and_nothing_else(keyed: KeyedGateway, song: bytes) -> None:
+    key, stranger = keyed.make_key(*BOTH), keyed.make_key(*BOTH, name="stranger")
+    with keyed.caller(key) as caller:
+        group = submit(caller, song, model="quartet,duo").headers["location"]
+        shared = caller.post(f"{group}/links", params={"seconds": 60}).json()["shared"]
+    with keyed.caller(stranger) as other:
+        assert other.get(group).json()["code"] == "unknown-group"
+        assert other.post(f"{group}/links").status_code == 404
+    with keyed.caller() as nobody:
+        body = nobody.get(shared).json()
+        assert [system["model"] for system in body["systems"]] == ["quartet", "duo"]
+        assert nobody.get(body["systems"][0]["job"]["recording"]["href"]).content == song
+        assert nobody.get(body["table"]).status_code == 200
+        assert nobody.get(group).status_code == 401
+        assert nobody.get(f"{group}/shared").status_code == 401
 
 
 def test_links_are_signed_by_the_deployments_own_secret_where_it_has_one(

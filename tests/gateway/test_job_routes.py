@@ -88,7 +88,8 @@ def test_several_models_give_a_job_each_under_one_group(http: httpx.Client, song
     assert [job["model"] for job in body["jobs"]] == ["duo", "quartet"]
     assert {job["group"] for job in body["jobs"]} == {body["group"]}
     submit(http, song)
-    listed = http.get(answer.headers["location"]).json()["jobs"]
+    assert answer.headers["location"] == f"/v1/groups/{body['group']}"
+    listed = http.get("/v1/jobs", params={"group": body["group"]}).json()["jobs"]
     assert {job["id"] for job in listed} == {job["id"] for job in body["jobs"]}
     http.delete(f"/v1/jobs/{body['jobs'][0]['id']}")
     assert mixture_key(body["jobs"][1]["id"]) in gateway.objects()

@@ -25,7 +25,12 @@ from divisi.storage.signed_links import EXPIRES, SIGNATURE, check_link
 
 READING_METHODS = frozenset({"GET", "HEAD"})
 # What a signed link may open, by the part of the path after the job's id.
-LINKABLE = frozenset({"stems", "mixes", "archive.zip"})
+LINKABLE = frozenset(
+    {
+        *("shared", "stems", "mixes", "archive.zip", "recording", "references", "spectrograms"),
+        *("peaks.json", "confidence.json", "report.png", "pitch.json", "pitch.csv", "notes.mid", "table.csv"),
+    }
+)
 # One household has one IPv6 network of this length, and as many addresses in it as it likes.
 _IPV6_PREFIX = 64
 
@@ -57,7 +62,7 @@ def scope_of(method: str, template: str) -> Scope | None:
 
 
 def is_linkable(template: str) -> bool:
-    """True when signed links to this route are honoured."""
+    """True when signed links to this route, given by its template or a path of it, are honoured."""
     parts = template.split("/")
     return len(parts) > 4 and parts[4] in LINKABLE
 

@@ -97,6 +97,7 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
         *(link_routes, delivery_routes, model_routes),
     ):
         app.include_router(module.router, dependencies=[Depends(admit)])
+    app.include_router(link_routes.group_router, dependencies=[Depends(admit)])
     install_error_handlers(app)
     install_openapi(app, partial(describe_access, settings=settings))
     # The last one added is the outermost.

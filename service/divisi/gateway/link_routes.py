@@ -1,23 +1,25 @@
-"""Links to share: for each stem and the archive one that works without a key until it expires."""
+"""Links to share, which work without a key until they expire: to stems, the archive, all of a job or comparison."""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from divisi.gateway.access import link_secret
+from divisi.gateway.access import GatewayCaller, is_linkable, link_secret
+from divisi.gateway.group_routes import ComparisonBody, GroupId, comparison_body, known_group
 from divisi.gateway.job_routes import JobId
 from divisi.gateway.openapi import problems
-from divisi.gateway.schemas import job_url
-from divisi.gateway.services import GatewayServices
+from divisi.gateway.schemas import JobBody, group_url, job_body, job_url
+from divisi.gateway.services import GatewayServices, Services
 from divisi.gateway.stem_routes import finished_job
-from divisi.storage.signed_links import sign_link
+from divisi.storage.signed_links import EXPIRES, SIGNATURE, sign_link
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["stems"])
+group_router = APIRouter(prefix="/v1/groups/{group}", tags=["groups"])
 
 LONGEST_SECONDS = 7 * 24 * 3600
 
@@ -35,6 +37,14 @@ class DownloadLinksBody(BaseModel):
     expires_at: datetime
     stems: list[StemLinkBody]
     archive: str = Field(description="All stems in one ZIP file.")
+    shared: str = Field(description="The job, with links to all that belongs to it.")
+
+
+class GroupLinkBody(BaseModel):
+    """A link that opens a comparison without a key."""
+
+    expires_at: datetime
+    shared: str = Field(description="The comparison, with links to all that belongs to it.")
 
 
 @router.post(
@@ -60,4 +70,67 @@ async def make_links(
             for stem in manifest.stems
         ],
         archive=sign_link(f"{url}/archive.zip", expires_at, secret),
+        shared=sign_link(f"{url}/shared", expires_at, secret),
     )
+
+
+@router.get("/shared", response_model=JobBody, summary="Open a shared job", responses=problems(404, 409, 422, 503))
+async def get_shared_job(request: Request, job_id: JobId, services: GatewayServices, response: Response) -> Any:
+    """The job as at its own address; its links open without a key as long as the one that led here."""
+    job, _ = await finished_job(services, job_id)
+    response.headers["Cache-Control"] = "no-store"
+    return await _signed(request, services, job_body(job))
+
+
+@group_router.post(
+    "/links", response_model=GroupLinkBody, summary="Make a link to a comparison", responses=problems(404, 422, 503)
+)
+async def make_group_link(
+    group: GroupId,
+    services: GatewayServices,
+    caller: GatewayCaller,
+    response: Response,
+    seconds: Annotated[int | None, Query(ge=1, le=LONGEST_SECONDS, description="How long it shall work.")] = None,
+) -> GroupLinkBody:
+    """A link to the comparison that anybody can open, until it expires."""
+    await known_group(services, group, None if caller.sees_all else caller.owner)
+    expires_at = int(time.time() + (seconds or services.settings.link_seconds))
+    response.headers["Cache-Control"] = "no-store"
+    return GroupLinkBody(
+        expires_at=datetime.fromtimestamp(expires_at, UTC),
+        shared=sign_link(f"{group_url(group)}/shared", expires_at, await link_secret(services)),
+    )
+
+
+@group_router.get(
+    "/shared", response_model=ComparisonBody, summary="Open a shared comparison", responses=problems(404, 422, 503)
+)
+async def get_shared_group(
+    request: Request, group: GroupId, services: GatewayServices, caller: GatewayCaller, response: Response
+) -> Any:
+    """The comparison as at its own address; its links open without a key as long as the one that led here."""
+    jobs = await known_group(services, group, None if caller.sees_all else caller.owner)
+    response.headers["Cache-Control"] = "no-store"
+    return await _signed(request, services, comparison_body(group, jobs, services))
+
+
+async def _signed(request: Request, services: Services, body: BaseModel) -> Any:
+    """The body with every address that a link may open turned into such a link."""
+    secret = await link_secret(services)
+    until = request.query_params.get(EXPIRES) if request.query_params.get(SIGNATURE) else None
+    expires_at = int(until or time.time() + services.settings.link_seconds)
+
+    def sign(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: sign(part) for name, part in value.items()}
+        if isinstance(value, list):
+            return [sign(part) for part in value]
+        if not isinstance(value, str) or not value.startswith(("/v1/jobs/", "/v1/groups/")):
+            return value
+        path, _, query = value.partition("?")
+        if not is_linkable(path):
+            return value
+        link = sign_link(path, expires_at, secret)
+        return f"{link}&{query}" if query else link
+
+    return sign(body.model_dump(mode="json"))

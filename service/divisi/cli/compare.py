@@ -1,0 +1,81 @@
+"""`divisi compare`: one recording through several models of a server, as a table and on the page."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from divisi.cli.jobs import DEFAULT_SERVER
+from divisi.cli.terminal import console, exit_on_error, progress_bar, settings_with
+from divisi.errors import InputError
+
+
+def compare(
+    file: Annotated[Path, typer.Argument(help="The recording.")],
+    models: Annotated[str, typer.Option("--models", "-m", help="Two model ids or more, comma-separated.")],
+    server: Annotated[str, typer.Option(help="Address of a divisi server.")] = DEFAULT_SERVER,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write stems to OUT/<model>/.")] = None,
+    reference: Annotated[
+        list[str] | None, typer.Option(help="True source to score against, as soprano=soprano.wav; repeat it.")
+    ] = None,
+    opens: Annotated[bool, typer.Option("--open", help="Open the comparison in the browser.")] = False,
+) -> None:
+    """Separate FILE with several models and compare them, voice by voice.
+
+    divisi compare choir.wav --models umss-satb,chorus --open
+    divisi compare mix.wav -m a,b --reference soprano=s.wav --reference alto=a.wav -o stems
+    """
+    from divisi.client import Client
+
+    names = list(dict.fromkeys(name.strip() for name in models.split(",") if name.strip()))
+    key = settings_with().api_key
+    with exit_on_error(), Client(server, api_key=key.get_secret_value() if key else None) as client:
+        sources = _references(reference or [])
+        for path in (file, *sources.values()):
+            if not path.is_file():
+                raise InputError(f"{path} is not a file", code="no-such-file")
+        if len(names) < 2:
+            raise InputError("a comparison takes two models or more", code="too-few-models")
+        with progress_bar() as progress:
+            task = progress.add_task(file.name, total=1.0)
+            comparison = client.compare(
+                file,
+                names,
+                references=sources,
+                on_progress=lambda done: progress.update(task, completed=done),
+            )
+        table = Table("model", *comparison["voices"], "mean", title="SI-SDR, dB" if sources else None, box=None)
+        for system in comparison["systems"]:
+            cells = [_cell(cell["si_sdr_db"], cell["stem"] is not None) for cell in system["cells"]]
+            table.add_row(
+                system["model"], *cells, _cell(system["mean_si_sdr_db"], system["job"]["state"] == "succeeded")
+            )
+            if out is not None and system["job"]["state"] == "succeeded":
+                client.download_stems(system["job"], out / system["model"])
+        console.print(table)
+        address = f"{server.rstrip('/')}/#/groups/{comparison['group']}"
+        console.print(f"listen: {address}", highlight=False)
+        if opens:
+            webbrowser.open(address)
+        if failed := [system for system in comparison["systems"] if system["job"]["state"] != "succeeded"]:
+            raise InputError(f"{', '.join(system['model'] for system in failed)} failed", code="job-failed")
+
+
+def _cell(value: float | None, is_there: bool) -> str:
+    if value is not None:
+        return f"{value:.1f}"
+    return "yes" if is_there else "–"
+
+
+def _references(texts: list[str]) -> dict[str, Path]:
+    sources = {}
+    for text in texts:
+        stem, equals, path = text.partition("=")
+        if not (stem and equals and path):
+            raise InputError(f"{text!r} is no true source; write it as soprano=soprano.wav", code="invalid-reference")
+        sources[stem] = Path(path)
+    return sources
