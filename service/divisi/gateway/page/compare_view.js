@@ -81,7 +81,7 @@ export class CompareView {
       h("h1", {}, group.file_name),
       h("p", { className: "facts" }, `${group.systems.length} systems · ${duration(this.seconds)} of sound`),
       failed.map(({ job, title: words }) => h("p", {}, `${words} ${job.state}${job.problem ? `: ${job.problem.detail}` : ""}.`)),
-      h("div", { className: "scroller", tabIndex: 0, role: "region", "aria-label": "Voices and systems" }, h("table", { className: "comparison" }, h("thead", {}, h("tr", {}, h("td", { hidden: true }), h("th", { scope: "col" }, "Voice"), columns.map(head))), h("tbody", {}, rows))),
+      h("div", { className: "scroller", tabIndex: 0, role: "region", "aria-label": "Voices and systems" }, h("table", { className: "comparison" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Voice"), columns.map(head))), h("tbody", {}, rows))),
       h("div", { className: "transport", role: "group", "aria-label": "Playing" }, h("button", { className: "play", "aria-label": "Play or pause", onclick: () => this.toggle() }, "▶"), this.clock, this.slider, h("span", { className: "clock" }, clockTime(this.seconds)), this.message),
       this.blind.element,
       group.table ? h("p", {}, h("a", { href: group.table, download: "" }, "Table as CSV")) : "",
@@ -104,7 +104,7 @@ export class CompareView {
     const found = column.key === ORIGINAL ? { file: this.originalOf(voice) } : this.estimateOf(voice, column.key);
     if (!found.file) return null;
     const cell = { voice, name: column.key, words: column.words, href: found.file.href, job: column.job };
-    cell.canvas = h("canvas", { "aria-hidden": "true" });
+    cell.canvas = h("canvas", { "aria-hidden": "true", hidden: true });
     cell.button = h("button", { className: "toggle", "aria-pressed": "false", "aria-label": `Hear ${title(voice)}, ${column.words}`, onclick: () => this.hear(cell) }, "▶");
     cell.element = h(
       "td",
@@ -135,10 +135,12 @@ export class CompareView {
       if (!body) continue;
       const peaks = new Peaks(body);
       for (const { cells } of this.rows.values()) {
-        for (const cell of cells) if (cell.job?.id === job.id) peaks.draw(cell.canvas, cell.voice);
+        for (const cell of cells.filter((one) => one.job?.id === job.id && peaks.has(one.voice))) {
+          cell.canvas.hidden = false;
+          peaks.draw(cell.canvas, cell.voice);
+        }
       }
     }
-    for (const { cells } of this.rows.values()) for (const cell of cells) cell.canvas.hidden = cell.canvas.width === 300;
   }
 
   // Hearing

@@ -20,7 +20,8 @@ export class Peaks {
   constructor(body, decoded = new Map()) {
     this.body = body;
     this.decoded = decoded;
-    const peaks = Object.values(body.tracks).map(({ peak }) => peak);
+    // Stems on one scale; the mixture is louder than any of them and would make them all small.
+    const peaks = Object.entries(body.tracks).map(([name, { peak }]) => (name === "mixture" ? 0 : peak));
     this.highest = Math.max(1e-6, ...peaks);
   }
 

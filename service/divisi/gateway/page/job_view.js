@@ -102,7 +102,7 @@ export class JobView {
     if (job.expires_at) facts.push(`kept until ${new Date(job.expires_at).toLocaleString([], { dateStyle: "short", timeStyle: "short" })}`);
     this.element.replaceChildren(
       h("h1", {}, job.file_name),
-      h("p", { className: "facts" }, facts.join(" · "), !this.isShared && job.group && h("a", { href: `#/groups/${job.group}` }, " · compare")),
+      h("p", { className: "facts" }, facts.join(" · "), ...(!this.isShared && job.group ? [" · ", h("a", { href: `#/groups/${job.group}` }, "compare")] : [])),
       this.mixer.element,
       this.isShared ? "" : shareButton(job.links.self),
     );

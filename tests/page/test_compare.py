@@ -1,0 +1,50 @@
+"""The comparison of two models on one recording: a table of players on one clock, and the blind test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from tests.page.conftest import Tab
+
+AUDIBLE = 1e-3
+
+
+def open_comparison(tab: Tab) -> None:
+    tab.page.goto(f"{tab.service.url}/#/groups/{tab.service.group}")
+    expect(tab.page.get_by_role("table")).to_be_visible()
+
+
+def test_every_voice_has_a_player_for_each_model(tab: Tab) -> None:
+    open_comparison(tab)
+    for voice in ("Soprano", "Alto", "Tenor", "Bass"):
+        expect(tab.page.get_by_role("rowheader", name=voice)).to_be_visible()
+        for model in ("choir, small", "choir, twin"):
+            expect(tab.page.get_by_role("button", name=f"Hear {voice}, Four voices of a {model}")).to_be_visible()
+
+
+def test_another_model_is_heard_from_the_same_place(tab: Tab) -> None:
+    open_comparison(tab)
+    tab.page.get_by_role("button", name="Hear Alto, Four voices of a choir, small").click()
+    tab.until(lambda: tab.position > 0.5 and tab.level() > AUDIBLE)
+    before = tab.position
+    tab.page.get_by_role("button", name="Hear Alto, Four voices of a choir, twin").click()
+    tab.until(lambda: tab.position > before and tab.level() > AUDIBLE)
+    first, second = tab.record()
+    assert first == pytest.approx(second, abs=1e-6)  # the twin has the same weights
+    tab.picture("comparison")
+
+
+def test_the_blind_test_counts_answers_and_tells_what_guessing_would_give(tab: Tab) -> None:
+    open_comparison(tab)
+    tab.page.get_by_role("button", name="Begin").click()
+    tab.page.get_by_role("button", name="X", exact=True).click()
+    tab.until(lambda: tab.level() > AUDIBLE)
+    tab.page.get_by_role("button", name="X is A").click()
+    expect(tab.page.get_by_text("of 1. By guessing alone")).to_be_visible()
+    tab.picture("blind-test")
+    tab.page.get_by_role("button", name="End").click()
+    expect(tab.page.get_by_role("button", name="Begin")).to_be_visible()

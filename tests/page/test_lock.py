@@ -1,0 +1,92 @@
+"""Stems stay together to the sample: measured at the outputs of the transport while it plays, seeks, loops, slows down.
+
+The transport's last track is the sum of the others, made before playing: while stems are locked their outputs add up to
+it, at any place and any speed. Where they are in the recording is told by where the delivered stems differ least.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import httpx
+import numpy as np
+import soundfile
+
+if TYPE_CHECKING:
+    from tests.page.conftest import Tab
+
+ROUNDING = 1e-5  # float32 sums of five tracks
+STEMS = ("soprano", "alto", "tenor", "bass", "residual")
+BESIDE_SECONDS = 0.001
+
+
+def assert_adds_up(recorded: np.ndarray) -> None:
+    assert np.abs(recorded[-1]).max() > 1e-2
+    assert np.abs(recorded[:-1].sum(0) - recorded[-1]).max() < ROUNDING
+
+
+def places(tab: Tab, recorded: np.ndarray) -> list[float]:
+    """Second of the recording at which each recorded stem begins."""
+    found = []
+    for name, heard in zip(STEMS, recorded, strict=False):
+        if np.sqrt(np.mean(heard**2)) < 1e-3:
+            continue  # too quiet to be found
+        answer = httpx.get(f"{tab.service.url}/v1/jobs/{tab.service.jobs[0]}/stems/{name}")
+        stem, rate = soundfile.read(io.BytesIO(answer.content))
+        stem = stem.mean(1)
+        size = 1 << (len(stem) + len(heard)).bit_length()
+        products = np.fft.irfft(np.fft.rfft(stem, size) * np.conj(np.fft.rfft(heard, size)), size)
+        energies = np.concatenate([[0], np.cumsum(stem**2)])
+        starts = np.arange(len(stem) - len(heard))
+        differences = energies[starts + len(heard)] - energies[starts] - 2 * products[starts]
+        found.append(int(np.argmin(differences)) / rate)
+    return found
+
+
+def test_stems_are_heard_from_one_place_after_play_seek_and_loop(tab: Tab) -> None:
+    tab.open_mixer()
+    slider = tab.page.get_by_role("slider", name="Position in Bass")
+    slider.focus()
+    for step in (lambda: None, lambda: slider.press("Home"), lambda: slider.press("Shift+ArrowRight")):
+        step()
+        recorded = tab.record()
+        assert_adds_up(recorded)
+        found = places(tab, recorded)
+        assert len(found) >= 3
+        assert max(found) - min(found) < BESIDE_SECONDS
+
+
+def test_stems_add_up_at_every_speed_and_over_the_ends_of_a_loop(tab: Tab) -> None:
+    tab.open_mixer()
+    tab.page.keyboard.press("Escape")
+    tab.page.get_by_role("button", name="Loop").click()
+    for speed in ("70 %", "125 %", "100 %"):
+        tab.page.get_by_label("Speed").select_option(label=speed)
+        assert_adds_up(tab.record())
+
+
+TONE_PITCH = """async ([hertz, speed, seconds]) => {
+  const { Transport } = await import("/page/transport.js");
+  const rate = 16000;
+  const tone = Float32Array.from({ length: 10 * rate }, (_, i) => 0.5 * Math.sin((2 * Math.PI * hertz * i) / rate));
+  const transport = new Transport(rate, [[tone], [tone.map((sample) => -sample)]]);
+  transport.speed = speed;
+  transport.setLoop([rate, 9 * rate]);
+  transport.play();
+  const outputs = [[new Float32Array(seconds * rate)], [new Float32Array(seconds * rate)]];
+  for (let at = 0; at < outputs[0][0].length; at += 128) transport.render(outputs, at, 128);
+  const [left, right] = outputs.map(([channel]) => channel);
+  const apart = left.reduce((most, sample, i) => Math.max(most, Math.abs(sample + right[i])), 0);
+  let crossings = 0;
+  for (let i = 1; i < left.length; i++) crossings += left[i - 1] < 0 && left[i] >= 0;
+  return { apart, hertz: crossings / seconds, heard: transport.heard / rate };
+}"""
+
+
+def test_speed_leaves_the_pitch_and_a_minute_of_looping_leaves_the_lock(tab: Tab) -> None:
+    tab.page.goto(tab.service.url)
+    for speed in (1, 0.7, 1.25):
+        found = tab.page.evaluate(TONE_PITCH, [220, speed, 64])
+        assert found["apart"] == 0
+        assert abs(found["hertz"] - 220) < 1.5

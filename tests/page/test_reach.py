@@ -1,0 +1,110 @@
+"""Everybody gets at it: by keyboard, on a phone, with a screen reader; it weighs little and needs nobody else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from divisi.gateway.page_routes import PAGE, page_files
+
+if TYPE_CHECKING:
+    from tests.page.conftest import Tab
+
+MOST_BYTES = 150_000
+PHONE = {"width": 360, "height": 740}
+
+
+def serious_violations(tab: Tab) -> list[str]:
+    found = Axe().run(tab.page).response["violations"]
+    return [
+        f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:200]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
+def tab_to(tab: Tab, name: str) -> None:
+    """Presses Tab until the element of that accessible name has the focus."""
+    told = """() => document.activeElement.getAttribute("aria-label")
+        ?? document.activeElement.labels?.[0]?.textContent ?? document.activeElement.textContent"""
+    for _ in range(60):
+        tab.page.keyboard.press("Tab")
+        if name in (tab.page.evaluate(told) or ""):
+            return
+    raise AssertionError(f"Tab never reached {name}")
+
+
+def test_the_keyboard_alone_plays_solos_loops_and_seeks(tab: Tab) -> None:
+    tab.open_mixer(playing=False)
+    page = tab.page
+    page.keyboard.press("Space")
+    tab.until(lambda: tab.position > 0.2)
+    tab_to(tab, "Solo Soprano")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Solo Soprano")).to_have_attribute("aria-pressed", "true")
+    tab_to(tab, "Position in Soprano")
+    page.keyboard.press("Home")
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("[")
+    expect(page.get_by_role("button", name="Loop")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Loop")).to_have_attribute("aria-pressed", "false")
+    page.keyboard.press("x")
+    expect(page.get_by_role("button", name="Original")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
+
+
+def test_the_keyboard_alone_chooses_the_sample_and_reaches_the_send_button(tab: Tab) -> None:
+    tab.page.goto(tab.service.url)
+    expect(tab.page.get_by_role("checkbox", name="choir, small")).to_be_checked()
+    tab_to(tab, "Take the sample")
+    tab.page.keyboard.press("Enter")
+    expect(tab.page.get_by_role("button", name="Separate")).to_be_focused()
+
+
+@pytest.mark.parametrize("view", ["start", "mixer", "comparison"])
+def test_a_phone_shows_all_of_a_view_without_scrolling_sideways(tab: Tab, view: str) -> None:
+    tab.page.set_viewport_size(PHONE)
+    open_view(tab, view)
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    tab.picture(f"phone-{view}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", ["start", "mixer", "comparison"])
+def test_axe_finds_nothing_serious(tab: Tab, view: str, scheme: str) -> None:
+    tab.page.emulate_media(color_scheme=scheme)
+    open_view(tab, view)
+    tab.picture(f"{scheme}-{view}")
+    assert serious_violations(tab) == []
+
+
+def open_view(tab: Tab, view: str) -> None:
+    if view == "mixer":
+        tab.open_mixer(playing=False)
+    elif view == "comparison":
+        tab.page.goto(f"{tab.service.url}/#/groups/{tab.service.group}")
+        tab.page.get_by_role("table").wait_for()
+    else:
+        tab.page.goto(tab.service.url)
+        tab.page.get_by_role("checkbox", name="choir, small").wait_for()
+
+
+def test_the_page_weighs_little() -> None:
+    assert sum(len(body) for body in page_files().values()) < MOST_BYTES
+    assert {entry.name for entry in PAGE.iterdir()} == set(page_files())
+
+
+def test_an_unchanged_file_is_not_sent_twice_and_an_unknown_one_is_a_problem(service) -> None:
+    first = httpx.get(f"{service.url}/page/main.js")
+    assert first.headers["content-type"].startswith("text/javascript")
+    again = httpx.get(first.url, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    unknown = httpx.get(f"{service.url}/page/page_routes.py")
+    assert (unknown.status_code, unknown.headers["content-type"]) == (404, "application/problem+json")
