@@ -29,6 +29,8 @@ def test_an_archive_holds_artifact_handler_and_how_to_run_them(tiny_bundle: Mode
     assert content[manifest["serializedFile"]] == tiny_bundle.artifact_path("torchscript").read_bytes()
     assert content[manifest["handler"]] == HANDLER.read_bytes()
     config = yaml.safe_load(content[manifest["configFile"]])
+    assert config["startupTimeout"] >= 600
+    assert config["maxRetryTimeoutInSec"] >= 24 * 3600
     assert (config["minWorkers"], config["maxWorkers"], config["batchSize"], config["threads"]) == (2, 2, 4, 3)
 
 

@@ -20,6 +20,10 @@ from divisi.errors import InputError
 HANDLER = Path(__file__).resolve().parents[2] / "torchserve" / "handler.py"
 _ARTIFACT = "model.ts"
 _CONFIG = "model-config.yaml"
+# TorchServe's own 120 s are too few for a worker that starts on a busy machine, and after 5 minutes of failed starts it
+# would give a model up for good.
+_STARTUP_SECONDS = 600
+_RETRY_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ def write_archive(bundle: ModelBundle, folder: Path, options: ArchiveOptions = A
         "batchSize": options.batch_size,
         "maxBatchDelay": options.batch_delay_ms,
         "responseTimeout": options.response_timeout_seconds,
+        "startupTimeout": _STARTUP_SECONDS,
+        "maxRetryTimeoutInSec": _RETRY_SECONDS,
         "threads": options.num_threads,
     }
     content = {
