@@ -1,4 +1,4 @@
-"""Several models on one upload as one table, with true sources to measure against; and how wrong sources are refused."""
+"""Several models on one upload as one table, with true sources; the files as sent; practice mixes."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from divisi.cli import dead, doctor, keys, models, separate, service, top, workshop
+from divisi.cli import compare, dead, doctor, jobs, keys, models, separate, service, top, workshop
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +17,8 @@ app = typer.Typer(
 )
 for command in (
     separate.separate,
+    compare.compare,
+    jobs.jobs,
     service.up,
     service.demo,
     service.gateway,

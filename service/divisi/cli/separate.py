@@ -13,6 +13,7 @@ import typer
 from rich.progress import Progress, TaskID
 
 from divisi.bundles.fit_plan import FitRequest, parse_spots
+from divisi.cli.batches import digest_of, is_done, mark_done, recordings_in
 from divisi.cli.terminal import console, exit_on_error, progress_bar, settings_with
 from divisi.errors import InputError
 
@@ -44,10 +45,11 @@ class Request:
     include_resynthesis: bool = False
     voices: tuple[str, ...] = ()
     fit: FitRequest | None = None
+    include_plot: bool = False
 
 
 def separate(
-    files: Annotated[list[Path], typer.Argument(help="Recordings: wav, flac, ogg, opus, mp3, aiff, m4a …")],
+    files: Annotated[list[Path], typer.Argument(help="Recordings, wav, flac, ogg, mp3, m4a …; or folders of them.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the stems.")] = Path("stems"),
     model: Annotated[str | None, typer.Option("--model", "-m", help="Model id; see `divisi models`.")] = None,
     stem_format: Annotated[OutputFormat, typer.Option("--format", "-f", help="wav is 24 bit.")] = OutputFormat.WAV,
@@ -62,6 +64,10 @@ def separate(
     resynthesis: Annotated[
         bool, typer.Option("--resynthesis", help="Also write the mixture as the model sings it again, if it can.")
     ] = False,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="Also write report.png: spectrograms, pitch, levels, confidence.")
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Do again what an earlier run has done.")] = False,
     server: Annotated[str | None, typer.Option(help="Address of a divisi server; default: this machine.")] = None,
     together: Annotated[
         bool, typer.Option("--together", help="The FILES are one recording: mono, a microphone each, in this order.")
@@ -77,15 +83,20 @@ def separate(
     """Separate recordings into stems.
 
     One FILE is written as `OUT/<stem>.<format>`; of several, each gets a folder `OUT/<file name>/`. Stems have the
-    sample rate, channels and length of their recording.
+    sample rate, channels and length of their recording. Folders are searched at any depth. Of several recordings those
+    are skipped that an earlier run with the same options has done, known by their content.
 
         divisi separate choir.wav -o stems
         divisi separate duet.wav -o stems --voices soprano,alto --pitch
+        divisi separate rehearsals/ -o stems --plot
         divisi separate *.flac -o stems --format flac --server http://127.0.0.1:8000
         divisi separate 1.wav 2.wav 3.wav --together -m fastmnmf2 --spots violin:1,piano:2 -o stems
     """
+    is_batch = not together and (len(files) > 1 or any(path.is_dir() for path in files))
+    files = recordings_in(files)
     recordings = [tuple(files)] if together else [(path,) for path in files]
-    folders = [out] if together else output_folders(files, out)
+    folders = [out] if together else output_folders(files, out, is_batch=is_batch)
+    num_skipped = 0
     with exit_on_error(), progress_bar() as progress:
         for path in files:
             if not path.is_file():
@@ -100,14 +111,23 @@ def separate(
             resynthesis,
             _names(voices),
             fit if fit.to_dict() else None,
+            plot,
         )
         separate_one = local_separation(request) if server is None else remote_separation(server, request)
         for paths, folder in zip(recordings, folders, strict=True):
             task = progress.add_task(paths[0].name, total=1.0)
-            separate_one(paths, folder, partial(_show, progress, task))
+            digest = digest_of(paths, request) if is_batch else ""
+            if is_batch and not again and is_done(folder, digest):
+                num_skipped += 1
+            else:
+                separate_one(paths, folder, partial(_show, progress, task))
+                if is_batch:
+                    mark_done(folder, digest)
             progress.update(task, completed=1.0)
     for folder in folders:
         console.print(f"stems in {folder}")
+    if num_skipped:
+        console.print(f"{num_skipped} of {len(folders)} were done before; --again does them again")
 
 
 def _names(text: str | None) -> tuple[str, ...]:
@@ -118,12 +138,15 @@ def _show(progress: Progress, task: TaskID, done: float) -> None:
     progress.update(task, completed=done)
 
 
-def output_folders(files: list[Path], out: Path) -> list[Path]:
-    """Where the stems of each file go: `out` itself for one file, a folder per file name for several."""
-    if len(files) == 1:
+def output_folders(files: list[Path], out: Path, *, is_batch: bool = False) -> list[Path]:
+    """Where the stems of each file go: `out` itself for one file, a folder per file name for several or a batch."""
+    if len(files) == 1 and not is_batch:
         return [out]
-    names = [path.stem for path in files]
-    return [out / (name if names.count(name) == 1 else path.name) for path, name in zip(files, names, strict=True)]
+    # The shortest kind of name that tells all of them apart.
+    for names in ([path.stem for path in files], [path.name for path in files]):
+        if len(set(names)) == len(names):
+            return [out / name for name in names]
+    return [out / f"{path.parent.name}-{path.name}-{place}" for place, path in enumerate(files, start=1)]
 
 
 def local_separation(request: Request) -> SeparateOne:
@@ -139,6 +162,7 @@ def local_separation(request: Request) -> SeparateOne:
     from divisi.separation.fitted_separator import FittedSeparator
     from divisi.separation.options import SeparationOptions
     from divisi.separation.separator import Separator
+    from divisi.separation.views import REPORT_NAME
 
     settings = settings_with()
     bundle = BundleStore(settings.model_store).get(request.model or settings.default_model)
@@ -147,6 +171,7 @@ def local_separation(request: Request) -> SeparateOne:
         include_residual=request.include_residual,
         include_pitch=request.include_pitch,
         include_resynthesis=request.include_resynthesis,
+        include_views=request.include_plot,
         voices=check_voices(parse_voices(request.voices), bundle.card),
         fit=request.fit,
     )
@@ -163,7 +188,11 @@ def local_separation(request: Request) -> SeparateOne:
 
     def separate_one(paths: tuple[Path, ...], folder: Path, on_progress: Callable[[float], None]) -> None:
         with as_one_recording(paths) as path:
-            delivery = separate_file(path, folder, separator, stem_format, options, on_progress)
+            delivery = separate_file(path, folder, separator, stem_format, options, on_progress, title=paths[0].name)
+        # The page's files; a person asked for the picture.
+        for view in delivery.views:
+            if view.name != REPORT_NAME:
+                view.path.unlink()
         _tell_voices(paths[0], delivery.voices, delivery.are_voices_detected)
 
     return separate_one
@@ -193,7 +222,10 @@ def remote_separation(server: str, request: Request) -> SeparateOne:
                 client.download_pitch(job, folder)
             if request.include_resynthesis:
                 client.download_resynthesis(job, folder)
-            _tell_voices(paths[0], job["report"]["voices"], job["report"]["are_voices_detected"])
+            if request.include_plot:
+                client.download_report(job, folder)
+            if report := job["report"]:
+                _tell_voices(paths[0], report["voices"], report["are_voices_detected"])
         finally:
             client.delete(submitted["id"])
 

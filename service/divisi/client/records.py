@@ -82,6 +82,7 @@ class Job(TypedDict):
     model: str
     model_version: str
     file_name: str
+    input: dict[str, Any]
     group: str | None
     submitted_at: str
     ended_at: str | None

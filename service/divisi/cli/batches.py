@@ -1,0 +1,49 @@
+"""Folders of recordings: what is in them, and what of it an earlier run has already done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+# What is taken out of a folder; a file that is named is taken whatever it is called.
+_EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".caf", ".m4a", ".aac", ".webm"})
+# Written beside the stems of a recording when all of them are there.
+DONE_NAME = ".divisi.json"
+
+
+def recordings_in(paths: Sequence[Path]) -> list[Path]:
+    """The files themselves, and of folders all recordings at any depth, in order of their names."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(path.rglob("*"))
+            found += [one for one in inside if one.is_file() and one.suffix.lower() in _EXTENSIONS]
+        else:
+            found.append(path)
+    return found
+
+
+def digest_of(paths: Sequence[Path], request: object) -> str:
+    """Of the recordings' bytes and of what is asked of them, whatever the files are called."""
+    digest = hashlib.sha256(repr(request).encode())
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def is_done(folder: Path, digest: str) -> bool:
+    """True when the folder holds all that a finished run of the same digest wrote."""
+    try:
+        note = json.loads((folder / DONE_NAME).read_text())
+        return bool(note["digest"] == digest) and all((folder / name).is_file() for name in note["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def mark_done(folder: Path, digest: str) -> None:
+    """Says so beside the stems."""
+    files = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != DONE_NAME)
+    (folder / DONE_NAME).write_text(json.dumps({"digest": digest, "files": files}))
