@@ -1,0 +1,88 @@
+"""Both clients against a real gateway: submit, wait, download, cancel, compare."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from divisi.client import AsyncClient, Client, Submission
+from divisi.errors import ConflictError
+from divisi.jobs.queue import JobQueue
+
+if TYPE_CHECKING:
+    from tests.gateway.conftest import Gateway, StemBytes, WorkOff
+
+
+@pytest.fixture
+def recording(tmp_path: Path, song: bytes) -> Path:
+    path = tmp_path / "Ave verum.wav"
+    path.write_bytes(song)
+    return path
+
+
+@contextmanager
+def worker(gateway: Gateway, work_off: WorkOff, num_jobs: int) -> Iterator[None]:
+    """Works off so many jobs beside the test, as soon as they come."""
+
+    async def work() -> None:
+        async with JobQueue(gateway.redis_url) as queue:
+            done = 0
+            while done < num_jobs:
+                if (await queue.depth())["interactive"].waiting:
+                    await work_off(queue, gateway.store)
+                    done += 1
+                await asyncio.sleep(0.01)
+
+    thread = threading.Thread(target=lambda: asyncio.run(work()))
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def test_a_comparison_waits_for_all_models_and_tells_how_far_they_are(
+    gateway: Gateway, recording: Path, work_off: WorkOff
+) -> None:
+    shares: list[float] = []
+    with worker(gateway, work_off, 2), Client(gateway.url) as client:
+        comparison = client.compare(
+            recording, ["quartet", "duo"], references={"alto": recording}, on_progress=shares.append
+        )
+    assert [system["job"]["state"] for system in comparison["systems"]] == ["succeeded", "succeeded"]
+    assert [source["name"] for source in comparison["references"]] == ["alto"]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+def test_the_asynchronous_client_brings_the_stems_as_they_are(
+    gateway: Gateway, recording: Path, work_off: WorkOff, stem_bytes: StemBytes, tmp_path: Path
+) -> None:
+    async def separate() -> list[Path]:
+        async with AsyncClient(gateway.url) as client:
+            job = await client.submit(recording, Submission(models=("quartet",), stem_format="wav24"))
+            done = await client.wait(job["id"])
+            paths = await client.download_stems(done, tmp_path / "stems")
+            await client.delete(job["id"])
+            return paths
+
+    with worker(gateway, work_off, 1):
+        paths = asyncio.run(separate())
+    assert [path.name for path in paths] == ["soprano.wav", "alto.wav", "tenor.wav", "bass.wav"]
+    assert paths[1].read_bytes() == stem_bytes("alto")
+
+
+def test_a_cancelled_job_is_listed_as_such_and_waiting_for_it_says_so(gateway: Gateway, recording: Path) -> None:
+    with Client(gateway.url) as client:
+        job = client.submit(recording, model="duo", idempotency_key="once")
+        assert client.submit(recording, model="duo", idempotency_key="once")["id"] == job["id"]
+        assert client.cancel(job["id"])["state"] == "cancelled"
+        assert [(one["id"], one["state"]) for one in client.jobs()["jobs"]] == [(job["id"], "cancelled")]
+        with pytest.raises(ConflictError):
+            client.wait(job["id"])
