@@ -44,7 +44,7 @@ def test_the_blind_test_counts_answers_and_tells_what_guessing_would_give(tab: T
     tab.page.get_by_role("button", name="X", exact=True).click()
     tab.until(lambda: tab.level() > AUDIBLE)
     tab.page.get_by_role("button", name="X is A").click()
-    expect(tab.page.get_by_text("of 1. By guessing alone")).to_be_visible()
+    expect(tab.page.get_by_role("region", name="Blind test").get_by_text("of 1. By guessing alone")).to_be_visible()
     tab.picture("blind-test")
     tab.page.get_by_role("button", name="End").click()
     expect(tab.page.get_by_role("button", name="Begin")).to_be_visible()

@@ -101,3 +101,23 @@ def test_one_stem_and_all_of_them_can_be_downloaded(tab: Tab, tmp_path: Path) ->
     archive.value.save_as(tmp_path / "stems.zip")
     with zipfile.ZipFile(tmp_path / "stems.zip") as opened:
         assert {"soprano.flac", "residual.flac"} <= {name.rsplit("/", 1)[-1] for name in opened.namelist()}
+
+
+INKED = """canvas => {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return data.some((value) => value > 0);
+}"""
+
+
+def test_waveforms_spectrograms_and_pitch_are_drawn_before_any_stem_is_fetched(tab: Tab) -> None:
+    tab.open_mixer(playing=False)
+    row = tab.page.get_by_role("group", name="Tenor", exact=True)
+    tab.until(lambda: row.locator("canvas.wave").evaluate(INKED))
+    row.get_by_role("button", name="Spectrogram of Tenor").click()
+    picture = row.get_by_role("img", name="Spectrogram of Tenor")
+    tab.until(lambda: picture.evaluate("image => image.naturalWidth") > 0)
+    tab.until(lambda: row.locator("canvas.pitch").evaluate(INKED))
+    tab.page.get_by_label("All spectrograms").check()
+    expect(tab.page.get_by_role("img", name="Spectrogram of Bass")).to_be_visible()
+    assert not [url for url in tab.requests if "/stems/" in url]
+    tab.picture("spectrograms")

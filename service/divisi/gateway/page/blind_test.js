@@ -50,7 +50,7 @@ export class BlindTest {
     this.players = h("div", { className: "buttons" }, hear(this.a, "A"), hear(this.b, "B"), hear(this.x, "X"));
     this.element.replaceChildren(
       h("h2", { id: "blind-title" }, "Blind test"),
-      h("p", { role: "status" }, verdict),
+      h("p", {}, verdict),
       this.players,
       h(
         "div",

@@ -76,12 +76,14 @@ export class CompareView {
     this.message = h("span", { className: "message", role: "status" });
     const head = (column) => h("th", { scope: "col" }, column.job ? h("a", { href: `#/jobs/${column.job.id}` }, column.words) : column.words, column.mean != null && h("small", {}, ` mean ${column.mean.toFixed(1)} dB`));
     const failed = group.systems.filter(({ job }) => job.state !== "succeeded");
+    const table = h("table", { className: "comparison" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Voice"), columns.map(head))), h("tbody", {}, rows));
+    table.style.minWidth = `${7 + 10 * columns.length}rem`;
     this.blind = new BlindTest(this);
     this.element.replaceChildren(
       h("h1", {}, group.file_name),
       h("p", { className: "facts" }, `${group.systems.length} systems · ${duration(this.seconds)} of sound`),
       failed.map(({ job, title: words }) => h("p", {}, `${words} ${job.state}${job.problem ? `: ${job.problem.detail}` : ""}.`)),
-      h("div", { className: "scroller", tabIndex: 0, role: "region", "aria-label": "Voices and systems" }, h("table", { className: "comparison" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Voice"), columns.map(head))), h("tbody", {}, rows))),
+      h("div", { className: "scroller", tabIndex: 0, role: "region", "aria-label": "Voices and systems" }, table),
       h("div", { className: "transport", role: "group", "aria-label": "Playing" }, h("button", { className: "play", "aria-label": "Play or pause", onclick: () => this.toggle() }, "▶"), this.clock, this.slider, h("span", { className: "clock" }, clockTime(this.seconds)), this.message),
       this.blind.element,
       group.table ? h("p", {}, h("a", { href: group.table, download: "" }, "Table as CSV")) : "",

@@ -47,7 +47,8 @@ export class Transport {
   }
 
   setLoop(loop) {
-    this.loop = loop && loop[1] - loop[0] >= this.hop ? loop.map(Math.round) : null;
+    this.loop = loop && loop[1] - loop[0] >= this.hop ? loop.map((edge) => Math.round(edge)) : null;
+    if (this.loop && this.position >= this.loop[1]) this.seek(this.loop[0]);
   }
 
   /** Fills `outputs[track][channel]` from `offset` on with `count` samples. */
