@@ -53,9 +53,11 @@ def running_redis(fsync: str) -> Iterator[str]:
         with subprocess.Popen([redis_executable(), *arguments], stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None
             assert any("eady to accept connections" in line for line in server.stdout)
-            yield f"redis://127.0.0.1:{port}/0"
-            server.terminate()
-            server.stdout.read()
+            try:
+                yield f"redis://127.0.0.1:{port}/0"
+            finally:
+                server.terminate()
+                server.stdout.read()
 
 
 def make_job(number: int) -> Job:

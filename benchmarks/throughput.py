@@ -36,7 +36,7 @@ from divisi.sample import mixture_path
 from divisi.settings import Settings, child_environment
 
 SPEEDUP = 1.7
-START_SECONDS = 60.0
+START_SECONDS = 300.0
 POLL_SECONDS = 0.5
 
 

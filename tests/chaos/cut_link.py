@@ -38,7 +38,7 @@ WORKERS = 2
 CORE_ADDRESS = "10.213.7.1"
 GATEWAY_PORT, REDIS_PORT, STORE_PORT = 8000, 6379, 8333
 BUCKET = "recordings"
-START_SECONDS = 60.0
+START_SECONDS = 300.0
 
 
 def ip(*arguments: str) -> None:
