@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.conftest import free_port
 
 from divisi.bundles.checksums import read_checksums, write_checksums
-from divisi.sample import mixture_path
+from divisi.sample import SOURCES, mixture_path, source_path
 from divisi.settings import Settings, default_model_store
 from divisi.standalone import Standalone
 
@@ -77,7 +77,7 @@ window.ears = ears;
 
 @dataclass(frozen=True)
 class Service:
-    """A running divisi with two models, and jobs of the sample that have ended: a group of both models."""
+    """A running divisi with two models, and jobs of the sample that have ended: both, with true sources."""
 
     url: str
     group: str
@@ -93,9 +93,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("page")
     settings = Settings(port=free_port(), model_store=_two_models(folder / "models"), log_level="warning")
     with Standalone(settings, folder / "data") as machine, httpx.Client(base_url=machine.url) as http:
-        with mixture_path().open("rb") as file:
-            form = {"model": [MODEL, TWIN], "stem_format": "flac"}
-            body = http.post("/v1/jobs", data=form, files={"file": ("chorale.flac", file)}, timeout=60).json()
+        form = {"model": [MODEL, TWIN], "stem_format": "flac"}
+        files = {f"reference_{voice}": (f"{voice}.flac", source_path(voice).read_bytes()) for voice in SOURCES}
+        files["file"] = ("chorale.flac", mixture_path().read_bytes())
+        body = http.post("/v1/jobs", data=form, files=files, timeout=60).json()
         jobs = tuple(job["id"] for job in body["jobs"])
         deadline = time.monotonic() + JOB_SECONDS
         while any(http.get(f"/v1/jobs/{job}").json()["state"] != "succeeded" for job in jobs):

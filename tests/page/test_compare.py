@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,26 @@ def test_every_voice_has_a_player_for_each_model(tab: Tab) -> None:
             expect(tab.page.get_by_role("button", name=f"Hear {voice}, Four voices of a {model}")).to_be_visible()
 
 
+def test_true_sources_have_a_column_and_every_estimate_its_score(tab: Tab) -> None:
+    open_comparison(tab)
+    for voice in ("Soprano", "Alto", "Tenor", "Bass"):
+        expect(tab.page.get_by_role("button", name=f"Hear {voice}, Original")).to_be_visible()
+        row = tab.page.get_by_role("row").filter(has_text=voice)
+        expect(row.get_by_text(re.compile(r"^-?\d+\.\d dB$"))).to_have_count(2)
+
+
+def test_a_shared_link_opens_the_same_table(tab: Tab) -> None:
+    open_comparison(tab)
+    tab.page.get_by_role("button", name="Share a link").click()
+    link = tab.page.get_by_label("Link", exact=True).input_value()
+    assert link.startswith(f"{tab.service.url}/#/shared=")
+    tab.page.goto("about:blank")
+    tab.page.goto(link)
+    expect(tab.page.get_by_role("button", name="Hear Bass, Original")).to_be_visible()
+    tab.page.get_by_role("button", name="Hear Bass, Original").click()
+    tab.until(lambda: tab.level() > AUDIBLE)
+
+
 def test_another_model_is_heard_from_the_same_place(tab: Tab) -> None:
     open_comparison(tab)
     tab.page.get_by_role("button", name="Hear Alto, Four voices of a choir, small").click()
@@ -33,7 +54,7 @@ def test_another_model_is_heard_from_the_same_place(tab: Tab) -> None:
     before = tab.position
     tab.page.get_by_role("button", name="Hear Alto, Four voices of a choir, twin").click()
     tab.until(lambda: tab.position > before and tab.level() > AUDIBLE)
-    first, second = tab.record()
+    _original, first, second = tab.record()
     assert first == pytest.approx(second, abs=1e-6)  # the twin has the same weights
     tab.picture("comparison")
 

@@ -134,11 +134,13 @@ async function* parseEvents(body) {
 
 /** Saves a file of the service: by its address where that is enough, else through memory, with the key. */
 export async function save(path, fileName) {
-  const address = apiKey.get() ? await getObjectUrl(path) : path;
-  saveAddress(address, fileName);
+  if (!apiKey.get()) return saveAddress(path, fileName);
+  const response = await request(path);
+  const [, encoded] = (response.headers.get("Content-Disposition") ?? "").match(/filename\*=utf-8''([^;]+)/i) ?? [];
+  return saveAddress(URL.createObjectURL(await response.blob()), encoded ? decodeURIComponent(encoded) : fileName);
 }
 
-export function saveAddress(address, fileName) {
+function saveAddress(address, fileName) {
   const link = document.createElement("a");
   link.href = address;
   link.download = fileName;

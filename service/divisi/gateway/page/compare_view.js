@@ -3,7 +3,7 @@
  * clock, so that another system is heard at the same place and as loud.
  */
 
-import { getJson, getJsonIfAny } from "./api.js";
+import { getJson, getJsonIfAny, save } from "./api.js";
 import { BlindTest } from "./blind_test.js";
 import { announce, clockTime, colourOf, duration, h, title } from "./dom.js";
 import { Peaks } from "./drawing.js";
@@ -86,7 +86,7 @@ export class CompareView {
       h("div", { className: "scroller", tabIndex: 0, role: "region", "aria-label": "Voices and systems" }, table),
       h("div", { className: "transport", role: "group", "aria-label": "Playing" }, h("button", { className: "play", "aria-label": "Play or pause", onclick: () => this.toggle() }, "▶"), this.clock, this.slider, h("span", { className: "clock" }, clockTime(this.seconds)), this.message),
       this.blind.element,
-      group.table ? h("p", {}, h("a", { href: group.table, download: "" }, "Table as CSV")) : "",
+      group.table ? h("p", {}, h("button", { className: "plain", onclick: () => save(group.table, "comparison.csv").catch(showProblem) }, "Table as CSV")) : "",
       this.isShared ? "" : shareButton(this.path),
     );
   }
