@@ -47,6 +47,7 @@ AudioNode.prototype.connect = function (target, ...places) {
   return connect.call(this, target, ...places);
 };
 ears.level = () => {
+  if (!ears.analyser) return 0;
   const samples = new Float32Array(8192);
   ears.analyser.getFloatTimeDomainData(samples);
   return Math.sqrt(samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length);
