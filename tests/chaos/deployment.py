@@ -282,13 +282,13 @@ class Deployment:
 
     async def _broken_stems(self, job: Job) -> int:
         broken = 0
-        for stem in job.manifest.stems if job.manifest else ():
+        for stem in job.manifest.files if job.manifest else ():
             content = await self.store.get_bytes(stem.key)
             broken += len(content) != stem.bytes or hashlib.sha256(content).hexdigest() != stem.sha256
         return broken
 
     async def _leftovers(self, job: Job) -> int:
-        named = {stem.key for stem in job.manifest.stems} if job.manifest else set()
+        named = {file.key for file in job.manifest.files} if job.manifest else set()
         found = [await self.store.list(attempt_prefix(job.job_id, number)) for number in range(1, job.attempt + 1)]
         return sum(stored.key not in named for objects in found for stored in objects)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,9 @@ import soundfile
 
 from divisi.bundles.store import BundleStore
 from divisi.errors import InputError, NotFoundError
-from divisi.jobs.job import Job, Manifest, new_job_id
+from divisi.jobs.job import Job, Manifest, ManifestFile, new_job_id
 from divisi.settings import Settings
-from divisi.storage.keys import attempt_prefix, mixture_key
+from divisi.storage.keys import attempt_prefix, mixture_key, reference_key
 from divisi.storage.object_store import ObjectStore
 from divisi.worker.process_job import process_job
 from divisi.worker.warm_models import WarmModels
@@ -59,7 +60,27 @@ async def test_every_stem_of_the_manifest_is_in_the_store_as_described(
         assert (len(content), hashlib.sha256(content).hexdigest()) == (stem.bytes, stem.sha256)
         assert stem.media_type == "audio/wav"
     stored = [found.key for found in await store.list(attempt_prefix(job.job_id, 2))]
-    assert stored == sorted(stem.key for stem in manifest.stems)
+    assert stored == sorted(file.key for file in manifest.files)
+
+
+async def test_views_confidence_and_scores_against_true_sources_come_with_the_stems(
+    bench: Bench, store: ObjectStore, accept: Accept, tmp_path: Path
+) -> None:
+    job = await accept(seconds=1.5)
+    key = reference_key(job.job_id, "alto")
+    store.download(mixture_key(job.job_id), tmp_path / "source")
+    await store.put_file(key, tmp_path / "source")
+    source = ManifestFile("alto", "true alto.wav", key, 0, "", "audio/wav")
+    manifest = bench.run(replace(job, references=(source,)))
+    tracks = ["mixture", "soprano", "alto", "tenor", "bass", "residual"]
+    images = [f"spectrogram-{track}.png" for track in tracks]
+    assert [file.name for file in manifest.views] == ["peaks.json", "confidence.json", "report.png", *images]
+    peaks = json.loads(await store.get_bytes(manifest.views[0].key))
+    assert list(peaks["tracks"]) == tracks
+    assert peaks["num_samples"] == 24_000
+    assert [one.stem for one in manifest.confidence] == tracks[1:-1]
+    (score,) = manifest.scores  # the passthrough engine gives the recording, scaled
+    assert (score.stem, score.si_sdr_db, len(score.frames_si_sdr_db)) == ("alto", score.mixture_si_sdr_db, 2)
 
 
 async def test_stems_and_residual_sum_to_the_recording(
