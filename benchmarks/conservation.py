@@ -1,6 +1,6 @@
 """Stems and residual must add up to the recording, sample for sample, in every shape and format.
 
-    python benchmarks/conservation.py [--model satb-small]
+    python benchmarks/conservation.py [--model chorus]
 
 Made from nothing, separated file to files, read back with another reader than the service's own. Exits with 1 when a
 sum differs by more than the bar, or a file has another length, rate or number of channels than the recording.

@@ -1,6 +1,6 @@
 """Speed on a device by batch size, for every engine that runs there, next to one core of the CPU.
 
-    python benchmarks/gpu.py [--device cuda] [--model satb-small] [--engines onnx_runtime torch_script] [--largest 64]
+    python benchmarks/gpu.py [--device cuda] [--model chorus] [--engines onnx_runtime torch_script] [--largest 64]
 
 For each engine: the real-time factor at every batch size, which one a worker would choose at warm-up, how far estimates
 are from those of the CPU, and the same in half precision where the card calls it safe. An engine that cannot run on the

@@ -1,6 +1,6 @@
 """Memory and speed on long recordings: stereo at 44.1 kHz, file to stems, the peak of memory and the real-time factor.
 
-    python benchmarks/long_recording.py [--minutes 5 60] [--model satb-small] [--format wav24]
+    python benchmarks/long_recording.py [--minutes 5 60] [--model chorus] [--format wav24]
 
 Every recording is separated in a fresh process with one thread. Exits with 1 when the longest recording takes over 10 %
 more memory than the shortest. Reads /proc, so Linux only. Needs 80 MB of disk for every minute of the longest one.

@@ -1,6 +1,6 @@
 """A batch of songs through the service with one worker and with two: how much faster two are.
 
-    python benchmarks/throughput.py [--songs 20] [--seconds 60] [--rounds 1] [--model satb-small]
+    python benchmarks/throughput.py [--songs 20] [--seconds 60] [--rounds 1] [--model chorus]
 
 A gateway takes all songs, then the workers start; the clock runs from the first claim to the end of the last job.
 Redis, gateway and workers are processes of this machine, the store is a folder. Two cores should have nothing else to
@@ -115,7 +115,7 @@ def main() -> int:
     parser.add_argument("--songs", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=60.0, help="length of one song")
     parser.add_argument("--rounds", type=int, default=1, help="rounds of one and two workers in turn")
-    parser.add_argument("--model", default="satb-small")
+    parser.add_argument("--model", default="chorus")
     parser.add_argument("--format", default="flac")
     options = parser.parse_args()
     seconds: dict[int, list[float]] = {1: [], 2: []}

@@ -1,6 +1,6 @@
 """What TorchServe costs: one segment through TorchServe over HTTP, next to the same artifact in this process.
 
-    python benchmarks/torch_serve.py [--model satb-small] [--seconds 4] [--repeats 20]
+    python benchmarks/torch_serve.py [--model chorus] [--seconds 4] [--repeats 20]
 
 Starts a TorchServe of its own (needs Java 17 and the packages of service/torchserve/requirements.txt). Runs of the two
 take turns, so that other load on the machine meets both; the figures are medians. Exits with 1 when the estimates

@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     s3_access_key_id: str | None = Field(None, description="S3 access key; unset: the usual AWS sources.")
     s3_secret_access_key: SecretStr | None = Field(None, description="S3 secret key.")
     model_store: Path = Field(default_factory=default_model_store, description="Folder of model bundles.")
-    default_model: str = Field("satb-small", description="Model used when a request names none.")
+    default_model: str = Field("chorus", description="Model used when a request names none.")
 
     host: str = Field("127.0.0.1", description="Address the gateway listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port the gateway listens on.")

@@ -117,7 +117,7 @@ def evaluate(
 
     Models run as in the service. Without options the service's model is scored on the sample chorale.
 
-        divisi evaluate --models satb-small --dataset nino_dios --data DIR --out figures
+        divisi evaluate --models chorus --dataset nino_dios --data DIR --out figures
     """
     from divisi.bundles.roster import parse_voices
     from divisi.bundles.store import BundleStore

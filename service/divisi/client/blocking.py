@@ -1,7 +1,7 @@
 """The blocking client.
 
 with Client("http://127.0.0.1:8000") as client:
-    job = client.submit(Path("song.wav"), model="satb-small")
+    job = client.submit(Path("song.wav"), model="chorus")
     job = client.wait(job["id"], on_progress=print)
     client.download_stems(job, Path("stems"))
 """

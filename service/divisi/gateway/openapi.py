@@ -142,7 +142,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "model": {
         "description": "Model to separate with; several values give one job for each.",
         "type": "array",
-        "items": {**_NAME, "examples": ["satb-small"]},
+        "items": {**_NAME, "examples": ["chorus"]},
         "maxItems": 8,
     },
     "stem_format": {
