@@ -178,7 +178,7 @@ async def test_pitch_and_resynthesis_are_in_the_store_as_described_and_apart_fro
         assert (len(content), hashlib.sha256(content).hexdigest()) == (file.bytes, file.sha256)
     stored = [found.key for found in await store.list(attempt_prefix(job.job_id, 1))]
     assert stored == sorted(file.key for file in manifest.files)
-    assert len(stored) == 9
+    assert len(stored) == 9 + len(manifest.views)
     assert manifest.conservation_dbfs is not None
     assert manifest.conservation_dbfs <= CONSERVATION_DBFS
 
