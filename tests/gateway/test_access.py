@@ -134,9 +134,9 @@ def test_a_group_shows_each_caller_their_own_jobs(keyed: KeyedGateway, song: byt
     mine, theirs = keyed.make_key(*BOTH), keyed.make_key(*BOTH)
     with keyed.caller(mine) as caller:
         location = submit(caller, song, model="quartet,duo").headers["location"]
-        assert len(caller.get(location).json()["jobs"]) == 2
+        assert len(caller.get(location).json()["systems"]) == 2
     with keyed.caller(theirs) as other:
-        assert other.get(location).json()["jobs"] == []
+        assert other.get(location).json()["code"] == "unknown-group"
 
 
 def test_two_callers_may_use_the_same_idempotency_key(keyed: KeyedGateway, song: bytes) -> None:
