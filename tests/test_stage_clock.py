@@ -43,9 +43,14 @@ def test_visits_of_a_stage_add_up_and_the_time_between_counts_for_none(
 
 def test_an_error_ends_its_stage(passing: tuple[StageClock, Callable[[float], None]]) -> None:
     clock, wait = passing
-    with pytest.raises(RuntimeError), clock.stage("separate"), clock.stage("decode"):
-        wait(3)
-        raise RuntimeError
+
+    def fail() -> None:
+        with clock.stage("separate"), clock.stage("decode"):
+            wait(3)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     with clock.stage("upload"):
         wait(1)
     assert clock.seconds == {"decode": 3, "separate": 0, "upload": 1}

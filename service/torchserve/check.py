@@ -1,6 +1,6 @@
 """Whether a TorchServe is healthy, as an exit code: for health checks of containers, which cannot send a changing key.
 
-    python check.py KEY_FILE [ADDRESS]
+python check.py KEY_FILE [ADDRESS]
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx

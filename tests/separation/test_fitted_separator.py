@@ -1,4 +1,4 @@
-"""Recordings by several microphones come out as images that sum to them, short or long, with the stems that were named."""
+"""Recordings by several microphones become images that sum to them, short or long, with the stems that were named."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ the whole range of pitches. No pooling anywhere: a bin in is a bin out.
 """
 
 from dataclasses import dataclass, field
+from typing import cast
 
 from torch import Tensor, cat, nn
 from torch.nn import functional
@@ -75,7 +76,7 @@ class MultiF0(nn.Module):
             nn.Sigmoid(),
         )
         # Nearly all bins are silent: saying so from the start saves the first steps.
-        nn.init.constant_(self.late[-2].bias, QUIET_BIAS)
+        nn.init.constant_(cast(Tensor, self.late[-2].bias), QUIET_BIAS)
 
     def _branch(self) -> nn.Sequential:
         config = self.config

@@ -5,6 +5,7 @@ nothing keeps two voices from claiming one pitch.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor, cat, nn
 
@@ -41,7 +42,7 @@ class VoiceAssigner(nn.Module):
         )
         self.branches = nn.ModuleList(self._branch() for _ in range(config.voice_count))
         for branch in self.branches:
-            nn.init.constant_(branch[-2].bias, QUIET_BIAS)
+            nn.init.constant_(cast(Tensor, cast(nn.Sequential, branch)[-2].bias), QUIET_BIAS)
 
     def _branch(self) -> nn.Sequential:
         channels, kernel = self.config.channels, (3, self.config.branch_width)

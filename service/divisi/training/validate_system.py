@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from divisi.networks.hcqt import Hcqt
 from divisi.training.system_config import Part, SystemConfig
 from divisi.training.takes import SAMPLE_RATE, Choir
 from divisi.training.validate import EXCERPT_SECONDS, QUIETEST_ENERGY_PER_SECOND, cut_excerpts, si_sdr_db
@@ -79,7 +80,7 @@ def validate_system(network: Any, held: Sequence[Choir], config: SystemConfig) -
 
 def peak_recall(network: nn.Module, salience: Tensor, f0_hz: np.ndarray) -> np.ndarray:
     """Whether each voiced frame has a peak at its pitch. Shape: (1, 1, K, N), (V, N') -> (voiced,)."""
-    hcqt = network.pitch.multi_f0.hcqt  # type: ignore[union-attr]
+    hcqt = cast(Hcqt, network.get_submodule("pitch.multi_f0.hcqt"))
     values = salience[0, 0].numpy()
     middle = values[1:-1]
     is_peak = (middle > values[:-2]) & (middle >= values[2:]) & (middle >= PEAK_THRESHOLD)
