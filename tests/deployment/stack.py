@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 600.0
@@ -62,6 +63,11 @@ class Stack:
         return subprocess.run(
             command, env=self._environment(), capture_output=True, text=True, check=False
         ).stdout.strip()
+
+    def image(self, service: str) -> str:
+        """The image of a service, as docker-compose.yml names it."""
+        services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+        return str(services[service]["image"])
 
     def containers(self, service: str = "") -> list[str]:
         """Names of this stack's containers, of one service or of all."""
