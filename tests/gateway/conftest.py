@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -154,8 +155,11 @@ def song(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def _stem_bytes(name: str, size: int = 100_000) -> bytes:
-    """Bytes of a pretended stem, different for each name."""
-    return (sha256(name.encode()).digest() * (size // 32 + 1))[:size]
+    """A pretended stem, different for each name: noise as a WAV file of so many bytes."""
+    length = size - 44
+    header = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", size - 8, b"WAVE", b"fmt ", 16, 1, 1, SAMPLE_RATE, 32_000, 2, 16)
+    noise = (sha256(name.encode()).digest() * (length // 32 + 1))[:length]
+    return header + struct.pack("<4sI", b"data", length) + noise
 
 
 @pytest.fixture
@@ -216,9 +220,13 @@ async def _with_extras(manifest: Manifest, job_id: str, store: ObjectStore) -> M
         ("pitch.csv", "text/csv", b"seconds,alto\n0.000,440.00\n"),
         ("pitch.json", "application/json", PITCH_JSON),
         ("notes.mid", "audio/midi", b"MThd"),
+        ("peaks.json", "application/json", b"{}"),
+        ("confidence.json", "application/json", b"{}"),
+        ("report.png", "image/png", b"PNG"),
+        ("spectrogram-alto.png", "image/png", b"PNG"),
     ):
         key = stem_key(job_id, manifest.attempt, name)
         await store.put_bytes(key, data)
         files.append(ManifestFile(name, name, key, len(data), sha256(data).hexdigest(), media_type))
     again = ManifestStem(**{**asdict(files[0]), "name": "resynthesis"})
-    return replace(manifest, resynthesis=again, pitch=tuple(files[1:]))
+    return replace(manifest, resynthesis=again, pitch=tuple(files[1:4]), views=tuple(files[4:]))

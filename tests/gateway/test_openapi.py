@@ -26,8 +26,14 @@ checks.positive_data_acceptance.expected-statuses = [202, 415, 422]
 
 [[operations]]
 include-name-regex = "^(GET|HEAD) /v1/jobs/.*"
-parameters = {{ "path.job_id" = "{job_id}", "path.stem" = "alto", "header.Last-Event-ID" = "0-0" }}
 checks.positive_data_acceptance.expected-statuses = [200, 206, 304, 416]
+
+[operations.parameters]
+"path.job_id" = "{job_id}"
+"path.stem" = "alto"
+"path.track" = "alto"
+"path.part" = "alto"
+"header.Last-Event-ID" = "0-0"
 """
 
 
@@ -69,7 +75,8 @@ def test_the_gateway_keeps_to_its_document(
         async with JobQueue(gateway.redis_url) as queue:
             await work_off(queue, gateway.store, sings_again=True)
 
-    job_id = http.post("/v1/jobs", files={"file": ("Ave verum.wav", song)}).json()["id"]
+    files = {"file": ("Ave verum.wav", song), "reference_alto": ("alto.wav", song)}
+    job_id = http.post("/v1/jobs", files=files).json()["id"]
     asyncio.run(finish())
     configuration = tmp_path / "schemathesis.toml"
     configuration.write_text(CONFIGURATION.format(job_id=job_id))

@@ -103,7 +103,7 @@ class MultipartForm:
         self._part.is_file = self._part.name == FILE_FIELD
         if not self._part.name:
             raise _malformed("a part of the form has no name")
-        if b"filename" in options and self._part.name.startswith(REFERENCE_PREFIX):
+        if self._part.name.startswith(REFERENCE_PREFIX):
             self._part.sink = self._reference = self._open_reference(self._part.name.removeprefix(REFERENCE_PREFIX))
         elif b"filename" in options and not self._part.is_file:
             raise InputError(
