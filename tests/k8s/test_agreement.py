@@ -209,7 +209,7 @@ def test_torchserve_stands_beside_its_worker_and_shares_its_key(rendered: dict[s
 
 def test_alerts_are_those_of_the_rule_file(rendered: dict[str, list[Resource]]) -> None:
     groups = find(rendered["production-cpu"], "PrometheusRule/divisi")["spec"]["groups"]
-    assert groups == yaml.safe_load((ROOT / "monitoring/alerts.yml").read_text())["groups"]
+    assert groups == yaml.safe_load((ROOT / "service/monitoring/alerts.yml").read_text())["groups"]
 
 
 def test_redis_keeps_everything(resources: list[Resource]) -> None:
