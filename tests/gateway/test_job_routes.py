@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -241,6 +242,9 @@ def test_a_key_whose_upload_is_under_way_is_answered_409(http: httpx.Client, son
 
     def slow_body() -> Iterator[bytes]:
         yield song[:1000]
+        deadline = time.monotonic() + 30
+        while not any(path.is_file() for path in (gateway.folder / "work").rglob("*")):
+            assert time.monotonic() < deadline  # the gateway holds the key before it opens a file
         answers.append(submit_with_key(http, song, "k1"))  # while the first is being sent
         yield song[1000:]
 
