@@ -35,6 +35,5 @@ def tree(tmp_path: Path) -> Path:
 
 def copy_of_tree(folder: Path) -> Path:
     """Manifests and the files that they take in, copied below a folder."""
-    if (TREE.parent / "monitoring").is_dir():
-        shutil.copytree(TREE.parent / "monitoring", folder / "monitoring")
+    shutil.copytree(TREE.parent / "service/monitoring", folder / "service/monitoring")
     return Path(shutil.copytree(TREE, folder / "k8s"))
