@@ -120,7 +120,7 @@ def _two_models(store: Path) -> Path:
     return store
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: while Playwright runs, asynchronous tests of other rooms cannot
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("there is no chromium here; tests/system_packages.sh names what the tests need")
