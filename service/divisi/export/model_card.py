@@ -49,6 +49,13 @@ def _shape_rows(card: ModelCard) -> Iterator[tuple[str, str]]:
         yield "weights", "rounded to half precision; computing is in single precision"
     if card.takes_roster:
         yield "takes a roster", "which voices may sing; absent ones come out silent"
+    if card.fitting:
+        fitting = card.fitting
+        sources = fitting.num_sources or "as many sources as microphones"
+        yield "fitted", f"to each recording, at its own rate, by two microphones or more ({fitting.algorithm})"
+        yield "sources", f"{sources}, of {fitting.num_bases} spectral patterns each"
+        yield "iterations", f"{fitting.num_iterations}, window {fitting.fft_length} samples"
+        yield "these are defaults", "a request may ask for others, and say whose microphone is which"
     for output in card.extra_outputs:
         unit = ", in Hz" if output.name == "f0" else ""
         detail = f"one value per stem every {output.hop_length} samples{unit}" if output.hop_length else "(C, T)"
