@@ -92,7 +92,9 @@ class Service:
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("page")
-    settings = Settings(port=free_port(), model_store=_two_models(folder / "models"), log_level="warning")
+    settings = Settings(
+        port=free_port(), model_store=_two_models(folder / "models"), default_model=MODEL, log_level="warning"
+    )
     with Standalone(settings, folder / "data") as machine, httpx.Client(base_url=machine.url) as http:
         form = {"model": [MODEL, TWIN], "stem_format": "flac"}
         files = {f"reference_{voice}": (f"{voice}.flac", source_path(voice).read_bytes()) for voice in SOURCES}

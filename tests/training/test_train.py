@@ -94,7 +94,7 @@ def test_a_stage_trains_its_own_half_and_hands_it_on(stage: Stage, choir: Choir,
     taken = weights(tmp_path / "half.pt")
     for name, value in joint.network.state_dict().items():
         assert torch.equal(value, taken[name]) == name.startswith(str(stage)) or (
-            any(word in name for word in ("norm", "bias", "absence"))
+            any(word in name for word in ("norm", "bias", "absence", "trust"))
         ), name
 
 
