@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from deployment import Audit
 from rich.console import Console
 from rich.table import Table
+
+from deployment import Audit
 
 
 @dataclass(frozen=True)

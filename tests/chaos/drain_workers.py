@@ -16,8 +16,8 @@ import sys
 import time
 
 from bars import Row, at_most, exactly, report, rows_of, told
-from deployment import Deployment, deployment, event_time
 
+from deployment import Deployment, deployment, event_time
 from divisi.jobs.job import JobState
 
 LEASE_SECONDS = 15.0  # the default: nothing here may wait for a lease to run out

@@ -17,6 +17,7 @@ import sys
 
 import psutil
 from bars import Row, at_most, exactly, report, rows_of, told
+
 from deployment import Deployment, deployment
 
 LEASE_SECONDS = 1.5

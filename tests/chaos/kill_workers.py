@@ -13,8 +13,8 @@ import sys
 import time
 
 from bars import Row, report, rows_of, told
-from deployment import deployment
 
+from deployment import deployment
 from divisi.jobs.job import JobState
 
 LEASE_SECONDS = 2.0

@@ -15,8 +15,8 @@ import sys
 import time
 
 from bars import Row, at_most, exactly, report, rows_of, told
-from deployment import Deployment, deployment
 
+from deployment import Deployment, deployment
 from divisi.errors import UnavailableError
 
 LEASE_SECONDS = 5.0
