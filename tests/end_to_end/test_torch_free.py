@@ -16,7 +16,7 @@ WORKER = """
 import divisi.worker.supervisor, divisi.worker.child, divisi.worker.process_job
 from pathlib import Path
 from divisi.cli.separate import Request, local_separation
-local_separation(Request())(Path({mixture!r}), Path({folder!r}), lambda done: None)
+local_separation(Request())((Path({mixture!r}),), Path({folder!r}), lambda done: None)
 assert Path({folder!r}, "bass.wav").stat().st_size > 0
 """
 CHECK = "\nimport sys; loaded = [m for m in sys.modules if m.split('.')[0] == 'torch']; assert not loaded, loaded[:3]"

@@ -14,10 +14,13 @@ HZ = {"s": 440.0, "a": 330.0, "t": 220.0, "b": 110.0}
 
 
 def write(path: Path, pitch_hz: float, sample_rate: int = SAMPLE_RATE, with_crepe: bool = True) -> None:
-    """Half a second of a tone, and its CREPE files, the last frames of which are not confident."""
+    """Half a second of a tone with partials like a voice's, and its CREPE files, the last frames of which are not
+    confident.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     time = np.arange(sample_rate // 2) / sample_rate
-    soundfile.write(path, 0.3 * np.sin(2 * np.pi * pitch_hz * time), sample_rate)
+    partials = [np.sin(2 * np.pi * number * pitch_hz * time) / number for number in range(1, 9)]
+    soundfile.write(path, 0.3 * np.sum(partials, axis=0), sample_rate)
     if with_crepe:
         crepe = path.parent.parent / "crepe_f0_center"
         crepe.mkdir(exist_ok=True)

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from divisi.cli.queue import Data, with_queue
 from divisi.cli.terminal import console, errors
-from divisi.jobs.keys import Scope
+from divisi.jobs.keys import KEY_ID_LENGTH, Scope
 
 SECONDS_A_DAY = 24 * 3600
 DEFAULT_SCOPES = [Scope.JOBS_READ, Scope.JOBS_WRITE]
@@ -37,7 +37,8 @@ def create(
 @keys.command(name="list")
 def list_keys(data: Data = None) -> None:
     """List the keys: ids, names, scopes, and when they were last used."""
-    table = Table("id", "name", "scopes", "created", "last used", "expires")
+    # An id is there to be copied: never cut it short on a narrow terminal.
+    table = Table(Column("id", min_width=KEY_ID_LENGTH), "name", "scopes", "created", "last used", "expires")
     for key in with_queue(data, lambda queue: queue.keys()):
         expires = "expired" if key.has_expired() else _day(key.expires_at)
         table.add_row(

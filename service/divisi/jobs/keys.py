@@ -20,7 +20,8 @@ from typing import Any
 from divisi.errors import AccessError, NotFoundError
 from divisi.jobs.door import RedisDoor
 
-TOKEN = re.compile(r"dv_([0-9a-f]{16})_([0-9a-f]{64})")
+KEY_ID_LENGTH = 16
+TOKEN = re.compile(rf"dv_([0-9a-f]{{{KEY_ID_LENGTH}}})_([0-9a-f]{{64}})")
 WEBHOOK_SECRET_PREFIX = "whsec_"
 # The time of last use is for people; writing it at each request would be waste.
 _USE_NOTED_SECONDS = 60.0
@@ -70,7 +71,7 @@ class KeyRing(RedisDoor):
 
     async def create_key(self, name: str, scopes: Iterable[Scope], expires_at: float | None = None) -> NewKey:
         """Makes a key; it works at once."""
-        key_id, secret = secrets.token_hex(8), secrets.token_hex(32)
+        key_id, secret = secrets.token_hex(KEY_ID_LENGTH // 2), secrets.token_hex(32)
         key = ApiKey(key_id, name, frozenset(scopes), time.time(), expires_at, webhook_secret=new_webhook_secret())
         values: dict[Any, Any] = {
             "name": name,
