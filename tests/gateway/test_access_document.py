@@ -55,7 +55,7 @@ def test_downloads_can_be_opened_by_a_link_and_nothing_else_can(http: httpx.Clie
     downloads = {"get /v1/jobs/{job_id}/stems/{stem}", "head /v1/jobs/{job_id}/stems/{stem}"}
     assert downloads | {"get /v1/jobs/{job_id}/archive.zip"} <= linked
     of_groups = {name for name in linked if "/v1/groups/" in name}
-    assert of_groups == {"get /v1/groups/{group}/shared", "get /v1/groups/{group}/table.csv"}
+    assert of_groups == {f"get /v1/groups/{{group}}/{name}" for name in ("shared", "table.csv", "folder.zip")}
     assert all(name.startswith(("get /v1/jobs/{job_id}/", "head /v1/jobs/{job_id}/")) for name in linked - of_groups)
     assert "410" in document["paths"]["/v1/jobs/{job_id}/archive.zip"]["get"]["responses"]
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
+from tests.page.conftest import serious_violations
 
 from divisi.gateway.page_routes import PAGE, page_files
 
@@ -16,15 +16,6 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 150_000
 PHONE = {"width": 360, "height": 740}
-
-
-def serious_violations(tab: Tab) -> list[str]:
-    found = Axe().run(tab.page).response["violations"]
-    return [
-        f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:200]}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]
 
 
 def tab_to(tab: Tab, name: str) -> None:
@@ -82,7 +73,7 @@ def test_axe_finds_nothing_serious(tab: Tab, view: str, scheme: str) -> None:
     tab.page.emulate_media(color_scheme=scheme)
     open_view(tab, view)
     tab.picture(f"{scheme}-{view}")
-    assert serious_violations(tab) == []
+    assert serious_violations(tab.page) == []
 
 
 def open_view(tab: Tab, view: str) -> None:

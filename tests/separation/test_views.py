@@ -13,7 +13,7 @@ from PIL import Image
 from divisi.separation.peaks import MOST_POINTS, PeakTracks
 from divisi.separation.separator import SeparatedBlock
 from divisi.separation.spectrograms import HEIGHT, HIGHEST_HZ, LOWEST_HZ, MOST_COLUMNS, SpectrogramTracks
-from divisi.separation.views import ViewFiles
+from divisi.separation.views import ViewFiles, true_source_name
 
 RATE = 16_000
 # A step of int8 under the track's peak.
@@ -116,3 +116,19 @@ def test_the_picture_has_a_row_a_track(made: Path) -> None:
     assert picture.width == 1200
     rows = np.asarray(picture)[:, 600].sum(axis=-1) < 100  # dark: spectrograms
     assert np.count_nonzero(np.diff(rows.astype(int)) == 1) >= 4
+
+
+def test_true_sources_are_drawn_as_waveforms_in_step_with_the_stems_and_nothing_else(tmp_path: Path) -> None:
+    tone = np.sin(np.arange(RATE) / 10).astype(np.float32)[None]
+    views = ViewFiles(tmp_path, "song", ["alto"], RATE, RATE, None, include_residual=False)
+    for part in (slice(0, 900), slice(900, RATE)):
+        # The true source has two channels and runs ahead of the stems.
+        source = np.concatenate([0.5 * tone, -0.25 * tone])[:, part]
+        views.write(SeparatedBlock(tone[:, :0], tone[None, :, :0], tone[:, :0]), {true_source_name("alto"): source})
+    views.write(SeparatedBlock(tone, tone[None], 0 * tone))
+    views.finish()
+    tracks = json.loads((tmp_path / "peaks.json").read_text())["tracks"]
+    assert set(tracks) == {"mixture", "alto", "true alto"}
+    assert tracks["true alto"]["peak"] == pytest.approx(0.5, abs=1e-4)
+    assert [len(level) for level in tracks["true alto"]["levels"]] == [len(level) for level in tracks["alto"]["levels"]]
+    assert not (tmp_path / "spectrogram-true alto.png").exists()

@@ -76,7 +76,7 @@ async def test_views_confidence_and_scores_against_true_sources_come_with_the_st
     images = [f"spectrogram-{track}.png" for track in tracks]
     assert [file.name for file in manifest.views] == ["peaks.json", "confidence.json", "report.png", *images]
     peaks = json.loads(await store.get_bytes(manifest.views[0].key))
-    assert list(peaks["tracks"]) == tracks
+    assert list(peaks["tracks"]) == [*tracks, "true alto"]
     assert peaks["num_samples"] == 24_000
     assert [one.stem for one in manifest.confidence] == tracks[1:-1]
     (score,) = manifest.scores  # the passthrough engine gives the recording, scaled

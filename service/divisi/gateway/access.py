@@ -28,7 +28,8 @@ READING_METHODS = frozenset({"GET", "HEAD"})
 LINKABLE = frozenset(
     {
         *("shared", "stems", "mixes", "archive.zip", "recording", "references", "spectrograms"),
-        *("peaks.json", "confidence.json", "report.png", "pitch.json", "pitch.csv", "notes.mid", "table.csv"),
+        *("peaks.json", "confidence.json", "report.png", "pitch.json", "pitch.csv", "notes.mid"),
+        *("table.csv", "folder.zip"),
     }
 )
 # One household has one IPv6 network of this length, and as many addresses in it as it likes.

@@ -18,6 +18,7 @@ from divisi.bundles.store import BundleStore
 from divisi.errors import UnavailableError
 from divisi.gateway import (
     delivery_routes,
+    folder_routes,
     group_routes,
     health_routes,
     job_routes,
@@ -93,7 +94,7 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
     app.include_router(health_routes.router)
     app.include_router(page_routes.router)
     for module in (
-        *(job_routes, group_routes, stem_routes, view_routes, pitch_routes, mix_routes),
+        *(job_routes, group_routes, folder_routes, stem_routes, view_routes, pitch_routes, mix_routes),
         *(link_routes, delivery_routes, model_routes),
     ):
         app.include_router(module.router, dependencies=[Depends(admit)])

@@ -1,9 +1,9 @@
-"""All that a job delivered in one ZIP file, made while it is sent: flat memory, no temporary file."""
+"""What was delivered in one ZIP file, made while it is sent: flat memory, no temporary file."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from stream_zip import NO_COMPRESSION_32, NO_COMPRESSION_64, AsyncMemberFile, async_stream_zip
@@ -20,24 +20,35 @@ ZIP_32_BYTES = 2**32 - 2**20
 
 
 def archive_of(job: Job, files: Sequence[ManifestFile], store: ObjectStore) -> AsyncIterable[bytes]:
-    """The ZIP file of a finished job, piece by piece: all that was delivered, or more, and what the API says about it.
+    """The ZIP file of a finished job, piece by piece: what was delivered, or more, and what the API says about it."""
+    description = job_body(job).model_dump_json(indent=2, exclude={"links"}).encode()
+    ended_at = datetime.fromtimestamp(job.ended_at or job.submitted_at, UTC)
+    return zip_of({MANIFEST_NAME: description}, {file.file_name: file for file in files}, ended_at, store)
+
+
+def zip_of(
+    texts: Mapping[str, bytes], files: Mapping[str, ManifestFile], modified: datetime, store: ObjectStore
+) -> AsyncIterable[bytes]:
+    """Small files at hand and files of the store, by their paths in the ZIP file.
 
     Audio is stored, not deflated: lossless and lossy codecs leave nothing to gain, PCM little.
     """
-    return async_stream_zip(_members(job, files, store), chunk_size=CHUNK_BYTES)
+    return async_stream_zip(_members(texts, files, modified, store), chunk_size=CHUNK_BYTES)
 
 
-async def _members(job: Job, files: Sequence[ManifestFile], store: ObjectStore) -> AsyncIterator[AsyncMemberFile]:
-    ended_at = datetime.fromtimestamp(job.ended_at or job.submitted_at, UTC)
-    method = NO_COMPRESSION_32 if sum(file.bytes for file in files) < ZIP_32_BYTES else NO_COMPRESSION_64
-    description = job_body(job).model_dump_json(indent=2, exclude={"links"}).encode()
-    yield MANIFEST_NAME, ended_at, MODE, method(len(description), zlib.crc32(description)), _once(description)
-    for file in files:
+async def _members(
+    texts: Mapping[str, bytes], files: Mapping[str, ManifestFile], modified: datetime, store: ObjectStore
+) -> AsyncIterator[AsyncMemberFile]:
+    total = sum(map(len, texts.values())) + sum(file.bytes for file in files.values())
+    method = NO_COMPRESSION_32 if total < ZIP_32_BYTES else NO_COMPRESSION_64
+    for name, text in texts.items():
+        yield name, modified, MODE, method(len(text), zlib.crc32(text)), _once(text)
+    for name, file in files.items():
         # A stored entry announces its checksum before its bytes, hence the first reading.
         checksum = 0
         async for piece in store.stream(file.key, 0, file.bytes):
             checksum = zlib.crc32(piece, checksum)
-        yield file.file_name, ended_at, MODE, method(file.bytes, checksum), store.stream(file.key, 0, file.bytes)
+        yield name, modified, MODE, method(file.bytes, checksum), store.stream(file.key, 0, file.bytes)
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

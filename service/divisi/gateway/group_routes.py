@@ -54,6 +54,7 @@ class ComparisonBody(BaseModel):
     references: list[FileBody] = Field(description="The true sources that were sent.")
     systems: list[SystemBody] = Field(description="In the order in which the models were asked for.")
     table: str = Field(description="The scores as a table, CSV.")
+    folder: str = Field(description="All of it as a folder that opens from disk, ZIP; once the state is `ended`.")
 
 
 @router.get("", response_model=ComparisonBody, summary="Look at a comparison", responses=problems(404, 422, 503))
@@ -78,13 +79,8 @@ async def get_group(
 async def get_group_table(group: GroupId, services: GatewayServices, caller: GatewayCaller) -> Response:
     """A row a model, a column a voice: SI-SDR in dB, empty where there is no true source."""
     jobs = await known_group(services, group, None if caller.sees_all else caller.owner)
-    body = comparison_body(group, jobs, services)
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["model", *body.voices, "mean"])
-    for system in body.systems:
-        rows.writerow([system.model, *(cell.si_sdr_db for cell in system.cells), system.mean_si_sdr_db])
-    return Response(text.getvalue(), media_type="text/csv", headers={"Cache-Control": "no-store"})
+    text = table_of(comparison_body(group, jobs, services))
+    return Response(text, media_type="text/csv", headers={"Cache-Control": "no-store"})
 
 
 async def known_group(services: Services, group: str, owner: str | None) -> list[Job]:
@@ -120,7 +116,18 @@ def comparison_body(group: str, jobs: list[Job], services: Services) -> Comparis
             _system(body, titles[body.model].title if body.model in titles else body.model, voices) for body in bodies
         ],
         table=f"{group_url(group)}/table.csv",
+        folder=f"{group_url(group)}/folder.zip",
     )
+
+
+def table_of(body: ComparisonBody) -> str:
+    """The scores as CSV."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["model", *body.voices, "mean"])
+    for system in body.systems:
+        rows.writerow([system.model, *(cell.si_sdr_db for cell in system.cells), system.mean_si_sdr_db])
+    return text.getvalue()
 
 
 def _system(body: JobBody, title: str, voices: dict[str, None]) -> SystemBody:

@@ -37,7 +37,7 @@ from divisi.separation.stem_file import (
     peak_of,
     publish,
 )
-from divisi.separation.views import ViewFiles
+from divisi.separation.views import ViewFiles, true_source_name
 from divisi.stage_clock import StageClock
 
 # Samples decoded at a time: a second or two.
@@ -218,14 +218,17 @@ class _Writers:
             rest = rest + writer.write(samples)
         if self.residual is not None:
             self.residual.write(rest)
+        beside = {}
         if self.resynthesis is not None and block.resynthesis is not None:
             self.resynthesis.write(block.resynthesis)
+            beside[RESYNTHESIS] = block.resynthesis
         if self.pitch is not None and block.f0 is not None:
             self.pitch.write(block.f0, block.voicing)
-        if self.views is not None:
-            self.views.write(block)
         if self.scores is not None:
-            self.scores.push(block.mixture, block.stems)
+            references = self.scores.push(block.mixture, block.stems)
+            beside |= {true_source_name(stem): samples for stem, samples in references.items()}
+        if self.views is not None:
+            self.views.write(block, beside)
         total = block.stems.sum(axis=0, dtype=np.float64) + block.residual
         self.largest_difference = max(self.largest_difference, peak_of(total - block.mixture))
 

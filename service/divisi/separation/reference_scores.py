@@ -88,13 +88,14 @@ class ReferenceScores:
     def __exit__(self, *_: object) -> None:
         self._opened.close()
 
-    def push(self, mixture: Samples, stems: NDArray[np.float32]) -> None:
-        """Takes the next float32 (C, n) and (S, C, n)."""
+    def push(self, mixture: Samples, stems: NDArray[np.float32]) -> dict[str, Samples]:
+        """Takes the next float32 (C, n) and (S, C, n); gives the true sources of the same stretch by stem."""
         length = mixture.shape[-1]
+        references = {track.stem: track.read(length) for track in self._tracks}
         for track in self._tracks:
-            reference = track.read(length)
-            track.add(self._num_samples, self._frame_length, reference, stems[track.place], mixture)
+            track.add(self._num_samples, self._frame_length, references[track.stem], stems[track.place], mixture)
         self._num_samples += length
+        return references
 
     def finish(self) -> tuple[ReferenceScore, ...]:
         """The scores, in the stems' order.

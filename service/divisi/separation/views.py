@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from divisi.audio.waveform import Samples
 from divisi.separation.confidence import Confidence, ConfidenceResult
 from divisi.separation.peaks import PeakTracks
 from divisi.separation.power_frames import PowerFrames, Powers
@@ -73,7 +74,9 @@ class ViewFiles:
         seconds = (num_samples or 0) / sample_rate
         fits = (rate for longest, rate in _FRAME_RATES if 0 < seconds <= longest)
         rate = next(fits, _FEWEST_FRAMES_A_SECOND)
+        self._num_samples = num_samples
         self._peaks = PeakTracks(self._names, num_samples)
+        self._peaks_beside: dict[str, PeakTracks] = {}
         self._frames = PowerFrames(len(stems) + 2, sample_rate, rate)
         frames_a_second = sample_rate / self._frames.hop_length
         self._spectrograms = SpectrogramTracks(len(self._names), self._frames.frequencies)
@@ -81,8 +84,11 @@ class ViewFiles:
         self._f0_hop_seconds = f0_hop_seconds
         self._f0 = _ThinnedPitch(len(stems))
 
-    def write(self, block: SeparatedBlock) -> None:
-        """Takes the next block."""
+    def write(self, block: SeparatedBlock, beside: Mapping[str, Samples] | None = None) -> None:
+        """Takes the next block; and the next of what is only drawn as waveforms, float32 (any channels, m) by name."""
+        for name, samples in (beside or {}).items():
+            track = self._peaks_beside.setdefault(name, PeakTracks([name], self._num_samples))
+            track.push(samples[None])
         if block.f0 is not None:
             self._confidence.push_f0(block.f0)
             self._f0.push(block.f0)
@@ -98,6 +104,8 @@ class ViewFiles:
         for powers in self._frames.finish():
             self._push_powers(powers)
         peaks = self._peaks.finish(self._sample_rate)
+        for track in self._peaks_beside.values():
+            peaks["tracks"] |= track.finish(self._sample_rate)["tracks"]
         shades = self._spectrograms.finish()
         verdict = self._confidence.finish()
         self._write_json(PEAKS_NAME, peaks)
@@ -149,6 +157,11 @@ class _ThinnedPitch:
                 self._skip += self._every
             self.tracks = self.tracks[:, ::2]
             self._every *= 2
+
+
+def true_source_name(stem: str) -> str:
+    """What `peaks.json` calls the true source of a stem."""
+    return f"true {stem}"
 
 
 def spectrogram_name(track: str) -> str:

@@ -1,6 +1,6 @@
 /* Several models on one recording: a table of voices × systems with a player in each cell, the true sources where they
  * were given, the mixture as each model sings it again, and a blind test. One row plays at a time; its cells share one
- * clock, so that another system is heard at the same place and as loud.
+ * clock, so that another system is heard at the same place and as loud. The recording has a row to itself.
  */
 
 import { getJson, getJsonIfAny, save } from "./api.js";
@@ -13,13 +13,16 @@ import { showProblem } from "./problem_view.js";
 import { shareButton } from "./share.js";
 
 const RECORDING = "recording";
+const SUNG_AGAIN = "resynthesis";
+const SUNG_AGAIN_WORDS = "Mixture, sung again";
 const ORIGINAL = "original";
+const [NARROW_REM, WIDE_REM, MOST_WIDE] = [8, 10, 5]; // least widths of many columns and of few
 const LOOK_SECONDS = 1;
 
 export class CompareView {
   /** @param {string} path of the group, or a shared link to it */
   constructor(path, { isShared = false } = {}) {
-    Object.assign(this, { path, isShared, rows: new Map(), heard: null, closed: false });
+    Object.assign(this, { path, isShared, rows: new Map(), heard: null, closed: false, peaks: new Map() });
     this.element = h("div", { className: "compare" }, h("p", {}, "Loading …"));
     this.start().catch((error) => {
       this.element.replaceChildren(h("p", {}, h("a", { href: "#/" }, "Separate a recording")));
@@ -30,6 +33,7 @@ export class CompareView {
   close() {
     this.closed = true;
     cancelAnimationFrame(this.frame);
+    this.resizing?.disconnect();
     this.player?.close();
   }
 
@@ -45,8 +49,11 @@ export class CompareView {
     this.seconds = group.input.duration_seconds || 1;
     this.showTable();
     announce("The comparison is ready");
-    await this.drawPeaks();
     this.tick();
+    await this.fetchPeaks();
+    if (this.closed) return;
+    this.resizing = new ResizeObserver(() => this.draw());
+    this.resizing.observe(this.element);
   }
 
   showWaiting({ file_name: name, systems }) {
@@ -67,28 +74,49 @@ export class CompareView {
       ...group.systems.map(({ job, title: words, mean_si_sdr_db: mean }) => ({ key: job.id, words, mean, job })),
     ];
     this.columns = columns;
+    const whole = this.recordingRow();
     const rows = group.voices.map((voice, place) => this.row(voice, title(voice), colourOf(voice, place)));
-    if (group.systems.some(({ resynthesis }) => resynthesis)) rows.push(this.row(RECORDING, "Mixture, sung again", "rest"));
+    if (group.systems.some(({ resynthesis }) => resynthesis)) rows.push(this.row(SUNG_AGAIN, SUNG_AGAIN_WORDS, "rest"));
     this.slider = h("input", { type: "range", min: 0, max: this.seconds, step: 0.01, className: "position", "aria-label": "Position" });
     this.slider.value = 0;
     this.slider.addEventListener("input", () => this.seek(Number(this.slider.value)));
+    this.playButton = h("button", { className: "play", "aria-label": "Play or pause", onclick: () => this.toggle() }, "▶");
     this.clock = h("span", { className: "clock" }, clockTime(0));
     this.message = h("span", { className: "message", role: "status" });
     const head = (column) => h("th", { scope: "col" }, column.job ? h("a", { href: `#/jobs/${column.job.id}` }, column.words) : column.words, column.mean != null && h("small", {}, ` mean ${column.mean.toFixed(1)} dB`));
     const failed = group.systems.filter(({ job }) => job.state !== "succeeded");
     const table = h("table", { className: "comparison" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Voice"), columns.map(head))), h("tbody", {}, rows));
-    table.style.minWidth = `${7 + 10 * columns.length}rem`;
+    table.style.minWidth = `${7 + (columns.length > MOST_WIDE ? NARROW_REM : WIDE_REM) * columns.length}rem`;
     this.blind = new BlindTest(this);
     this.element.replaceChildren(
       h("h1", {}, group.file_name),
       h("p", { className: "facts" }, `${group.systems.length} systems · ${duration(this.seconds)} of sound`),
       failed.map(({ job, title: words }) => h("p", {}, `${words} ${job.state}${job.problem ? `: ${job.problem.detail}` : ""}.`)),
+      whole,
       h("div", { className: "scroller", tabIndex: 0, role: "region", "aria-label": "Voices and systems" }, table),
-      h("div", { className: "transport", role: "group", "aria-label": "Playing" }, h("button", { className: "play", "aria-label": "Play or pause", onclick: () => this.toggle() }, "▶"), this.clock, this.slider, h("span", { className: "clock" }, clockTime(this.seconds)), this.message),
+      h("div", { className: "transport", role: "group", "aria-label": "Playing" }, this.playButton, this.clock, this.slider, h("span", { className: "clock" }, clockTime(this.seconds)), this.message),
       this.blind.element,
-      group.table ? h("p", {}, h("button", { className: "plain", onclick: () => save(group.table, "comparison.csv").catch(showProblem) }, "Table as CSV")) : "",
+      this.downloads(),
       this.isShared ? "" : shareButton(this.path),
     );
+  }
+
+  downloads() {
+    const button = (words, path, fileName, told) => h("button", { className: "plain", title: told, onclick: () => save(path, fileName).catch(showProblem) }, words);
+    return h(
+      "p",
+      { className: "presets" },
+      button("Folder that opens from disk (ZIP)", this.group.folder, "comparison.zip", "This table with all its audio; unpack it and open index.html, no service needed"),
+      button("Table as CSV", this.group.table, "comparison.csv"),
+    );
+  }
+
+  recordingRow() {
+    const file = this.recording();
+    if (!file) return "";
+    const cell = this.cell(RECORDING, { key: RECORDING, words: "The recording" }, file, "mixture", "Hear the recording");
+    this.rows.set(RECORDING, { voice: RECORDING, words: "The recording", cells: [cell] });
+    return h("section", { className: "whole voice-rest", "aria-label": "The recording" }, h("strong", {}, "The recording"), cell.element);
   }
 
   row(voice, words, colour) {
@@ -103,44 +131,46 @@ export class CompareView {
   }
 
   cellOf(voice, column) {
-    const found = column.key === ORIGINAL ? { file: this.originalOf(voice) } : this.estimateOf(voice, column.key);
-    if (!found.file) return null;
-    const cell = { voice, name: column.key, words: column.words, href: found.file.href, job: column.job };
-    cell.canvas = h("canvas", { "aria-hidden": "true", hidden: true });
-    cell.button = h("button", { className: "toggle", "aria-pressed": "false", "aria-label": `Hear ${title(voice)}, ${column.words}`, onclick: () => this.hear(cell) }, "▶");
-    cell.element = h(
-      "td",
-      {},
-      h("div", { className: "cell" }, cell.button, found.decibels != null && h("span", { className: "figure" }, `${found.decibels.toFixed(1)} dB`), cell.canvas),
-    );
-    return cell;
+    if (column.key === ORIGINAL) {
+      const file = voice === SUNG_AGAIN ? this.recording() : this.group.references.find(({ name }) => name === voice);
+      return file ? this.cell(voice, column, file, voice === SUNG_AGAIN ? "mixture" : `true ${voice}`) : null;
+    }
+    const { cells, resynthesis } = this.group.systems.find(({ job }) => job.id === column.key);
+    const { stem, si_sdr_db: decibels } = voice === SUNG_AGAIN ? { stem: resynthesis } : (cells.find((one) => one.voice === voice) ?? {});
+    return stem ? this.cell(voice, column, stem, voice, undefined, decibels) : null;
   }
 
-  originalOf(voice) {
-    return voice === RECORDING ? this.recording() : this.group.references.find(({ name }) => name === voice);
+  /** A player; `track` is what peaks.json calls it. */
+  cell(voice, column, file, track, label = `Hear ${voice === SUNG_AGAIN ? SUNG_AGAIN_WORDS : title(voice)}, ${column.words}`, decibels = null) {
+    const cell = { voice, name: column.key, words: column.words, href: file.href, job: column.job, track };
+    cell.canvas = h("canvas", { "aria-hidden": "true", hidden: true });
+    cell.button = h("button", { className: "toggle", "aria-pressed": "false", "aria-label": label, onclick: () => this.hear(cell) }, "▶");
+    const best = Math.max(...this.group.systems.flatMap(({ cells }) => cells.filter((one) => one.voice === voice).map(({ si_sdr_db: score }) => score ?? -Infinity)));
+    const isBest = decibels === best && this.group.systems.length > 1;
+    const figure = decibels !== null && h("span", { className: isBest ? "figure best" : "figure" }, `${decibels.toFixed(1)} dB`);
+    cell.element = h(column.key === RECORDING ? "div" : "td", {}, h("div", { className: "cell" }, cell.button, figure, cell.canvas));
+    return cell;
   }
 
   recording() {
     return this.group.systems.map(({ job }) => job.recording).find(Boolean);
   }
 
-  estimateOf(voice, jobId) {
-    const system = this.group.systems.find(({ job }) => job.id === jobId);
-    if (voice === RECORDING) return { file: system.resynthesis };
-    const cell = system.cells.find((one) => one.voice === voice);
-    return { file: cell?.stem, decibels: cell?.si_sdr_db };
+  // What is drawn
+
+  async fetchPeaks() {
+    const found = await Promise.all(this.group.systems.map(({ job }) => (job.views?.peaks ? getJsonIfAny(job.views.peaks).catch(() => null) : null)));
+    found.forEach((body, place) => body && this.peaks.set(this.group.systems[place].job.id, new Peaks(body)));
   }
 
-  async drawPeaks() {
-    for (const { job } of this.group.systems) {
-      const body = job.views?.peaks && (await getJsonIfAny(job.views.peaks).catch(() => null));
-      if (!body) continue;
-      const peaks = new Peaks(body);
-      for (const { cells } of this.rows.values()) {
-        for (const cell of cells.filter((one) => one.job?.id === job.id && peaks.has(one.voice))) {
-          cell.canvas.hidden = false;
-          peaks.draw(cell.canvas, cell.voice);
-        }
+  draw() {
+    for (const { cells } of this.rows.values()) {
+      for (const cell of cells) {
+        const own = cell.job ? [this.peaks.get(cell.job.id)] : [...this.peaks.values()];
+        const peaks = own.find((one) => one?.has(cell.track));
+        if (!peaks) continue;
+        cell.canvas.hidden = false;
+        peaks.draw(cell.canvas, cell.track);
       }
     }
   }
@@ -209,6 +239,7 @@ export class CompareView {
     }
     if (this.shown === this.heard && this.shownPlaying === isPlaying) return;
     [this.shown, this.shownPlaying] = [this.heard, isPlaying];
+    this.playButton.textContent = isPlaying ? "❚❚" : "▶";
     for (const { cells } of this.rows.values()) {
       for (const cell of cells) {
         const heard = cell === this.heard && isPlaying && !this.blind.isRunning;

@@ -20,8 +20,8 @@ export class Peaks {
   constructor(body, decoded = new Map()) {
     this.body = body;
     this.decoded = decoded;
-    // Stems on one scale; the mixture is louder than any of them and would make them all small.
-    const peaks = Object.entries(body.tracks).map(([name, { peak }]) => (name === "mixture" ? 0 : peak));
+    // Stems and true sources on one scale; mixtures are louder than any of them and would make them all small.
+    const peaks = Object.entries(body.tracks).map(([name, { peak }]) => (["mixture", "resynthesis"].includes(name) ? 0 : peak));
     this.highest = Math.max(1e-6, ...peaks);
   }
 
@@ -59,7 +59,7 @@ export class Peaks {
       const bytes = Uint8Array.from(atob(this.body.tracks[name].levels[place]), (letter) => letter.charCodeAt(0));
       this.decoded.set(key, new Int8Array(bytes.buffer));
     }
-    return { pairs: this.decoded.get(key), scale: this.body.tracks[name].peak / 127 / this.highest };
+    return { pairs: this.decoded.get(key), scale: Math.min(1, this.body.tracks[name].peak / this.highest) / 127 };
   }
 
   draw(canvas, name) {

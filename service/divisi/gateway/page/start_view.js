@@ -86,7 +86,14 @@ export class StartView {
           h(
             "label",
             { className: "choice" },
-            h("input", { type: "checkbox", name: "model", value: card.id, checked: card.id === standard, onchange: () => this.offerVoices() }),
+            h("input", {
+              type: "checkbox",
+              name: "model",
+              value: card.id,
+              checked: card.id === standard,
+              disabled: card.is_offered === false,
+              onchange: () => this.offerVoices(),
+            }),
             h("span", {}, h("strong", {}, card.title), h("small", {}, describe(card))),
           ),
         ),
@@ -226,6 +233,7 @@ function describe(card) {
   const quality = card.quality?.[0];
   const parts = [card.stems.map(title).join(", ") || "as many parts as you ask for"];
   if (quality?.mean !== undefined && quality?.mean !== null) parts.push(`${quality.metric.replace(" in dB", "")} ${quality.mean.toFixed(1)} dB`);
+  if (card.is_offered === false) parts.push(`no worker at work can run it (it needs ${card.needs.join(", ")})`);
   return parts.join(" · ");
 }
 

@@ -1,0 +1,151 @@
+"""A comparison as a folder that opens from disk, without this service or any other: a ZIP file made while it is sent.
+
+index.html  style.css  scores.csv  audio/recording.*  audio/original/*  audio/{model}/*
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from array import array
+from collections.abc import AsyncIterable, Sequence
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from divisi.bundles.card import ModelCard
+from divisi.errors import ConflictError
+from divisi.gateway.archive import zip_of
+from divisi.gateway.comparison_page import STYLE_NAME, Cell, Column, Row, Wave, colour_of, comparison_page, title_of
+from divisi.gateway.group_routes import ComparisonBody, SystemBody, table_of
+from divisi.gateway.page_routes import page_files
+from divisi.gateway.services import Services, in_time
+from divisi.jobs.job import Job, ManifestFile
+from divisi.storage.object_store import ObjectStore
+
+PAGE_NAME, SCORES_NAME, AUDIO_FOLDER = "index.html", "scores.csv", "audio"
+ORIGINAL = "Original"
+_SUNG_AGAIN = "Mixture, sung again"
+_MOST_POINTS = 256
+# Louder than any voice: they would make all of them small.
+_MIXTURES = ("mixture", "resynthesis")
+
+
+async def folder_of(jobs: Sequence[Job], body: ComparisonBody, services: Services) -> AsyncIterable[bytes]:
+    """The ZIP file, piece by piece.
+
+    Args:
+        jobs: of the group.
+        body: the same as the API shows it, with the systems in the order of the jobs.
+
+    Raises:
+        ConflictError: `job-not-finished`.
+        NotFoundError, UnavailableError: the store lacks a file, or is away.
+    """
+    if body.state != "ended":
+        raise ConflictError(f"the comparison {body.group} is not finished", code="job-not-finished")
+    folder = _Folder(jobs, body, {card.id: card for card in services.bundles.list()})
+    await folder.read_peaks(services.store)
+    page = folder.page()
+    for file in folder.files.values():
+        await in_time(services.store.head(file.key), "store")
+    texts = {
+        PAGE_NAME: page.encode(),
+        STYLE_NAME: page_files()[STYLE_NAME],
+        SCORES_NAME: table_of(body).encode(),
+    }
+    return zip_of(
+        texts, folder.files, datetime.fromtimestamp(max(job.submitted_at for job in jobs), UTC), services.store
+    )
+
+
+class _Folder:
+    """Files by their path in the folder, gathered while the page is laid out."""
+
+    def __init__(self, jobs: Sequence[Job], body: ComparisonBody, cards: dict[str, ModelCard]) -> None:
+        self.files: dict[str, ManifestFile] = {}
+        self._jobs, self._body, self._cards = jobs, body, cards
+        self._peaks: list[dict[str, Any]] = []
+        self._references = {source.name: source for job in reversed(jobs) for source in job.references}
+
+    async def read_peaks(self, store: ObjectStore) -> None:
+        """What the workers left to draw; nothing for jobs without."""
+        for job in self._jobs:
+            views = job.manifest.views if job.manifest else ()
+            keys = [file.key for file in views if file.name == "peaks.json"]
+            self._peaks.append(json.loads(await store.get_bytes(keys[0])) if keys else {})
+
+    def page(self) -> str:
+        """The HTML; fills `files`."""
+        body = self._body
+        systems = list(zip(self._jobs, body.systems, self._peaks, strict=True))
+        columns = [Column(ORIGINAL)] if self._references else []
+        columns += [Column(system.title, system.mean_si_sdr_db, self._about(system)) for system in body.systems]
+        rows = []
+        for place, voice in enumerate(body.voices):
+            best = max(
+                (score for score in (_score(system, voice) for system in body.systems) if score is not None),
+                default=None,
+            )
+            cells = [self._original(voice)] if self._references else []
+            for job, system, peaks in systems:
+                score = _score(system, voice)
+                stems = {stem.name: stem for stem in job.manifest.stems} if job.manifest else {}
+                is_best = score is not None and score == best and len(systems) > 1
+                cells.append(
+                    self._cell(stems.get(voice), f"{job.model_id}/{voice}", _wave(peaks, voice), score, is_best)
+                )
+            rows.append(Row(title_of(voice), colour_of(voice, place), cells))
+        recording = next((job.recording for job in self._jobs if job.recording), None)
+        mixture = self._cell(recording, "recording", self._first_wave("mixture"))
+        if any(job.manifest and job.manifest.resynthesis for job in self._jobs):
+            cells = [mixture] if self._references else []
+            for job, _, peaks in systems:
+                again = job.manifest.resynthesis if job.manifest else None
+                cells.append(self._cell(again, f"{job.model_id}/resynthesis", _wave(peaks, "resynthesis")))
+            rows.append(Row(_SUNG_AGAIN, "rest", cells))
+        facts = [f"{len(systems)} systems", f"{body.input.duration_seconds or 0:.0f} s of sound"]
+        if any(system.mean_si_sdr_db is not None for system in body.systems):
+            facts.append("figures: SI-SDR against the true sources")
+        facts.append(f"{body.submitted_at:%Y-%m-%d}")
+        return comparison_page(body.file_name, " · ".join(facts), mixture, columns, rows)
+
+    def _original(self, voice: str) -> Cell | None:
+        return self._cell(self._references.get(voice), f"original/{voice}", self._first_wave(f"true {voice}"))
+
+    def _cell(
+        self, file: ManifestFile | None, name: str, wave: Wave, score: float | None = None, is_best: bool = False
+    ) -> Cell | None:
+        if file is None:
+            return None
+        path = f"{AUDIO_FOLDER}/{name}{PurePosixPath(file.file_name).suffix}"
+        self.files[path] = file
+        return Cell(path, score, is_best, wave)
+
+    def _first_wave(self, track: str) -> Wave:
+        return next((wave for peaks in self._peaks if (wave := _wave(peaks, track))), ())
+
+    def _about(self, system: SystemBody) -> str:
+        parts = [f"{system.model} {system.job.model_version}."]
+        if system.job.problem is not None:
+            parts.append(f"{system.job.state.value}: {system.job.problem.detail}")
+        if card := self._cards.get(system.model):
+            parts.append(card.description)
+        return " ".join(parts)
+
+
+def _score(system: SystemBody, voice: str) -> float | None:
+    return next((cell.si_sdr_db for cell in system.cells if cell.voice == voice), None)
+
+
+def _wave(peaks: dict[str, Any], track: str) -> Wave:
+    """At most _MOST_POINTS points of a track of `peaks.json`, all stems on one scale."""
+    tracks = peaks.get("tracks", {})
+    if track not in tracks:
+        return ()
+    points = array("b", base64.b64decode(tracks[track]["levels"][-1]))
+    own = tracks[track]["peak"]
+    loudest = max([own, *(one["peak"] for name, one in tracks.items() if name not in _MIXTURES)]) or 1.0
+    step = -(-len(points) // 2 // _MOST_POINTS) or 1
+    stretches = (points[at : at + 2 * step] for at in range(0, len(points), 2 * step))
+    return [(round(min(part[::2]) * own / loudest), round(max(part[1::2]) * own / loudest)) for part in stretches]
