@@ -52,6 +52,8 @@ def test_it_prints_the_table_and_saves_the_figures(run: Run, data: Path, tmp_pat
     assert model == pytest.approx(mixture, abs=0.01)
     assert oracle > mixture + 5
     assert (out / "scores.csv").is_file()
+    picture = (out / "boxes.svg").read_text()
+    assert all(f"<!-- {name} -->" in picture for name in ("soprano", "bass", "mixture", "no-model 1.0.0"))
 
 
 @pytest.mark.parametrize(

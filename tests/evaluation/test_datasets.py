@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from divisi.errors import InputError, NotFoundError
-from divisi.evaluation.datasets import SAMPLE_RATE, VOICES, load_dataset
+from divisi.evaluation.datasets import EXCERPT_LENGTH, SAMPLE_RATE, VOICES, load_dataset
 
 
 def test_singers_are_cut_to_the_shortest_and_their_sum_is_the_mixture(data: Path) -> None:
@@ -38,3 +38,12 @@ def test_the_sample_needs_no_folder_and_arrives_at_the_protocol_rate() -> None:
     dataset = load_dataset("sample")
     assert dataset.sources.shape == (4, round(449_820 * SAMPLE_RATE / 44_100))
     assert np.abs(dataset.sources).max(axis=1).min() > 0.01
+
+
+def test_pairs_are_the_excerpts_of_all_six_one_pair_after_the_other(data: Path) -> None:
+    song, pairs = load_dataset("nino_dios", data), load_dataset("nino_dios_pairs", data)
+    length = (200_000 - song.start) // EXCERPT_LENGTH * EXCERPT_LENGTH
+    assert pairs.voices == ("upper", "lower")
+    assert pairs.sources.shape == (2, 6 * length)
+    second = pairs.sources[:, length : 2 * length]
+    np.testing.assert_array_equal(second, song.sources[[0, 2], song.start : song.start + length])

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from divisi.evaluation.datasets import SAMPLE_RATE, Dataset, load_dataset
-from divisi.evaluation.protocol import EXCERPT_LENGTH, Stretch, cut_excerpts, score
+from divisi.evaluation.datasets import EXCERPT_LENGTH, SAMPLE_RATE, Dataset, load_dataset
+from divisi.evaluation.protocol import Stretch, cut_excerpts, score
 
 
 def noise_dataset(num_samples: int, start: int = 0) -> Dataset:

@@ -103,7 +103,9 @@ def archive(
 
 def evaluate(
     models: Annotated[str | None, typer.Option(help="Model ids, comma-separated; default: the service's.")] = None,
-    dataset: Annotated[str, typer.Option(help="sample (comes with the package) or nino_dios.")] = "sample",
+    dataset: Annotated[
+        str, typer.Option(help="sample (comes with the package), nino_dios or nino_dios_pairs.")
+    ] = "sample",
     data: Annotated[Path | None, typer.Option(help="Folder that holds the data sets, such as `nino_dios/`.")] = None,
     whole: Annotated[
         bool, typer.Option("--whole", help="Separate the recording in one go, not excerpt by excerpt.")
@@ -111,7 +113,9 @@ def evaluate(
     voices: Annotated[
         str | None, typer.Option(help="Who the models are told sings, comma-separated, or `auto`; default nothing.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for evaluation.json and scores.csv.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for evaluation.json, scores.csv and boxes.svg.")
+    ] = None,
 ) -> None:
     """Score models: SI-SDR of every voice, next to the mixture and the oracle ratio mask.
 
@@ -148,4 +152,8 @@ def evaluate(
             )
         if out is not None:
             save(evaluation, out)
+            # Not beforehand: a machine that only serves has no plotting library.
+            from divisi.evaluation.plots import plot_boxes
+
+            plot_boxes(evaluation, out)
     console.print(make_table(evaluation))

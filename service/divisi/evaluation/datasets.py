@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from divisi.sample import SOURCES, source_path
 
 SAMPLE_RATE = 16_000
 VOICES = ("soprano", "alto", "tenor", "bass")
+PAIR = ("upper", "lower")
+EXCERPT_LENGTH = 4 * SAMPLE_RATE
 # Singer of each part that the published evaluation takes for Niño Dios.
 _NINO_DIOS_SINGER = 4
 # The published excerpts skip the first 4 s. Their starts were rounded down to steps of 16 ms in floating point, which
@@ -77,7 +80,20 @@ def _load_nino_dios(data: Path | None) -> Dataset:
     return Dataset(name, VOICES, read_in_sync(paths), _NINO_DIOS_START)
 
 
-DATASETS: dict[str, Callable[[Path | None], Dataset]] = {"sample": _load_sample, "nino_dios": _load_nino_dios}
+def _load_nino_dios_pairs(data: Path | None) -> Dataset:
+    """What two voices sing: the whole excerpts of all six pairs of parts, one pair after the other, for two stems."""
+    song = _load_nino_dios(data)
+    num_samples = (song.sources.shape[1] - song.start) // EXCERPT_LENGTH * EXCERPT_LENGTH
+    sung = song.sources[:, song.start : song.start + num_samples]
+    pairs = [sung[list(pair)] for pair in combinations(range(len(song.voices)), len(PAIR))]
+    return Dataset(f"{song.name}, all pairs", PAIR, np.concatenate(pairs, axis=1))
+
+
+DATASETS: dict[str, Callable[[Path | None], Dataset]] = {
+    "sample": _load_sample,
+    "nino_dios": _load_nino_dios,
+    "nino_dios_pairs": _load_nino_dios_pairs,
+}
 
 
 def read_in_sync(paths: list[Path]) -> Samples:

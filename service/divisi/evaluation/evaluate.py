@@ -14,9 +14,9 @@ import numpy as np
 from divisi.audio.waveform import Samples
 from divisi.bundles.card import AUTO
 from divisi.bundles.roster import Voices, check_voices
-from divisi.evaluation.datasets import SAMPLE_RATE, Dataset
+from divisi.evaluation.datasets import EXCERPT_LENGTH, SAMPLE_RATE, Dataset
 from divisi.evaluation.oracle import ratio_masked
-from divisi.evaluation.protocol import EXCERPT_LENGTH, Excerpt, Score, cut_excerpts, score
+from divisi.evaluation.protocol import Excerpt, Score, cut_excerpts, score
 from divisi.separation.options import SeparationOptions
 from divisi.separation.separator import OnProgress, Separator
 

@@ -9,10 +9,9 @@ from enum import StrEnum
 import numpy as np
 
 from divisi.audio.waveform import Samples
-from divisi.evaluation.datasets import SAMPLE_RATE, Dataset
+from divisi.evaluation.datasets import EXCERPT_LENGTH, SAMPLE_RATE, Dataset
 from divisi.evaluation.metrics import si_sdr_db
 
-EXCERPT_LENGTH = 4 * SAMPLE_RATE
 FRAME_LENGTH = SAMPLE_RATE
 # Sum of squares of one second, in a mixture of peak 1. Below it a voice is silent and its ratio says nothing.
 QUIETEST_ENERGY = 10.0
