@@ -14,10 +14,13 @@ import soundfile
 from tests.gateway.conftest import publish_model
 
 from divisi.bundles.fitting import Fitting
+from divisi.jobs.roll_call import WorkerState, WorkerStatus
 from divisi.storage.keys import mixture_key
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway
+
+    from divisi.jobs.queue import JobQueue
 
 RATE = 16_000
 
@@ -139,3 +142,32 @@ def test_a_mono_recording_has_too_few_microphones(http: httpx.Client) -> None:
 def test_the_card_says_what_is_fitted(http: httpx.Client) -> None:
     card = http.get("/v1/models/fitted").json()
     assert card["fitting"]["algorithm"] == "fastmnmf2"
+    assert card["needs"] == ["torch"]
+    assert card["is_offered"] is None  # no worker has been heard of
+    assert http.get("/v1/models/duo").json() | {"needs": [], "is_offered": True} == http.get("/v1/models/duo").json()
+
+
+@pytest.mark.anyio
+async def test_a_fit_is_refused_before_it_is_examined_when_no_worker_at_work_can_do_it(
+    http: httpx.Client, gateway: Gateway, queue: JobQueue
+) -> None:
+    await queue.announce(WorkerStatus("plain", WorkerState.IDLE, 1.8e9, can_fit=False))
+    answer = submit(http, b"never looked at")
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "60"
+    problem = answer.json()
+    assert problem["code"] == "no-worker-for-model"
+    assert problem["facts"] == {"model": "fitted", "num_workers": 1}
+    assert not gateway.objects()
+    offers = {card["id"]: card["is_offered"] for card in http.get("/v1/models").json()["models"]}
+    assert offers == {"quartet": True, "duo": True, "fitted": False}
+    assert submit(http, recording(4000, 1), model="duo").status_code == 202
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("can_fit", [True, None], ids=["has torch", "has not said yet"])
+async def test_one_worker_that_can_fit_is_enough(can_fit: bool | None, http: httpx.Client, queue: JobQueue) -> None:
+    await queue.announce(WorkerStatus("plain", WorkerState.IDLE, 1.8e9, can_fit=False))
+    await queue.announce(WorkerStatus("other", WorkerState.BUSY, 1.8e9, can_fit=can_fit))
+    assert http.get("/v1/models/fitted").json()["is_offered"] is True
+    assert submit(http, recording(4000, 3)).status_code == 202

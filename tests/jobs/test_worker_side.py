@@ -9,6 +9,7 @@ import redis
 from divisi.jobs.door import QueueOptions
 from divisi.jobs.job import Job, JobState, Lane, Manifest, Problem
 from divisi.jobs.queue import JobQueue
+from divisi.jobs.roll_call import WorkerState, WorkerStatus
 from divisi.jobs.worker_side import MAX_DEFERRALS, Claim, LeaseAnswer
 
 pytestmark = pytest.mark.anyio
@@ -31,6 +32,71 @@ async def claim_one(queue: JobQueue, consumer: str = "worker") -> Claim:
 
 
 # --- claim ---
+
+
+async def test_a_worker_that_cannot_fit_leaves_such_jobs_to_others_at_their_places(
+    queue: JobQueue, make_job: MakeJob
+) -> None:
+    first, plain, second = make_job(fit={}), make_job(), make_job(fit={"seed": 1})
+    for job in (first, plain, second):
+        await queue.submit(job)
+    claim = await queue.claim("without torch", can_fit=False)
+    assert claim is not None
+    assert claim.job_id == plain.job_id
+    assert await queue.claim("another without", can_fit=False) is None
+    waiting = await queue.get(first.job_id)
+    assert (waiting.state, waiting.attempt) == (JobState.QUEUED, 0)
+    assert await queue.position(first.job_id) == 0
+    assert await queue.position(second.job_id) == 1
+    assert [(await claim_one(queue, name)).job_id for name in ("a", "b")] == [first.job_id, second.job_id]
+
+
+async def test_a_fit_that_was_passed_over_wakes_a_worker_that_can(queue: JobQueue, make_job: MakeJob) -> None:
+    job = make_job(fit={})
+    await queue.submit(job)
+    assert await queue.claim("without torch", can_fit=False) is None
+    waiting = asyncio.create_task(queue.claim("with torch", wait_seconds=2.0))
+    claim = await asyncio.wait_for(waiting, 1.5)
+    assert claim is not None
+    assert claim.job_id == job.job_id
+
+
+async def test_a_fit_that_is_given_back_may_be_passed_over_again(queue: JobQueue, make_job: MakeJob) -> None:
+    claim = await submit_and_claim(queue, make_job(fit={}))
+    await queue.hand_back(claim, PROBLEM)
+    assert await queue.claim("without torch", can_fit=False) is None
+    assert (await claim_one(queue, "with torch")).attempt == 2
+
+
+async def test_a_fit_that_is_cancelled_while_passed_over_is_gone(queue: JobQueue, make_job: MakeJob) -> None:
+    job = make_job(fit={})
+    await queue.submit(job)
+    assert await queue.claim("without torch", can_fit=False) is None
+    await queue.cancel(job.job_id)
+    assert await queue.claim("with torch") is None
+    assert (await queue.depth())[Lane.INTERACTIVE].length == 0
+
+
+@pytest.mark.parametrize(("can_fit", "ends"), [(False, True), (True, False), (None, False)])
+async def test_a_fit_that_no_worker_can_do_becomes_a_dead_letter_after_a_while(
+    can_fit: bool | None, ends: bool, redis_url: str, raw: redis.Redis, make_job: MakeJob
+) -> None:
+    async with JobQueue(redis_url, QueueOptions(lease_seconds=1.0, fit_patience_seconds=0.05)) as queue:
+        await queue.announce(WorkerStatus("one", WorkerState.IDLE, 1.8e9, can_fit=can_fit))
+        job = make_job(fit={})
+        await queue.submit(job)
+        assert await queue.claim("one", can_fit=False) is None
+        assert await queue.reclaim() == (0, 0)
+        await asyncio.sleep(0.1)
+        await queue.announce(WorkerStatus("one", WorkerState.IDLE, 1.8e9, can_fit=can_fit))
+        assert await queue.reclaim() == (0, int(ends))
+        found = await queue.get(job.job_id)
+        assert found.state == (JobState.FAILED if ends else JobState.QUEUED)
+        if ends:
+            assert found.problem is not None
+            assert found.problem.code == "no-worker-for-model"
+            await queue.retry_dead_letter(job.job_id)
+        assert (await claim_one(queue, "with torch")).job_id == job.job_id
 
 
 async def test_a_claimed_job_runs_as_its_first_attempt(queue: JobQueue, make_job: MakeJob) -> None:

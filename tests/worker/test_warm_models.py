@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from divisi.bundles.store import BundleStore, ModelBundle
+from divisi.engines import engine
 from divisi.errors import ModelError, NotFoundError
 from divisi.settings import Settings
 from divisi.worker import warm_models
@@ -39,6 +40,14 @@ def test_warming_up_opens_the_default_model_and_says_where_and_how_fast_it_runs(
     assert facts["divisi"]
     assert facts["batch_size"] == 1
     assert facts["real_time_factor"] >= 0
+
+
+@pytest.mark.parametrize("has_torch", [True, False])
+def test_warming_up_says_whether_fitted_models_run_and_loads_nothing_for_it(
+    has_torch: bool, settings: Settings, model_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "find_spec", lambda name: object() if name == "torch" and has_torch else None)
+    assert WarmModels(settings, BundleStore(model_store)).warm_up()["can_fit"] is has_torch
 
 
 def test_a_batch_size_that_is_set_is_kept(make_settings: Callable[..., Settings], model_store: Path) -> None:

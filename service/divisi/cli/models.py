@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -25,5 +25,15 @@ def models(server: Annotated[str | None, typer.Option(help="Address of a divisi 
     for card in cards:
         quality = "\n".join(f"{q['mean']:.1f} {q['metric']}, {q['test_set']}" for q in card["quality"][:1])
         speed = "\n".join(f"{s['real_time_factor']:.3f} {s['engine']}" for s in card["speed"][:1])
-        table.add_row(card["id"], card["version"], ", ".join(card["stems"]), quality, speed, card["title"])
+        title = card["title"] + _missing(card)
+        table.add_row(card["id"], card["version"], ", ".join(card["stems"]), quality, speed, title)
     console.print(table)
+
+
+def _missing(card: dict[str, Any]) -> str:
+    """What keeps the model from running, where something does."""
+    from divisi.engines.engine import can_fit
+
+    if "is_offered" in card:
+        return "\n(no worker at work can run it)" if card["is_offered"] is False else ""
+    return "\n(needs the extra torch)" if card.get("fitting") and not can_fit() else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Protocol, Self, cast
 
 import numpy as np
@@ -115,6 +116,11 @@ def open_engine(name: str, bundle: ModelBundle, options: EngineOptions) -> Engin
         message = f"engine {name} needs {library}, which is not installed: pip install 'divisi[{extra}]'"
         raise ModelError(message, code="missing-library") from error
     return cast(Engine, getattr(module, class_name)(bundle, options))
+
+
+def can_fit() -> bool:
+    """True where the library is installed that fitted models run on; it is looked for, not loaded."""
+    return find_spec("torch") is not None
 
 
 def open_fitter(bundle: ModelBundle, options: EngineOptions) -> Fitter:

@@ -24,6 +24,7 @@ from divisi.bundles.card import ModelCard
 from divisi.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
 from divisi.gateway.access import Caller
 from divisi.gateway.job_options import JobOptions, choose_models, fingerprint_of, read_options, wanted_stems
+from divisi.gateway.offers import require_fitters
 from divisi.gateway.references import check_references, for_model
 from divisi.gateway.services import Services, in_time
 from divisi.gateway.shares import require_share, shares_spent
@@ -65,7 +66,7 @@ async def accept_upload(
     Raises:
         InputError, RequestValidationError: the recording or the options are refused.
         ConflictError: the Idempotency-Key is in use, or was used for something else.
-        UnavailableError: Redis or the store is away, or too many jobs wait.
+        UnavailableError: Redis or the store is away, too many jobs wait, or no worker at work can run a model.
         LimitError: the caller has too many unfinished jobs, or has used up the day's uploads.
     """
     settings = services.settings
@@ -84,6 +85,7 @@ async def accept_upload(
         fingerprint = fingerprint_of(upload.digest, [card.id for card in cards], options)
         if reservation is not None and reservation.job_ids:
             return await _replay(services.queue, reservation, fingerprint)
+        await require_fitters(services, cards)
         async with services.inspection_places:
             with span("inspect upload", bytes=upload.num_bytes):
                 facts = await asyncio.to_thread(inspect_audio_in_child, upload.path, services.audio_limits)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from divisi.bundles.card import ModelCard
+from divisi.gateway.offers import with_offers
 from divisi.gateway.openapi import problems
-from divisi.gateway.schemas import ModelListBody
+from divisi.gateway.schemas import ModelBody, ModelListBody
 from divisi.gateway.services import GatewayServices
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -17,14 +17,17 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 @router.get("", response_model=ModelListBody, summary="List models")
 async def list_models(services: GatewayServices) -> ModelListBody:
-    """The cards of all models: stems, rate, measured quality with its test set, speed, licence."""
+    """The cards of all models: stems, rate, measured quality with its test set, speed, licence; and what can run now."""
     cards = await asyncio.to_thread(services.bundles.list)
-    return ModelListBody(models=cards, default_model=services.settings.default_model)
+    bodies = await with_offers(services, cards)
+    return ModelListBody(models=bodies, default_model=services.settings.default_model)
 
 
-@router.get("/{model_id}", response_model=ModelCard, summary="Look at a model", responses=problems(404, 422))
+@router.get("/{model_id}", response_model=ModelBody, summary="Look at a model", responses=problems(404, 422))
 async def get_model(
     model_id: Annotated[str, Path(max_length=64, description="Id of a model.")], services: GatewayServices
-) -> ModelCard:
+) -> ModelBody:
     """The card of the model's newest version."""
-    return (await asyncio.to_thread(services.bundles.get, model_id)).card
+    bundle = await asyncio.to_thread(services.bundles.get, model_id)
+    (body,) = await with_offers(services, [bundle.card])
+    return body

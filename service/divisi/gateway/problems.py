@@ -32,7 +32,7 @@ from divisi.telemetry import get_logger
 log = get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_SECONDS = {"idempotency-key-in-flight": 1, "queue-full": 30}
+RETRY_AFTER_SECONDS = {"idempotency-key-in-flight": 1, "queue-full": 30, "no-worker-for-model": 60}
 RETRY_AFTER_OUTAGE_SECONDS = 5
 
 STATUS_BY_CODE = {

@@ -201,10 +201,20 @@ class GroupBody(BaseModel):
     jobs: list[JobBody]
 
 
+class ModelBody(ModelCard):
+    """The card of a model, and whether it can be run now."""
+
+    needs: list[str] = Field(description="Extras that a worker must have to run it.", examples=[["torch"]])
+    is_offered: bool | None = Field(
+        description="False: no worker at work can run it, jobs for it are refused (`no-worker-for-model`); "
+        "null: no worker is heard of."
+    )
+
+
 class ModelListBody(BaseModel):
     """The newest version of every model that this service runs."""
 
-    models: list[ModelCard]
+    models: list[ModelBody]
     default_model: str = Field(description="Used when a request names no model.")
 
 

@@ -9,7 +9,7 @@ from divisi.jobs.door import GROUP, NoGroupError, RedisDoor
 from divisi.jobs.job import Job, JobState, Lane
 
 # Consumers of the group that stand for nobody, see scripts/shared.lua.
-_NOBODY = frozenset({"returned", "deferred"})
+_NOBODY = frozenset({"returned", "deferred", "fits"})
 
 # What the scripts count, over all workers and gateways, for as long as Redis remembers.
 COUNTERS = {

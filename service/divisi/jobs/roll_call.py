@@ -1,6 +1,7 @@
 """Who works: what each worker says of itself every few seconds, for people who watch (`divisi top`) and for alerts.
 
-Nothing depends on it: a job's lease is its own, and a worker that cannot say anything works on.
+No work depends on it: a job's lease is its own, and a worker that cannot say anything works on. The gateway asks it
+whether anybody can run a model that is fitted to the recording, before it takes a job for one.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class WorkerStatus:
     Args:
         consumer: its name in the queue, unlike any other process's.
         engine, device: what runs the model, and where; None before the engine is warm.
+        can_fit: True where it can run models that are fitted to the recording; None before the engine is warm.
         job_id: the job at hand.
         attempts: attempts ended since it started.
         started_at: Unix seconds.
@@ -44,6 +46,7 @@ class WorkerStatus:
     started_at: float
     engine: str | None = None
     device: str | None = None
+    can_fit: bool | None = None
     job_id: str | None = None
     attempts: int = 0
     problem: str | None = None

@@ -18,6 +18,8 @@ from divisi.jobs.job import Job, Manifest, Problem
 MAX_DEFERRALS = 35
 _LONGEST_DEFERRAL_SECONDS = 60.0
 
+_NO_WORKER = Problem("no-worker-for-model", "No worker at work can fit models to recordings: it needs the extra torch.")
+
 
 class LeaseAnswer(StrEnum):
     """What the queue says about a claim."""
@@ -48,17 +50,19 @@ class Claim:
 class WorkerSide(RedisDoor):
     """What workers do with the queue."""
 
-    async def claim(self, consumer: str, wait_seconds: float = 0.0) -> Claim | None:
+    async def claim(self, consumer: str, wait_seconds: float = 0.0, *, can_fit: bool = True) -> Claim | None:
         """The next job for a worker that has none, waiting for one up to `wait_seconds` (at most 2).
 
         Args:
             consumer: a name that no other process uses or used. When the answer to an earlier claim under this name was
                 lost, the same job is given again.
+            can_fit: False for a worker without torch: jobs of fitted models are left to the others, at their places.
         """
+        arguments = (consumer, int(self.options.batch_head_start_seconds * 1e6), "1" if can_fit else "0")
         for may_wait in (True, False):
-            answer = await self._run("claim", consumer, int(self.options.batch_head_start_seconds * 1e6))
+            answer = await self._run("claim", *arguments)
             while answer[0] == "again":
-                answer = await self._run("claim", consumer, int(self.options.batch_head_start_seconds * 1e6))
+                answer = await self._run("claim", *arguments)
             if answer[0] == "job":
                 values = dict(zip(answer[2::2], answer[3::2], strict=True))
                 return Claim(Job.from_hash(values), consumer)
@@ -115,7 +119,13 @@ class WorkerSide(RedisDoor):
             return 0, 0  # Redis was away: every lease looks expired, though the workers may be well
         problem = Problem("worker-lost", f"The worker fell silent for more than {lease:g} s.", {"lease_seconds": lease})
         given_back, buried = await self._run(
-            "reclaim", int(lease * 1000), self.options.max_attempts, problem.to_json(), self._retention_ms
+            "reclaim",
+            int(lease * 1000),
+            self.options.max_attempts,
+            problem.to_json(),
+            self._retention_ms,
+            int(self.options.fit_patience_seconds * 1000),
+            _NO_WORKER.to_json(),
         )
         return given_back, buried
 

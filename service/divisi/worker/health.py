@@ -79,6 +79,7 @@ class WorkerHealth:
             started_at=self.started_at,
             engine=engine.get("name"),
             device=engine.get("device"),
+            can_fit=engine.get("can_fit"),
             job_id=self.job_id,
             attempts=self.attempts,
             problem=None if self.engine else self.problem,

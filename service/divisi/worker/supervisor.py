@@ -133,7 +133,8 @@ class Supervisor:
         if child is None:
             return
         try:
-            claim = await self._queue.claim(self._consumer, wait_seconds=_CLAIM_WAIT_SECONDS)
+            can_fit = bool((self._health.engine or {}).get("can_fit"))
+            claim = await self._queue.claim(self._consumer, wait_seconds=_CLAIM_WAIT_SECONDS, can_fit=can_fit)
         except UnavailableError as error:
             if not self._health.is_redis_away:
                 log.warning("Redis is away", reason=error.message)
@@ -202,6 +203,8 @@ class Supervisor:
         if isinstance(reply, Ready):
             log.info("engine warm", **reply.engine)
             self._health.engine, self._failed_starts = reply.engine, 0
+            with contextlib.suppress(UnavailableError):  # the clock says it again
+                await self._announce()
             return self._child
         await self._child.kill()
         if not self._stopping.done():

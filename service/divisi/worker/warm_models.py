@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from divisi.bundles.store import BundleStore
-from divisi.engines.engine import EngineOptions, open_engine, open_fitter
+from divisi.engines.engine import EngineOptions, can_fit, open_engine, open_fitter
 from divisi.engines.pace import batch_size_for, measure_pace
 from divisi.errors import ModelError
 from divisi.separation.deliver import AnySeparator
@@ -62,7 +62,7 @@ class WarmModels:
         """Opens the default model, or the first there is.
 
         Returns name, device, provider and versions of what runs it, and how fast it runs: `batch_size`, and
-        `real_time_factor`, seconds of computing a second of audio.
+        `real_time_factor`, seconds of computing a second of audio. `can_fit` says whether fitted models run, too.
 
         Raises:
             ModelError: there is no model, or it does not open.
@@ -72,7 +72,7 @@ class WarmModels:
             raise ModelError(f"there is no model in {self._bundles.root}", code="no-models")
         default = self._settings.default_model
         separator = self.get(default if default in model_ids else model_ids[0])
-        facts = engine_facts(separator)
+        facts = engine_facts(separator) | {"can_fit": can_fit()}
         if isinstance(separator, Separator):
             pace = measure_pace(separator.engine, separator.card, separator.batch_size)
             facts |= {"batch_size": pace.batch_size, "real_time_factor": round(pace.real_time_factor, 4)}

@@ -1,7 +1,8 @@
--- Takes the next job for a worker that has none. ARGV: consumer, head start of the interactive lane in µs.
+-- Takes the next job for a worker that has none. ARGV: consumer, head start of the interactive lane in µs,
+--   '1' where the worker can fit models to recordings.
 -- Returns {'job', id, fields and values of its hash…}, {'none', last id of the bell} or {'again'}.
-local consumer, head_start = ARGV[1], tonumber(ARGV[2])
-local MOST_DROPPED = 1000 -- cancelled entries passed over in one call
+local consumer, head_start, can_fit = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1'
+local MOST_DROPPED = 1000 -- entries passed over in one call: cancelled ones, and fits that others must do
 
 local function entry_of(consumer_name, lane)
   local pending = redis.call('XPENDING', stream_of(lane), GROUP, '-', '+', 1, consumer_name)
@@ -36,10 +37,18 @@ local function next_entry()
     if entry then return lane, entry, id end
   end
   for _, lane in ipairs(lanes_in_order()) do
-    local entry, id = entry_of(RETURNED, lane)
+    local entry, id
+    if can_fit then entry, id = entry_of(FITS, lane) end
+    if not entry then entry, id = entry_of(RETURNED, lane) end
     if not entry then entry, id = new_entry(lane) end
     if entry then return lane, entry, id end
   end
+end
+
+-- Leaves the entry to the workers that can fit, and wakes them.
+local function leave_to_others(lane, entry)
+  redis.call('XCLAIM', stream_of(lane), GROUP, FITS, 0, entry, 'JUSTID')
+  ring()
 end
 
 local now = now_ms()
@@ -50,15 +59,19 @@ for _ = 1, MOST_DROPPED do
     local bell = redis.call('XREVRANGE', prefix .. ':bell', '+', '-', 'COUNT', 1)
     return {'none', bell[1] and bell[1][1] or '0-0'}
   end
-  local seen = id and look(id, 'state', 'entry') or {}
-  if (seen[1] == 'queued' or seen[1] == 'running') and seen[2] == entry then
+  local seen = id and look(id, 'state', 'entry', 'record') or {}
+  local is_due = (seen[1] == 'queued' or seen[1] == 'running') and seen[2] == entry
+  if is_due and not can_fit and type(cjson.decode(seen[3]).fit) == 'table' then
+    leave_to_others(lane, entry)
+  elseif is_due then
     redis.call('HINCRBY', job_of(id), 'attempt', 1)
     redis.call('HSET', job_of(id), 'state', 'running', 'consumer', consumer, 'started_at', whole(now))
     redis.call('ZREM', waiting_of(lane), id)
     count('claims')
     event(id, 'running')
     return {'job', id, unpack(redis.call('HGETALL', job_of(id)))}
+  else
+    drop_entry(lane, entry) -- cancelled or erased while it waited
   end
-  drop_entry(lane, entry) -- cancelled or erased while it waited
 end
 return {'again'}

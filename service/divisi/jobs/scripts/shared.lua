@@ -24,10 +24,11 @@
 --   <prefix>:webhooks:delivery:<delivery>, <prefix>:webhooks:log:<delivery>  hash, and list of its attempts
 --   <prefix>:webhooks:gone:<sha1>  ms when the receiver (of one owner, at one address) answered 410
 --
--- Inside a group, entries that nobody runs belong to one of two made-up consumers:
--- `returned` (anyone may take it, first) and `deferred` (not before its time, see <prefix>:deferred).
+-- Inside a group, entries that nobody runs belong to one of three made-up consumers: `returned` (anyone may take it,
+-- first), `deferred` (not before its time, see <prefix>:deferred) and `fits` (a model that is fitted to the recording,
+-- passed over by a worker that cannot fit: the first one that can takes it).
 local prefix = KEYS[1]
-local GROUP, RETURNED, DEFERRED = 'workers', 'returned', 'deferred'
+local GROUP, RETURNED, DEFERRED, FITS = 'workers', 'returned', 'deferred', 'fits'
 local LANES = {'interactive', 'batch'}
 local EVENTS_KEPT = 2000 -- far above what coalesced events of a capped number of attempts can reach
 local EVENTS_LIFE_MS = 3600000 -- after the end; later readers get the last event made up from the hash

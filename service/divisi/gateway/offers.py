@@ -1,0 +1,57 @@
+"""Which models can be run now: those that are fitted to the recording need a worker with torch, and not all have it.
+
+Workers say in the roll call what they can do. A job that none of them could run is refused before its recording is
+examined; while no worker is heard of, jobs wait for one, as all jobs do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from divisi.bundles.card import ModelCard
+from divisi.errors import UnavailableError
+from divisi.gateway.schemas import ModelBody
+from divisi.gateway.services import Services, in_time
+from divisi.jobs.roll_call import WorkerStatus
+
+
+async def require_fitters(services: Services, cards: Sequence[ModelCard]) -> None:
+    """Refuses models that no worker at work can run.
+
+    Raises:
+        UnavailableError: `no-worker-for-model`, or Redis is away.
+    """
+    fitted = [card.id for card in cards if card.fitting]
+    if not fitted:
+        return
+    workers = await in_time(services.queue.workers(), "redis")
+    if workers and not _can_any_fit(workers):
+        message = (
+            f"{fitted[0]} is fitted to the recording by a worker with torch, and none of the {len(workers)} at work "
+            "has it; install it beside one: pip install 'divisi[torch]'"
+        )
+        raise UnavailableError(message, code="no-worker-for-model", model=fitted[0], num_workers=len(workers))
+
+
+async def with_offers(services: Services, cards: Sequence[ModelCard]) -> list[ModelBody]:
+    """The cards, each with whether it can be run now."""
+    can_fit: bool | None = None
+    if any(card.fitting for card in cards):
+        try:
+            workers = await in_time(services.queue.workers(), "redis")
+            can_fit = _can_any_fit(workers) if workers else None
+        except UnavailableError:
+            pass  # cards are shown whoever is away
+    return [
+        ModelBody(
+            **card.model_dump(),
+            needs=["torch"] if card.fitting else [],
+            is_offered=can_fit if card.fitting else True,
+        )
+        for card in cards
+    ]
+
+
+def _can_any_fit(workers: Sequence[WorkerStatus]) -> bool:
+    """A worker that has not said yet may turn out to."""
+    return any(worker.can_fit is not False for worker in workers)
