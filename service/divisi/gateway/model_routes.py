@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 @router.get("", response_model=ModelListBody, summary="List models")
 async def list_models(services: GatewayServices) -> ModelListBody:
-    """The cards of all models: stems, rate, measured quality with its test set, speed, licence; and what can run now."""
+    """The cards of all models: stems, rate, measured quality with its test set, speed, licence; what can run now."""
     cards = await asyncio.to_thread(services.bundles.list)
     bodies = await with_offers(services, cards)
     return ModelListBody(models=bodies, default_model=services.settings.default_model)

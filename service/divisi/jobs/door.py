@@ -39,7 +39,7 @@ class QueueOptions:
         retention_seconds: life of a job's record after its end.
         idempotency_seconds: life of an idempotency key.
         batch_head_start_seconds: a batch job counts as if submitted this much later, no more: it cannot starve.
-        fit_patience_seconds: a job for a fitted model waits this long while no worker can run it, then is a dead letter.
+        fit_patience_seconds: a fitted model's job that no worker can run waits this long, then is a dead letter.
     """
 
     prefix: str = "divisi"
