@@ -54,6 +54,21 @@ def test_several_files_get_a_folder_each(tmp_path: Path) -> None:
     assert written == ["first/alto.wav", "second/alto.wav"]
 
 
+def test_a_folder_is_done_but_for_what_cannot_be_read_and_once_only(tmp_path: Path) -> None:
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    text_renamed(songs / "a.wav")
+    for name in ("b.wav", "c.wav"):
+        soundfile.write(songs / name, np.random.default_rng(1).standard_normal(4000) * 0.1, 16_000)
+    done = divisi("separate", songs, "-o", tmp_path / "out", "--stems", "alto")
+    assert done.returncode == 2
+    assert "1 of 3 could not be read" in done.stderr
+    assert "a.wav: " in done.stderr
+    assert sorted(path.parent.name for path in (tmp_path / "out").rglob("alto.wav")) == ["b", "c"]
+    again = divisi("separate", songs, "-o", tmp_path / "out", "--stems", "alto")
+    assert "2 of 3 were done before" in again.stdout
+
+
 def text_renamed(path: Path) -> Path:
     path.write_text("dies irae, dies illa\n" * 50)
     return path

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.conftest import free_port
 
 from divisi.client import AsyncClient, Client, Submission
-from divisi.errors import ConflictError
+from divisi.errors import ConflictError, UnavailableError
 from divisi.jobs.queue import JobQueue
 
 if TYPE_CHECKING:
@@ -76,6 +77,38 @@ def test_the_asynchronous_client_brings_the_stems_as_they_are(
         paths = asyncio.run(separate())
     assert [path.name for path in paths] == ["soprano.wav", "alto.wav", "tenor.wav", "bass.wav"]
     assert paths[1].read_bytes() == stem_bytes("alto")
+
+
+def test_both_clients_export_a_comparison_that_opens_from_disk(
+    gateway: Gateway, recording: Path, work_off: WorkOff, stem_bytes: StemBytes, tmp_path: Path
+) -> None:
+    async def compare() -> Path:
+        async with AsyncClient(gateway.url) as client:
+            return await client.export(await client.compare(recording, ["quartet", "duo"]), tmp_path / "second")
+
+    with worker(gateway, work_off, 4), Client(gateway.url) as client:
+        pages = [
+            client.export(client.compare(recording, ["quartet", "duo"]), tmp_path / "first"),
+            asyncio.run(compare()),
+        ]
+    assert pages == [tmp_path / "first" / "index.html", tmp_path / "second" / "index.html"]
+    for page in pages:
+        assert "audio/quartet/alto.wav" in page.read_text()
+        assert (page.parent / "audio/quartet/alto.wav").read_bytes() == stem_bytes("alto")
+        assert not list(page.parent.glob(".*"))
+
+
+def test_a_comparison_that_has_not_ended_is_not_exported(gateway: Gateway, recording: Path, tmp_path: Path) -> None:
+    with Client(gateway.url) as client:
+        comparison = client.compare(recording, ["quartet", "duo"], waits=False)
+        with pytest.raises(ConflictError):
+            client.export(comparison, tmp_path)
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_a_server_that_is_not_there_is_told_with_what_to_do() -> None:
+    with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(UnavailableError, match="divisi up"):
+        client.jobs()
 
 
 def test_a_cancelled_job_is_listed_as_such_and_waiting_for_it_says_so(gateway: Gateway, recording: Path) -> None:

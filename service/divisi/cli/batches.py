@@ -9,6 +9,13 @@ from pathlib import Path
 
 # What is taken out of a folder; a file that is named is taken whatever it is called.
 _EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".caf", ".m4a", ".aac", ".webm"})
+# Codes of refusals that are one recording's own fault: a batch tells them and goes on with the others.
+FAULTS_OF_A_RECORDING = frozenset(
+    {
+        *("not-audio", "unsupported-format", "undecodable", "empty-audio", "non-finite-samples"),
+        *("audio-too-long", "audio-too-large", "upload-too-large", "too-many-channels", "invalid-sample-rate"),
+    }
+)
 # Written beside the stems of a recording when all of them are there.
 DONE_NAME = ".divisi.json"
 

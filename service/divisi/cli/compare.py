@@ -22,12 +22,18 @@ def compare(
     reference: Annotated[
         list[str] | None, typer.Option(help="True source to score against, as soprano=soprano.wav; repeat it.")
     ] = None,
-    opens: Annotated[bool, typer.Option("--open", help="Open the comparison in the browser.")] = False,
+    export: Annotated[
+        Path | None, typer.Option(help="Write the comparison as a folder that opens from disk, no server needed.")
+    ] = None,
+    opens: Annotated[
+        bool, typer.Option("--open", help="Open the comparison in the browser; with --export the folder's page.")
+    ] = False,
 ) -> None:
     """Separate FILE with several models and compare them, voice by voice.
 
-    divisi compare choir.wav --models umss-satb,chorus --open
+    divisi compare choir.wav --models satb-small,chorus --open
     divisi compare mix.wav -m a,b --reference soprano=s.wav --reference alto=a.wav -o stems
+    divisi compare mix.wav -m a,b --export for-the-choir
     """
     from divisi.client import Client
 
@@ -59,6 +65,10 @@ def compare(
         console.print(table)
         address = f"{server.rstrip('/')}/#/groups/{comparison['group']}"
         console.print(f"listen: {address}", highlight=False)
+        if export is not None:
+            page = client.export(comparison, export)
+            console.print(f"or from disk: {page}", highlight=False)
+            address = page.resolve().as_uri()
         if opens:
             webbrowser.open(address)
         if failed := [system for system in comparison["systems"] if system["job"]["state"] != "succeeded"]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from divisi.cli.terminal import console, exit_on_error, settings_with
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
+ID_LENGTH = 26
+_WIDE = 110  # columns of a terminal with room for a second id
 
 
 def jobs(
@@ -26,8 +29,21 @@ def jobs(
             client.cancel(cancel)
             console.print(f"cancelled {cancel}")
             return
-        table = Table("job", "state", "%", "model", "recording", "group", box=None)
-        for job in client.jobs(limit=limit)["jobs"]:
-            progress = f"{100 * job['progress']:.0f}"
-            table.add_row(job["id"], job["state"], progress, job["model"], job["file_name"], job["group"] or "")
+        found = client.jobs(limit=limit)["jobs"]
+        if not found:
+            console.print("no jobs yet; divisi separate --server or divisi compare make some")
+            return
+        # Ids are whole on any terminal: they are what one cancels, and the last part of a comparison's address.
+        has_groups = console.width >= _WIDE
+        columns: list[Column | str] = [
+            Column("job", min_width=ID_LENGTH),
+            "state",
+            "%",
+            "model",
+            Column("recording", overflow="ellipsis"),
+        ]
+        table = Table(*columns, *([Column("group", min_width=ID_LENGTH)] if has_groups else []), box=None)
+        for job in found:
+            cells = [job["id"], job["state"], f"{100 * job['progress']:.0f}", job["model"], escape(job["file_name"])]
+            table.add_row(*cells, *([job["group"] or ""] if has_groups else []))
         console.print(table)

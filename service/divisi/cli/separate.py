@@ -13,7 +13,7 @@ import typer
 from rich.progress import Progress, TaskID
 
 from divisi.bundles.fit_plan import FitRequest, parse_spots
-from divisi.cli.batches import digest_of, is_done, mark_done, recordings_in
+from divisi.cli.batches import FAULTS_OF_A_RECORDING, digest_of, is_done, mark_done, recordings_in
 from divisi.cli.terminal import console, exit_on_error, progress_bar, settings_with
 from divisi.errors import InputError
 
@@ -84,7 +84,8 @@ def separate(
 
     One FILE is written as `OUT/<stem>.<format>`; of several, each gets a folder `OUT/<file name>/`. Stems have the
     sample rate, channels and length of their recording. Folders are searched at any depth. Of several recordings those
-    are skipped that an earlier run with the same options has done, known by their content.
+    are skipped that an earlier run with the same options has done, known by their content; one that cannot be read is
+    told of, and the others are done all the same.
 
         divisi separate choir.wav -o stems
         divisi separate duet.wav -o stems --voices soprano,alto --pitch
@@ -97,6 +98,8 @@ def separate(
     recordings = [tuple(files)] if together else [(path,) for path in files]
     folders = [out] if together else output_folders(files, out, is_batch=is_batch)
     num_skipped = 0
+    done: list[Path] = []
+    refused: list[str] = []
     with exit_on_error(), progress_bar() as progress:
         for path in files:
             if not path.is_file():
@@ -120,14 +123,24 @@ def separate(
             if is_batch and not again and is_done(folder, digest):
                 num_skipped += 1
             else:
-                separate_one(paths, folder, partial(_show, progress, task))
+                try:
+                    separate_one(paths, folder, partial(_show, progress, task))
+                except InputError as error:
+                    if not is_batch or error.code not in FAULTS_OF_A_RECORDING:
+                        raise
+                    refused.append(f"{paths[0]}: {error.message}")
+                    continue
                 if is_batch:
                     mark_done(folder, digest)
+            done.append(folder)
             progress.update(task, completed=1.0)
-    for folder in folders:
+    for folder in done:
         console.print(f"stems in {folder}")
     if num_skipped:
         console.print(f"{num_skipped} of {len(folders)} were done before; --again does them again")
+    if refused:
+        with exit_on_error():
+            raise InputError(f"{len(refused)} of {len(folders)} could not be read\n" + "\n".join(refused))
 
 
 def _names(text: str | None) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from divisi.errors import DivisiError, InputError, NotFoundError
@@ -27,16 +28,16 @@ def exit_on_error() -> Iterator[None]:
     try:
         yield
     except (InputError, NotFoundError) as error:
-        errors.print(f"[red]error:[/red] {error.message}", soft_wrap=True, highlight=False)
+        errors.print(f"[red]error:[/red] {escape(error.message)}", soft_wrap=True, highlight=False)
         raise typer.Exit(EXIT_BAD_INPUT) from error
     except DivisiError as error:
-        errors.print(f"[red]error:[/red] {error.message}", soft_wrap=True, highlight=False)
+        errors.print(f"[red]error:[/red] {escape(error.message)}", soft_wrap=True, highlight=False)
         raise typer.Exit(EXIT_FAILED) from error
     except ValidationError as error:
         for problem in error.errors():
             name = "_".join(["DIVISI", *map(str, problem["loc"])]).upper() + ": " if problem["loc"] else ""
             message = problem["msg"].removeprefix("Value error, ")
-            errors.print(f"[red]error:[/red] {name}{message}", soft_wrap=True, highlight=False)
+            errors.print(f"[red]error:[/red] {name}{escape(message)}", soft_wrap=True, highlight=False)
         raise typer.Exit(EXIT_BAD_INPUT) from error
     except ModuleNotFoundError as error:
         errors.print(

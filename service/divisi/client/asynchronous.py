@@ -18,18 +18,21 @@ from urllib.parse import urljoin
 
 import httpx
 
-from divisi.client.records import Comparison, File, Job
+from divisi.client.records import Comparison, File, Job, JobPage
 from divisi.client.wire import (
     POLL_SECONDS,
     Submission,
     arrived,
     broke_off,
+    comparison_of,
     ended,
+    no_answer,
     problem_to_error,
+    progress_of,
     require_success,
     target_of,
+    unpack,
 )
-from divisi.errors import UnavailableError
 
 
 class AsyncClient:
@@ -53,19 +56,34 @@ class AsyncClient:
         return cast(Job, await self._submit(path, asked or Submission(), idempotency_key))
 
     async def compare(
-        self, path: Path, models: Sequence[str], *, references: Mapping[str, Path] | None = None
+        self,
+        path: Path,
+        models: Sequence[str],
+        *,
+        references: Mapping[str, Path] | None = None,
+        stem_format: str | None = None,
+        on_progress: Callable[[float], None] | None = None,
+        waits: bool = True,
     ) -> Comparison:
-        """Separates one recording with several models and waits for all of them."""
-        if len(set(models)) < 2:
-            raise ValueError("a comparison takes two models or more")
-        group = (await self._submit(path, Submission(tuple(models), references=references), None))["group"]
-        while (comparison := await self.comparison(group))["state"] != "ended":
+        """Separates one recording with several models; see `Client.compare`."""
+        asked = comparison_of(models, stem_format, references)
+        group = (await self._submit(path, asked, None))["group"]
+        while True:
+            comparison = await self.comparison(group)
+            if on_progress is not None:
+                on_progress(progress_of(comparison))
+            if comparison["state"] == "ended" or not waits:
+                return comparison
             await asyncio.sleep(POLL_SECONDS)
-        return comparison
 
     async def comparison(self, group: str) -> Comparison:
         """The table of one group as it stands."""
         return cast(Comparison, await self._json("GET", f"v1/groups/{group}"))
+
+    async def jobs(self, cursor: str | None = None, limit: int = 50) -> JobPage:
+        """Jobs, newest first, a page at a time."""
+        query = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
+        return cast(JobPage, await self._json("GET", "v1/jobs", params=query))
 
     async def get(self, job_id: str) -> Job:
         """The job as it stands."""
@@ -90,6 +108,37 @@ class AsyncClient:
         folder.mkdir(parents=True, exist_ok=True)
         return list(await asyncio.gather(*(self._download(stem, folder) for stem in job["stems"])))
 
+    async def download_pitch(self, job: Job, folder: Path) -> list[Path]:
+        """Writes `pitch.csv`, `pitch.json` and `notes.mid`, as `download_stems`; nothing for models without pitch."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return list(await asyncio.gather(*(self._download(file, folder) for file in job["pitch"])))
+
+    async def download_resynthesis(self, job: Job, folder: Path) -> Path | None:
+        """Writes the mixture as the model sings it again, as `download_stems`; None for models that do not."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return await self._download(job["resynthesis"], folder) if job["resynthesis"] else None
+
+    async def download_report(self, job: Job, folder: Path) -> Path | None:
+        """Writes the job's picture, `report.png`; None when there is none."""
+        if job["views"] is None:
+            return None
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "report.png"
+        path.write_bytes((await self._request("GET", job["views"]["report"])).content)
+        return path
+
+    async def export(self, comparison: Comparison, folder: Path) -> Path:
+        """Writes an ended comparison as a folder that opens from disk, without a service; gives its `index.html`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        archive = folder / ".comparison.zip.part"
+        await self._fetch(comparison["folder"], archive, "the comparison")
+        return await asyncio.to_thread(unpack, archive, folder)
+
+    async def models(self) -> list[dict[str, Any]]:
+        """The cards of the models that the server offers."""
+        models: list[dict[str, Any]] = (await self._json("GET", "v1/models"))["models"]
+        return models
+
     async def delete(self, job_id: str) -> None:
         """Cancels the job if it has not ended, and erases its audio and record."""
         await self._request("DELETE", f"v1/jobs/{job_id}")
@@ -105,20 +154,24 @@ class AsyncClient:
     async def _download(self, file: File, folder: Path) -> Path:
         path = target_of(file, folder)
         partial = path.with_name(path.name + ".part")
+        return arrived(file, partial, await self._fetch(file["href"], partial, file["name"]), path)
+
+    async def _fetch(self, href: str, path: Path, name: str) -> str:
+        """Writes what is at an address; gives its SHA-256."""
         digest = hashlib.sha256()
-        address = urljoin(str(self._http.base_url), file["href"])
+        address = urljoin(str(self._http.base_url), href)
         try:
             async with self._http.stream("GET", address, follow_redirects=True) as answer:
                 if answer.is_error:
                     await answer.aread()
                     raise problem_to_error(answer)
-                with partial.open("wb") as part:
+                with path.open("wb") as part:
                     async for block in answer.aiter_bytes():
                         digest.update(block)
                         await asyncio.to_thread(part.write, block)
         except httpx.HTTPError as error:
-            raise broke_off(file, error) from error
-        return arrived(file, partial, digest.hexdigest(), path)
+            raise broke_off(name, error) from error
+        return digest.hexdigest()
 
     async def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         answer: dict[str, Any] = (await self._request(method, path, **request)).json()
@@ -128,7 +181,7 @@ class AsyncClient:
         try:
             answer = await self._http.request(method, path, **request)
         except httpx.HTTPError as error:
-            raise UnavailableError(f"{self._http.base_url} does not answer: {error}") from error
+            raise no_answer(str(self._http.base_url), error) from error
         if answer.is_error:
             raise problem_to_error(answer)
         return answer

@@ -25,12 +25,15 @@ from divisi.client.wire import (
     Submission,
     arrived,
     broke_off,
+    comparison_of,
     ended,
+    no_answer,
     problem_to_error,
+    progress_of,
     require_success,
     target_of,
+    unpack,
 )
-from divisi.errors import UnavailableError
 
 
 class Client:
@@ -108,14 +111,12 @@ class Client:
             on_progress: called with the share of the work that is done, 0..1.
             waits: False: return as soon as the jobs are queued.
         """
-        if len(set(models)) < 2:
-            raise ValueError("a comparison takes two models or more")
-        asked = Submission(tuple(models), stem_format=stem_format, references=references)
+        asked = comparison_of(models, stem_format, references)
         group: str = self._submit(path, asked, None)["group"]
         while True:
             comparison = self.comparison(group)
             if on_progress is not None:
-                on_progress(sum(_share(system["job"]) for system in comparison["systems"]) / len(comparison["systems"]))
+                on_progress(progress_of(comparison))
             if comparison["state"] == "ended" or not waits:
                 return comparison
             time.sleep(POLL_SECONDS)
@@ -180,6 +181,13 @@ class Client:
         path.write_bytes(self._request("GET", job["views"]["report"]).content)
         return path
 
+    def export(self, comparison: Comparison, folder: Path) -> Path:
+        """Writes an ended comparison as a folder that opens from disk, without a service; gives its `index.html`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        archive = folder / ".comparison.zip.part"
+        self._fetch(comparison["folder"], archive, "the comparison")
+        return unpack(archive, folder)
+
     def delete(self, job_id: str) -> None:
         """Cancels the job if it has not ended, and erases its audio and record."""
         self._request("DELETE", f"v1/jobs/{job_id}")
@@ -198,19 +206,24 @@ class Client:
     def _download(self, file: File, folder: Path) -> Path:
         path = target_of(file, folder)
         partial = path.with_name(path.name + ".part")
+        return arrived(file, partial, self._fetch(file["href"], partial, file["name"]), path)
+
+    def _fetch(self, href: str, path: Path, name: str) -> str:
+        """Writes what is at an address; gives its SHA-256."""
         digest = hashlib.sha256()
-        address = urljoin(str(self._http.base_url), file["href"])
+        address = urljoin(str(self._http.base_url), href)
         try:
-            with self._http.stream("GET", address, follow_redirects=True) as answer, partial.open("wb") as part:
+            with self._http.stream("GET", address, follow_redirects=True) as answer:
                 if answer.is_error:
                     answer.read()
                     raise problem_to_error(answer)
-                for block in answer.iter_bytes():
-                    digest.update(block)
-                    part.write(block)
+                with path.open("wb") as part:
+                    for block in answer.iter_bytes():
+                        digest.update(block)
+                        part.write(block)
         except httpx.HTTPError as error:
-            raise broke_off(file, error) from error
-        return arrived(file, partial, digest.hexdigest(), path)
+            raise broke_off(name, error) from error
+        return digest.hexdigest()
 
     def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self._request(method, path, **request).json()
@@ -220,11 +233,7 @@ class Client:
         try:
             answer = self._http.request(method, path, **request)
         except httpx.HTTPError as error:
-            raise UnavailableError(f"{self._http.base_url} does not answer: {error}") from error
+            raise no_answer(str(self._http.base_url), error) from error
         if answer.is_error:
             raise problem_to_error(answer)
         return answer
-
-
-def _share(job: Job) -> float:
-    return 1.0 if ended(job) else job["progress"]

@@ -126,6 +126,8 @@ class Comparison(TypedDict):
     voices: list[str]
     references: list[File]
     systems: list[System]
+    table: str
+    folder: str
 
 
 class JobPage(TypedDict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import IO
 import httpx
 
 from divisi.bundles.fit_plan import FitRequest
-from divisi.client.records import File, Job
+from divisi.client.records import Comparison, File, Job
 from divisi.errors import (
     AccessError,
     ConflictError,
@@ -25,6 +26,8 @@ from divisi.errors import (
 
 ENDED_STATES = frozenset({"succeeded", "failed", "cancelled"})
 POLL_SECONDS = 0.25
+# In an exported comparison: what to open.
+PAGE_NAME = "index.html"
 _ERROR_CLASSES: dict[int, type[DivisiError]] = {
     401: AccessError,
     403: AccessError,
@@ -75,6 +78,19 @@ class Submission:
         return [(name, (path.name, opened.enter_context(path.open("rb")))) for name, path in named]
 
 
+def comparison_of(models: Sequence[str], stem_format: str | None, references: Mapping[str, Path] | None) -> Submission:
+    """What a comparison asks for; ValueError for fewer than two models."""
+    if len(set(models)) < 2:
+        raise ValueError("a comparison takes two models or more")
+    return Submission(tuple(models), stem_format=stem_format, references=references)
+
+
+def progress_of(comparison: Comparison) -> float:
+    """Share of the work that is done, 0..1."""
+    jobs = [system["job"] for system in comparison["systems"]]
+    return sum(1.0 if ended(job) else job["progress"] for job in jobs) / len(jobs)
+
+
 def ended(job: Job) -> bool:
     """True when the job will not move again."""
     return job["state"] in ENDED_STATES
@@ -102,9 +118,15 @@ def target_of(file: File, folder: Path) -> Path:
     return folder / Path(file["file_name"]).name
 
 
-def broke_off(file: File, error: httpx.HTTPError) -> UnavailableError:
+def no_answer(server: str, error: httpx.HTTPError) -> UnavailableError:
+    """The error of a server that is not there, or went away."""
+    reason = str(error) or type(error).__name__
+    return UnavailableError(f"{server} does not answer ({reason}); `divisi up` starts a server on this machine")
+
+
+def broke_off(name: str, error: httpx.HTTPError) -> UnavailableError:
     """The error of a download that ended too early."""
-    return UnavailableError(f"download of {file['name']} broke off: {error}")
+    return UnavailableError(f"download of {name} broke off: {error}")
 
 
 def arrived(file: File, partial: Path, sha256: str, path: Path) -> Path:
@@ -113,6 +135,19 @@ def arrived(file: File, partial: Path, sha256: str, path: Path) -> Path:
         partial.unlink()
         raise UnavailableError(f"{file['name']} arrived damaged (SHA-256 differs); try again")
     return partial.replace(path)
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    """Unpacks an exported comparison and forgets the archive; gives its page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with zipfile.ZipFile(archive) as opened:  # keeps everything within the folder, whatever its names say
+            opened.extractall(folder)
+    except zipfile.BadZipFile as error:
+        raise UnavailableError(f"the exported comparison arrived damaged ({error}); try again") from error
+    finally:
+        archive.unlink()
+    return folder / PAGE_NAME
 
 
 def problem_to_error(answer: httpx.Response) -> DivisiError:
