@@ -1,78 +1,62 @@
-"""How much faster the served configurations are than the published ones, timed in the same run on one thread.
+"""How much faster the served bundles are than the published configurations, timed in the same run on one thread.
 
-    python benchmarks/published_speed.py [--runs 3]
+    python benchmarks/published_speed.py [--runs 3] [--models umss-satb ...] [--out speeds.json]
 
-Whole paths, mixture in, estimates out, for one segment of 4 s. Published configurations run as modules, served ones as
-the ONNX graphs that workers run. Weights are random: they do not change the work.
+Whole paths, mixture in, estimates out, for one segment of 4 s: published configurations run as modules with random
+weights, which do not change the work; bundles run through the Separator, as in workers. CPU time is what counts, so
+that other work on the machine hardly matters.
 """
 
 import argparse
-import tempfile
+import json
 import time
-import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from divisi.bundles.store import BundleStore, ModelBundle
+from divisi.engines.engine import EngineOptions, open_engine
 from divisi.networks import umss, unet
+from divisi.separation.separator import Separator
+from divisi.settings import default_model_store
 
-SECONDS = 4.096
+SAMPLE_RATE = 16_000
 NUM_SAMPLES = 65_536
-SYSTEMS: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
-    "joint (va-nn*, warmup)": (
-        lambda: umss.Umss(umss.published_joint()),
-        lambda: umss.Umss(umss.served()),
-    ),
-    "umss": (
-        lambda: umss.Umss(umss.published_umss()),
-        lambda: umss.Umss(umss.served(umss.Assignment.HEURISTIC)),
-    ),
-    "umss, 2 voices": (
-        lambda: umss.Umss(umss.published_umss(2)),
-        lambda: umss.Umss(umss.served(umss.Assignment.HEURISTIC, 2)),
-    ),
-    "unet original": (
-        lambda: unet.UnetSeparator(unet.published()),
-        lambda: unet.UnetSeparator(unet.served()),
-    ),
-    "unet efficient": (
-        lambda: unet.UnetSeparator(unet.published(unet.Condition.EFFICIENT)),
-        lambda: unet.UnetSeparator(unet.served(unet.Condition.EFFICIENT)),
-    ),
+SECONDS = NUM_SAMPLES / SAMPLE_RATE
+MACHINE = "x86-64 virtual machine, one of two busy cores; 4 s at 16 kHz, CPU time"
+PUBLISHED: dict[str, Callable[[], nn.Module]] = {
+    "joint": lambda: umss.Umss(umss.published_joint()),
+    "umss": lambda: umss.Umss(umss.published_umss()),
+    "umss, 2 voices": lambda: umss.Umss(umss.published_umss(2)),
+    "unet original": lambda: unet.UnetSeparator(unet.published()),
+    "unet efficient": lambda: unet.UnetSeparator(unet.published(unet.Condition.EFFICIENT)),
+    "unet original, 2 voices": lambda: unet.UnetSeparator(replace(unet.published(), pitch=umss.published_umss(2))),
+}
+SERVED = {
+    "umss-satb": "umss",
+    "umss-1s": "umss",
+    "umss-duo": "umss, 2 voices",
+    "umss-1s-duo": "umss, 2 voices",
+    "va-nn": "joint",
+    "va-nn-0": "joint",
+    "va-nn-1": "joint",
+    "warmup": "joint",
+    "unet-satb": "unet original",
+    "unet-satb-efficient": "unet efficient",
+    "unet-duo": "unet original, 2 voices",
 }
 
 
-def as_graph(network: nn.Module, folder: Path) -> Callable[[np.ndarray], object]:
-    """The network through ONNX Runtime on one thread."""
-    path = folder / "model.onnx"
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # the exporter announces its own retirement
-        # Of another batch and length than what is timed, as in `export`: what tracing freezes must not fit by chance.
-        example = torch.zeros(2, 1, NUM_SAMPLES // 4)
-        outputs = ["estimates", "f0", "resynthesis"][: len(network(example))]
-        axes = {"mixture": {0: "B", 2: "T"}, "estimates": {0: "B", 3: "T"}, "f0": {0: "B", 2: "N"}}
-        axes["resynthesis"] = {0: "B", 2: "T"}
-        torch.onnx.export(
-            network,
-            (example,),
-            str(path),
-            dynamo=False,
-            opset_version=17,
-            input_names=["mixture"],
-            output_names=outputs,
-            dynamic_axes={name: axes[name] for name in ("mixture", *outputs)},
-        )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda mixture: session.run(None, {"mixture": mixture})
+def as_served(bundle: ModelBundle) -> Callable[[np.ndarray], object]:
+    """The bundle through ONNX Runtime and the Separator, on one thread."""
+    separator = Separator(open_engine("onnx_runtime", bundle, EngineOptions(num_threads=1)), bundle.card)
+    return lambda mixture: list(separator.separate([mixture[0]], SAMPLE_RATE, 1, NUM_SAMPLES))
 
 
 def as_module(network: nn.Module) -> Callable[[np.ndarray], object]:
@@ -83,8 +67,8 @@ def as_module(network: nn.Module) -> Callable[[np.ndarray], object]:
     return run
 
 
-def best_seconds(run: Callable[[np.ndarray], object], runs: int) -> float:
-    """CPU seconds of the fastest run: other work on the machine does not count."""
+def real_time_factor(run: Callable[[np.ndarray], object], runs: int) -> float:
+    """CPU seconds a second of audio, of the fastest run: other work on the machine does not count."""
     mixture = 0.1 * np.random.default_rng(1).standard_normal((1, 1, NUM_SAMPLES), np.float32)
     run(mixture)
     taken = []
@@ -92,25 +76,36 @@ def best_seconds(run: Callable[[np.ndarray], object], runs: int) -> float:
         began = time.process_time()
         run(mixture)
         taken.append(time.process_time() - began)
-    return min(taken)
+    return min(taken) / SECONDS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
+    parser.add_argument("--models", nargs="+", default=list(SERVED), choices=list(SERVED))
+    parser.add_argument("--store", type=Path, default=default_model_store())
+    parser.add_argument("--out", type=Path, help="JSON of entries for the cards' `speed`")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     table = Table(title="Real-time factor on one thread, whole path (CPU time)")
-    for heading in ("system", "as published", "as served", "times faster"):
+    for heading in ("bundle", "published configuration", "as published", "as served", "times faster"):
         table.add_column(heading, justify="right")
-    for name in arguments.systems:
-        make_published, make_served = SYSTEMS[name]
-        torch.manual_seed(0)
-        published = best_seconds(as_module(make_published().eval()), arguments.runs) / SECONDS
-        with tempfile.TemporaryDirectory() as folder:
-            served = best_seconds(as_graph(make_served().eval(), Path(folder)), arguments.runs) / SECONDS
-        table.add_row(name, f"{published:.3f}", f"{served:.3f}", f"{published / served:.1f}")
+    store, published, speeds = BundleStore(arguments.store), {}, {}
+    for model_id in arguments.models:
+        name = SERVED[model_id]
+        if name not in published:
+            torch.manual_seed(0)
+            published[name] = real_time_factor(as_module(PUBLISHED[name]().eval()), arguments.runs)
+        served = real_time_factor(as_served(store.get(model_id)), arguments.runs)
+        table.add_row(model_id, name, f"{published[name]:.3f}", f"{served:.3f}", f"{published[name] / served:.1f}")
+        speeds[model_id] = {
+            "real_time_factor": round(served, 4),
+            "machine": MACHINE,
+            "engine": "ONNX Runtime",
+            "num_threads": 1,
+        }
+    if arguments.out is not None:
+        arguments.out.write_text(json.dumps(speeds, indent=2))
     Console().print(table)
 
 

@@ -17,7 +17,7 @@ from divisi.engines.engine import EngineOptions, open_engine
 from divisi.errors import ModelError
 from divisi.export.export import export_bundle
 from divisi.export.onnx_graph import export_onnx
-from divisi.export.packing import HalfConstant, SparseConstant, pack
+from divisi.export.packing import ByteConstant, HalfConstant, SparseConstant, pack
 from divisi.export.parity import TOLERANCE
 from divisi.export.precision import round_to_half
 from divisi.export.torch_script import export_torch_script
@@ -39,6 +39,8 @@ def constants() -> dict[str, np.ndarray]:
         "empty": np.zeros_like(full),
         "signed": signed,
         "large": 1e5 * np.round(full),
+        "places": np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS) % 256 - 128,
+        "wide places": np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS) % 257 - 128,
     }
 
 
@@ -51,6 +53,8 @@ def constants() -> dict[str, np.ndarray]:
         ("empty", SparseConstant),
         ("signed", HalfConstant),
         ("large", type(None)),
+        ("places", ByteConstant),
+        ("wide places", type(None)),
     ],
 )
 def test_a_constant_takes_the_shortest_form_that_keeps_every_bit(name: str, form: type) -> None:
@@ -60,7 +64,7 @@ def test_a_constant_takes_the_shortest_form_that_keeps_every_bit(name: str, form
 def test_small_constants_and_other_types_stay() -> None:
     assert pack(np.zeros(255, np.float32)) is None
     assert pack(np.zeros(1000, np.float64)) is None
-    assert pack(np.zeros(1000, np.int64)) is None
+    assert pack(np.zeros(1000, np.int32)) is None
 
 
 class HoldsConstants(nn.Module):

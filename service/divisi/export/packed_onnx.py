@@ -1,6 +1,6 @@
-"""Stores the constants of an ONNX graph in fewer bytes: float16 behind a Cast, only what is not zero, none twice.
+"""Stores the constants of an ONNX graph in fewer bytes: narrow behind a Cast, only what is not zero, none twice.
 
-ONNX Runtime casts and fills them when it loads the graph, so that it computes with the same float32 values as before.
+ONNX Runtime casts and fills them when it loads the graph, so that it computes with the same values as before.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from divisi.export.packing import HalfConstant, SparseConstant, pack
+from divisi.export.packing import ByteConstant, HalfConstant, SparseConstant, pack
 
 
 def pack_constants(model: onnx.ModelProto) -> None:
-    """Packs the float32 constants of the main graph in place; names of what goes in and out stay."""
+    """Packs the constants of the main graph in place; names of what goes in and out stay."""
     graph = model.graph
     _constant_nodes_to_initializers(graph)
     _share_equal_initializers(graph)
@@ -24,9 +24,10 @@ def pack_constants(model: onnx.ModelProto) -> None:
     widening: list[onnx.NodeProto] = []
     for tensor in graph.initializer:
         packed = pack(numpy_helper.to_array(tensor))
-        if isinstance(packed, HalfConstant):
-            stored.append(numpy_helper.from_array(packed.values, f"{tensor.name}_half"))
-            widening.append(helper.make_node("Cast", [f"{tensor.name}_half"], [tensor.name], to=TensorProto.FLOAT))
+        if isinstance(packed, HalfConstant | ByteConstant):
+            narrow = f"{tensor.name}_narrow"
+            stored.append(numpy_helper.from_array(packed.values, narrow))
+            widening.append(helper.make_node("Cast", [narrow], [tensor.name], to=tensor.data_type))
         elif isinstance(packed, SparseConstant):
             parts, nodes = _filling(tensor.name, packed)
             stored.extend(parts)

@@ -1,4 +1,4 @@
-"""Stores the constants of a frozen TorchScript graph in fewer bytes: half precision, or the values that are not zero.
+"""Stores the constants of a frozen TorchScript graph in fewer bytes: in narrow types, or the values that are not zero.
 
 The graph widens them where they lie, so that it takes and gives what it did, on whatever device it is loaded to.
 """
@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from divisi.export.packing import HalfConstant, SparseConstant, pack
+from divisi.export.packing import ByteConstant, HalfConstant, SparseConstant, pack
 
 
 def pack_constants(module: torch.jit.ScriptModule) -> None:
-    """Packs the float32 constants of a frozen module in place."""
+    """Packs the constants of a frozen module in place."""
     graph: Any = module.graph
     _split_lists_of_tensors(graph)
     for node in graph.findAllNodes("prim::Constant"):
@@ -21,8 +21,8 @@ def pack_constants(module: torch.jit.ScriptModule) -> None:
         packed = pack(tensor.cpu().contiguous().numpy()) if isinstance(tensor, torch.Tensor) else None
         if packed is not None:
             graph.setInsertPoint(node)
-            widened = _widen_half(graph, packed) if isinstance(packed, HalfConstant) else _fill(graph, packed)
-            node.output().replaceAllUsesWith(widened)
+            is_sparse = isinstance(packed, SparseConstant)
+            node.output().replaceAllUsesWith(_fill(graph, packed) if is_sparse else _widen(graph, packed, tensor.dtype))
     torch._C._jit_pass_dce(graph)
     graph.lint()
 
@@ -39,9 +39,9 @@ def _split_lists_of_tensors(graph: Any) -> None:
             node.output().replaceAllUsesWith(whole.output())
 
 
-def _widen_half(graph: Any, packed: HalfConstant) -> Any:
-    half = graph.insertConstant(torch.from_numpy(packed.values))
-    return _insert(graph, "aten::to", half, torch.float32, False, False, None)
+def _widen(graph: Any, packed: HalfConstant | ByteConstant, dtype: torch.dtype) -> Any:
+    narrow = graph.insertConstant(torch.from_numpy(packed.values))
+    return _insert(graph, "aten::to", narrow, dtype, False, False, None)
 
 
 def _fill(graph: Any, packed: SparseConstant) -> Any:

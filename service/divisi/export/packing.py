@@ -1,6 +1,7 @@
 """How the constants of a graph can be stored in fewer bytes without changing one of them.
 
-Weights that were rounded to half precision fit float16; matrices of a filter bank are nearly all zeros. Graphs widen or
+Weights that were rounded to half precision fit float16; tables of small indices fit a byte; matrices of a filter bank
+are nearly all zeros. Graphs widen or
 fill them again by operators of their own (`packed_onnx.py`, `packed_torch_script.py`), which runtimes fold when they
 load: whoever runs an artifact need not know.
 """
@@ -25,6 +26,13 @@ class HalfConstant:
 
 
 @dataclass(frozen=True)
+class ByteConstant:
+    """A constant of type int64 that int8 holds exactly."""
+
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
 class SparseConstant:
     """The values that are not zero, float32, and where they lie in the flattened constant, int64 and ascending."""
 
@@ -33,9 +41,14 @@ class SparseConstant:
     shape: tuple[int, ...]
 
 
-def pack(constant: np.ndarray) -> HalfConstant | SparseConstant | None:
+def pack(constant: np.ndarray) -> HalfConstant | ByteConstant | SparseConstant | None:
     """The shorter form of a constant; None where it stays as it is."""
-    if constant.dtype != np.float32 or constant.size < _SMALLEST_COUNT:
+    if constant.size < _SMALLEST_COUNT:
+        return None
+    if constant.dtype == np.int64:
+        byte = constant.astype(np.int8)
+        return ByteConstant(byte) if np.array_equal(byte, constant) else None
+    if constant.dtype != np.float32:
         return None
     indices = np.flatnonzero(constant)
     # A zero with a sign would come back without it.

@@ -64,7 +64,8 @@ class SourceFilter(nn.Module):
         self.upsample = Upsampler(hop_length)
         self.register_buffer("window", torch.hann_window(2 * hop_length, dtype=torch.float64), persistent=False)
         generator = torch.Generator().manual_seed(NOISE_SEED)
-        table = 2 * torch.rand(NOISE_TABLE_LENGTH, generator=generator) - 1
+        # Rounded, so that artifacts hold it in half the bytes.
+        table = (2 * torch.rand(NOISE_TABLE_LENGTH, generator=generator) - 1).half().float()
         self.register_buffer("noise_table", table, persistent=False)
 
     def forward(self, f0_hz: Tensor, controls: VoiceControls) -> Tensor:

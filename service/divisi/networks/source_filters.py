@@ -65,7 +65,7 @@ class NoiseColour(nn.Module):
     def forward(self, noise: Tensor, magnitudes: Tensor) -> Tensor:
         taps = functional.pad(magnitudes @ self.to_taps, (0, 1))
         reach = self.hop_length + self.tap_count - 1
-        bands = taps[:, self.diagonals].unflatten(1, (reach, self.hop_length))
+        bands = taps.index_select(1, self.diagonals).unflatten(1, (reach, self.hop_length))
         delay = self.tap_count // 2
         # Blocks of one hop, each with the samples that its filter reaches beyond it.
         ahead = functional.pad(noise, (self.tap_count - 1 - delay, delay))

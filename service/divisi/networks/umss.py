@@ -166,6 +166,7 @@ def served(assignment: Assignment = Assignment.NETWORK, voice_count: int = 4) ->
         bins_per_octave=36,
         bin_count=152,
         reflects_edges=False,
+        half_kernels=True,
     )
     return UmssConfig(
         assignment=assignment,
@@ -181,11 +182,11 @@ def served(assignment: Assignment = Assignment.NETWORK, voice_count: int = 4) ->
             uses_phase=False,
         ),
         assigner=AssignerConfig(
-            voice_count, square_channels=12, channels=12, tall_height=49, tall_width=1, branch_width=9
+            voice_count, square_channels=16, channels=16, tall_height=49, tall_width=1, branch_width=9
         ),
         link=LinkConfig(Link.REFINED, (0.25,) * voice_count, sums_low_bins=False),
         heuristic=HeuristicConfig(voice_count, threshold=0.35, counts_missing_voices=False, refined=True),
-        separator=SeparatorConfig(encoder_hidden=96, embedding=64, decoder_hidden=128),
+        separator=SeparatorConfig(encoder_hidden=64, embedding=64, decoder_hidden=96),
         mask_hop=512,
         mask_exponent=1.5,
         normalises_level=True,

@@ -42,6 +42,8 @@ class UnetConfig:
     first_channels: int = 16
     depth: int = 6
     condition_channels: tuple[int, ...] = (16, 64, 256)
+    perceptron_hidden: int = 513
+    """Width of the two-layer perceptrons of the efficient condition."""
     slope: float = 1.0
     """Published fault: the encoder's leaky rectifiers have slope 1 and so rectify nothing; 0.01 was meant."""
     bank: Bank = Bank.CLOSED_FORM
@@ -78,8 +80,9 @@ class EfficientCondition(nn.Module):
         self.fourier = fourier
         self.bank = HarmonicBank(umss.SAMPLE_RATE, HOP_LENGTH, config.bank)
         bins = fourier.bin_count
-        self.gamma = nn.Sequential(nn.Linear(bins, bins), nn.Tanh(), nn.Linear(bins, bins), nn.ReLU())
-        self.beta = nn.Sequential(nn.Linear(bins, bins), nn.Tanh(), nn.Linear(bins, bins), nn.ReLU())
+        hidden = config.perceptron_hidden
+        self.gamma = nn.Sequential(nn.Linear(bins, hidden), nn.Tanh(), nn.Linear(hidden, bins), nn.ReLU())
+        self.beta = nn.Sequential(nn.Linear(bins, hidden), nn.Tanh(), nn.Linear(hidden, bins), nn.ReLU())
 
     def forward(self, f0_hz: Tensor) -> tuple[Tensor, Tensor]:
         harmonics = self.bank(f0_hz, torch.ones_like(f0_hz))
@@ -186,8 +189,9 @@ def served(condition: Condition = Condition.ORIGINAL, voice_count: int = 4) -> U
     return UnetConfig(
         condition,
         first_channels=8,
-        depth=5,
+        depth=4,
         condition_channels=(16, 32, 64),
+        perceptron_hidden=96,
         slope=0.01,
         mask_exponent=1.5,
         pitch=umss.served(umss.Assignment.HEURISTIC, voice_count),

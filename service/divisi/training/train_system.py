@@ -147,13 +147,18 @@ def batch_losses(network: nn.Module, material: Material, config: SystemConfig) -
     if config.pitch is Pitch.NETWORK:
         learns_f0 = Part.MULTI_F0 in config.learns
         with torch.set_grad_enabled(learns_f0):
-            salience = reader.multi_f0(mixture)
+            spectra = reader.multi_f0.hcqt(mixture)
+            with half_convolutions(config):
+                salience = reader.multi_f0.salience(*spectra)
+        salience = salience.float()
         frequencies_hz = reader.multi_f0.hcqt.frequencies_hz().float()
         targets = losses.pitch_maps(at_frames(reader, f0_hz, salience.shape[3]), frequencies_hz)
         if weights.multi_f0:
             values["multi_f0"] = losses.map_loss(salience, targets.amax(1, keepdim=True))
         if reader.assigner is not None and (set(config.learns) != {Part.MULTI_F0}):
-            by_voice = reader.assigner(salience)
+            with half_convolutions(config):
+                by_voice = reader.assigner(salience)
+            by_voice = by_voice.float()
             values |= salience_losses(reader, by_voice, salience, targets, frequencies_hz, config)
             heard_hz = reader.to_grid(reader.link(by_voice), f0_hz.shape[2])
         elif not weights.multi_f0:
@@ -168,6 +173,11 @@ def batch_losses(network: nn.Module, material: Material, config: SystemConfig) -
     if weights.magnitude:
         values["magnitude"] = magnitude_loss(network, mixture, sources, heard_hz)
     return {name: getattr(weights, name) * value for name, value in values.items()}
+
+
+def half_convolutions(config: SystemConfig) -> torch.autocast:
+    """Where convolutions may compute in bfloat16: those of the F0 networks, but not the transform before them."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=config.half_convolutions)
 
 
 def at_frames(reader: Any, f0_hz: Tensor, frame_count: int) -> Tensor:

@@ -1,0 +1,52 @@
+"""Drafts of the published systems' cards, from runs as the train loop leaves them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from divisi.bundles.card import CardDraft
+from divisi.export import published_cards
+from divisi.networks import umss, unet
+from divisi.training.system_config import find_config, parse_system
+
+CARDS = yaml.safe_load(published_cards.CARDS.read_text(encoding="utf-8"))
+SPEED = {"real_time_factor": 0.1, "machine": "a machine", "engine": "ONNX Runtime", "num_threads": 1}
+
+
+@pytest.mark.parametrize("model_id", CARDS["systems"])
+def test_the_draft_says_what_the_network_of_its_run_gives(model_id: str) -> None:
+    system = CARDS["systems"][model_id]
+    values = find_config(system["checkpoint"])
+    assert values is not None
+    config = parse_system(values).as_plain()
+    card = CardDraft.model_validate(published_cards.draft(model_id, CARDS, config, SPEED))
+    assert f"{values['steps']} steps" in str(card.training)
+    assert card.speed[0].real_time_factor == 0.1
+
+    state = published_cards.for_voices({"config": config, "average": {}}, system.get("voice_count"))
+    network = {"umss": umss, "unet": unet}[system["network"]].build(state["config"]["network"]).eval()
+    with torch.inference_mode():
+        outputs = network(torch.zeros(1, 1, 4 * card.length_multiple))
+    assert len(outputs) == len(card.output_names)
+    assert outputs[0].shape[1] == len(card.stems)
+    assert outputs[1].shape[2] == 4 * card.length_multiple // (card.hop_length or 1)
+
+
+def test_only_systems_that_were_trained_are_drafted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = find_config("umss_1s")
+    assert values is not None
+    config = parse_system(values).as_plain()
+    (tmp_path / "umss_1s").mkdir()
+    torch.save({"config": config, "average": {"w": torch.ones(1)}}, tmp_path / "umss_1s" / "checkpoint.pt")
+    out = tmp_path / "drafts"
+    monkeypatch.setattr("sys.argv", ["published_cards", "--runs", str(tmp_path), "--out", str(out)])
+    published_cards.main()
+    assert {path.name for path in out.iterdir()} == {
+        f"umss-1s{variant}.{kind}" for variant in ("", "-duo") for kind in ("pt", "yaml")
+    }
+    pair = torch.load(out / "umss-1s-duo.pt", weights_only=True)
+    assert pair["config"]["network"]["voice_count"] == pair["config"]["network"]["heuristic"]["voice_count"] == 2
