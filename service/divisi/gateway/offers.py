@@ -25,7 +25,7 @@ async def require_fitters(services: Services, cards: Sequence[ModelCard]) -> Non
     if not fitted:
         return
     workers = await in_time(services.queue.workers(), "redis")
-    if workers and not _can_any_fit(workers):
+    if _can_any_fit(workers) is False:
         message = (
             f"{fitted[0]} is fitted to the recording by a worker with torch, and none of the {len(workers)} at work "
             "has it; install it beside one: pip install 'divisi[torch]'"
@@ -39,7 +39,7 @@ async def with_offers(services: Services, cards: Sequence[ModelCard]) -> list[Mo
     if any(card.fitting for card in cards):
         try:
             workers = await in_time(services.queue.workers(), "redis")
-            can_fit = _can_any_fit(workers) if workers else None
+            can_fit = _can_any_fit(workers)
         except UnavailableError:
             pass  # cards are shown whoever is away
     return [
@@ -52,6 +52,9 @@ async def with_offers(services: Services, cards: Sequence[ModelCard]) -> list[Mo
     ]
 
 
-def _can_any_fit(workers: Sequence[WorkerStatus]) -> bool:
-    """A worker that has not said yet may turn out to."""
-    return any(worker.can_fit is not False for worker in workers)
+def _can_any_fit(workers: Sequence[WorkerStatus]) -> bool | None:
+    """None: not known; no worker is heard of, or one that is starting may turn out to."""
+    said = {worker.can_fit for worker in workers}
+    if True in said:
+        return True
+    return None if None in said or not workers else False

@@ -207,7 +207,7 @@ class ModelBody(ModelCard):
     needs: list[str] = Field(description="Extras that a worker must have to run it.", examples=[["torch"]])
     is_offered: bool | None = Field(
         description="False: no worker at work can run it, jobs for it are refused (`no-worker-for-model`); "
-        "null: no worker is heard of."
+        "null: not known yet, or no worker is heard of; jobs wait for one."
     )
 
 
