@@ -46,6 +46,7 @@ bench: .venv/installed-dev  ## Memory, speed and quality figures; each script pr
 	$(BIN)/python benchmarks/queue_load.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/torch_serve.py
+	$(BIN)/python benchmarks/page.py
 	$(BIN)/divisi evaluate --dataset sample
 
 images:  ## Build gateway, worker, store and Redis images with podman (root); prints their sizes

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 150_000
 PHONE = {"width": 360, "height": 740}
+JOB_MILLISECONDS = 300_000
+AUDIBLE = 1e-3  # RMS; the quietest voice of the sample sings at 2e-2
 
 
 def tab_to(tab: Tab, name: str) -> None:
@@ -51,12 +53,47 @@ def test_the_keyboard_alone_plays_solos_loops_and_seeks(tab: Tab) -> None:
     expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
 
 
-def test_the_keyboard_alone_chooses_the_sample_and_reaches_the_send_button(tab: Tab) -> None:
-    tab.page.goto(tab.service.url)
-    expect(tab.page.get_by_role("checkbox", name="choir, small")).to_be_checked()
+def test_the_keyboard_alone_leads_from_the_sample_to_stems_that_are_heard_and_saved(tab: Tab) -> None:
+    page = tab.page
+    page.goto(tab.service.url)
+    expect(page.get_by_role("checkbox", name="choir, small")).to_be_checked()
     tab_to(tab, "Take the sample")
-    tab.page.keyboard.press("Enter")
-    expect(tab.page.get_by_role("button", name="Separate")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Separate")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("region", name="Mixer")).to_be_visible(timeout=JOB_MILLISECONDS)
+    tab_to(tab, "Solo Tenor")
+    page.keyboard.press("Enter")
+    tab_to(tab, "Play")
+    page.keyboard.press("Enter")
+    tab.until(lambda: tab.position > 0.2 and tab.level() > AUDIBLE)
+    tab_to(tab, "All stems (ZIP)")
+    with page.expect_download() as archive:
+        page.keyboard.press("Enter")
+    assert archive.value.suggested_filename == "chorale - stems.zip"
+
+
+def test_a_phone_leads_from_the_sample_to_stems_that_are_heard_and_saved(tab: Tab) -> None:
+    page = tab.page
+    page.set_viewport_size(PHONE)
+    page.goto(tab.service.url)
+    page.get_by_role("button", name="Take the sample").click()
+    page.get_by_role("button", name="Separate").click()
+    expect(page.get_by_role("region", name="Mixer")).to_be_visible(timeout=JOB_MILLISECONDS)
+    page.get_by_role("button", name="Play", exact=True).click()
+    tab.until(lambda: tab.position > 0.2)
+    page.get_by_role("button", name="Solo Alto").click()
+    page.get_by_role("slider", name="Position in Alto").click(position={"x": 60, "y": 20})
+    page.get_by_role("button", name="Loop").click()
+    page.get_by_label("Speed").select_option(label="80 %")
+    tab.until(lambda: tab.level() > AUDIBLE)
+    page.get_by_role("button", name="Original").click()
+    tab.until(lambda: tab.level() > AUDIBLE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    tab.picture("phone-playing")
+    with page.expect_download() as stem:
+        page.get_by_role("button", name="Download Alto").click()
+    assert stem.value.suggested_filename == "chorale - alto.wav"
 
 
 @pytest.mark.parametrize("view", ["start", "mixer", "comparison"])

@@ -74,12 +74,47 @@ def test_a_refusal_says_what_to_do(tab: Tab) -> None:
     tab.picture("refusal")
 
 
-def test_only_voices_of_the_model_are_offered(tab: Tab) -> None:
+def test_voices_are_offered_for_models_that_can_be_told_who_sings(tab: Tab) -> None:
     tab.page.goto(tab.service.url)
+    expect(tab.page.get_by_text("“Four voices of a choir, small” cannot be told who sings.")).to_be_visible()
+    expect(tab.page.get_by_role("radio", name="Only")).to_have_count(0)
+    tab.page.get_by_role("checkbox", name="choir, small").uncheck()
+    tab.page.get_by_role("checkbox", name="Four voices of a choir SI-SDR").check()
     tab.page.get_by_role("radio", name="Only").check()
     named = tab.page.get_by_role("group", name="Voices")
     for voice in ("Soprano", "Alto", "Tenor", "Bass"):
         expect(named.get_by_role("checkbox", name=voice)).to_be_visible()
+
+
+MANY_MODELS = """async () => {
+  const { ModelChooser } = await import("/page/model_chooser.js");
+  const satb = ["soprano", "alto", "tenor", "bass"];
+  const card = (id, mean, stems, more) => ({
+    id, title: id, stems, description: `First of ${id}; second.`, ...more,
+    quality: mean === null ? [] : [{ metric: "SI-SDR in dB", mean, test_set: "set", protocol: "whole" }] });
+  const chooser = new ModelChooser(() => {});
+  chooser.show([card("poor", -1.5, satb), card("unknown", null, satb), card("own", 3, satb), card("good", 9.84, satb),
+    card("strings", 5, ["violin", "cello"]),
+    card("fitted", null, [], { is_offered: false, needs: ["torch"] })], "own");
+  document.querySelector("main").replaceChildren(chooser.element);
+}"""
+
+
+def test_of_many_models_the_default_is_in_front_and_others_are_grouped_best_first(tab: Tab) -> None:
+    page = tab.page
+    page.goto(tab.service.url)
+    page.evaluate(MANY_MODELS)
+    boxes = page.get_by_role("checkbox")
+    expect(boxes).to_have_count(1)
+    expect(boxes).to_be_checked()
+    page.get_by_text("5 others").click()
+    names = [box.get_attribute("value") for box in boxes.all()]
+    assert names == ["own", "good", "poor", "unknown", "strings", "fitted"]
+    expect(page.get_by_role("group", name="Soprano, Alto, Tenor, Bass").get_by_role("checkbox")).to_have_count(3)
+    good = page.get_by_role("checkbox", name="good SI-SDR 9.8 dB First of good.")
+    good.check()
+    expect(page.get_by_text("5 others, to use or to compare · 1 chosen")).to_be_visible()
+    expect(page.get_by_role("checkbox", name="fitted Not now: no worker here has torch.")).to_be_disabled()
 
 
 def test_a_job_that_is_gone_is_explained(tab: Tab) -> None:

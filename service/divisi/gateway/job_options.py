@@ -34,7 +34,7 @@ from divisi.bundles.store import BundleStore
 from divisi.errors import InputError, NotFoundError
 from divisi.jobs.job import Lane
 
-MAX_MODELS = 8
+MAX_MODELS = 16
 MAX_STEMS = 64
 REPEATABLE = frozenset({"model", "stems", "voices", "spots"})
 

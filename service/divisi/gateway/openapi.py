@@ -18,6 +18,7 @@ from divisi.bundles.fitting import (
     SHORTEST_FFT,
     Initialisation,
 )
+from divisi.gateway.job_options import MAX_MODELS
 from divisi.gateway.problems import MEDIA_TYPE
 from divisi.gateway.schemas import EventBody, PitchBody
 from divisi.jobs.job import Lane
@@ -143,7 +144,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "description": "Model to separate with; several values give one job for each.",
         "type": "array",
         "items": {**_NAME, "examples": ["chorus"]},
-        "maxItems": 8,
+        "maxItems": MAX_MODELS,
     },
     "stem_format": {
         "description": "How stems are encoded; `wav` is `wav24`.",

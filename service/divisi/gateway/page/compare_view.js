@@ -16,7 +16,7 @@ const RECORDING = "recording";
 const SUNG_AGAIN = "resynthesis";
 const SUNG_AGAIN_WORDS = "Mixture, sung again";
 const ORIGINAL = "original";
-const [NARROW_REM, WIDE_REM, MOST_WIDE] = [8, 10, 5]; // least widths of many columns and of few
+const [NARROW_REM, WIDE_REM, MOST_WIDE] = [9, 10, 5]; // least widths of many columns and of few
 const LOOK_SECONDS = 1;
 
 export class CompareView {

@@ -46,14 +46,9 @@ export class MixerView {
   // What is drawn
 
   async fetchPictures() {
-    const { views, pitch, confidence } = this.job;
-    const pitchHref = pitch?.find(({ name }) => name === "pitch.json")?.href;
-    const [peaks, tones] = await Promise.all([
-      views?.peaks ? getJsonIfAny(views.peaks) : null,
-      pitchHref ? getJsonIfAny(pitchHref) : null,
-    ]).catch(() => [null, null]);
+    const { views, confidence } = this.job;
+    const peaks = views?.peaks ? await getJsonIfAny(views.peaks).catch(() => null) : null;
     this.peaks = peaks ? new Peaks(peaks) : this.peaks;
-    this.pitch = tones;
     for (const row of this.rows) {
       row.confidence = confidence?.find(({ stem }) => stem === row.name);
       row.spectrogram = views?.spectrograms?.find(({ name }) => name === row.name)?.href;
@@ -61,6 +56,18 @@ export class MixerView {
       row.describe();
     }
     this.draw();
+  }
+
+  /** Pitch tracks are long, and shown with spectrograms only: fetched when the first one is. */
+  fetchPitch() {
+    const href = this.job.pitch?.find(({ name }) => name === "pitch.json")?.href;
+    this.fetchingPitch ??= (href ? getJsonIfAny(href) : Promise.resolve(null)).then(
+      (pitch) => {
+        this.pitch = pitch;
+        this.draw();
+      },
+      () => (this.fetchingPitch = null),
+    );
   }
 
   draw() {

@@ -2,6 +2,7 @@
 
 import { getJson, request, upload } from "./api.js";
 import { announce, h, title } from "./dom.js";
+import { ModelChooser } from "./model_chooser.js";
 import { clearProblem, showProblem } from "./problem_view.js";
 import { forget, recentJobs, remember } from "./recent.js";
 
@@ -23,7 +24,7 @@ export class StartView {
       h("span", {}, "or drop it here · ", this.sampleButton),
       this.chosen,
     );
-    this.models = h("fieldset", { className: "choices" }, h("legend", {}, "Model"), h("p", {}, "…"));
+    this.models = new ModelChooser(() => this.offerVoices());
     this.voices = h("fieldset", { className: "choices" }, h("legend", {}, "Who sings"));
     this.format = h("select", {}, Object.entries(FORMATS).map(([value, label]) => h("option", { value }, label)));
     this.sendButton = h("button", { type: "submit", className: "primary", disabled: true }, "Separate");
@@ -44,7 +45,7 @@ export class StartView {
       "form",
       { onsubmit: (event) => this.send(event) },
       this.drop,
-      this.models,
+      this.models.element,
       this.voices,
       h("label", { className: "format" }, "Stems as ", this.format),
       trueSources,
@@ -79,38 +80,20 @@ export class StartView {
   async loadModels() {
     try {
       const { models, default_model: standard } = await getJson("/v1/models");
-      this.known = models;
-      this.models.replaceChildren(
-        h("legend", {}, models.length > 1 ? "Models (several: a comparison)" : "Model"),
-        ...models.map((card) =>
-          h(
-            "label",
-            { className: "choice" },
-            h("input", {
-              type: "checkbox",
-              name: "model",
-              value: card.id,
-              checked: card.id === standard,
-              disabled: card.is_offered === false,
-              onchange: () => this.offerVoices(),
-            }),
-            h("span", {}, h("strong", {}, card.title), h("small", {}, describe(card))),
-          ),
-        ),
-      );
-      this.offerVoices();
+      this.models.show(models, standard);
     } catch (error) {
       showProblem(error);
     }
   }
 
   get chosenModels() {
-    return [...this.models.querySelectorAll("input:checked")].map(({ value }) => value);
+    return this.models.chosen.map(({ id }) => id);
   }
 
-  /** Voices that all chosen models know; with none the model decides. */
+  /** Voices that all chosen models know; nothing to choose where one of them cannot be told who sings. */
   offerVoices() {
-    const cards = (this.known ?? []).filter(({ id }) => this.chosenModels.includes(id));
+    const cards = this.models.chosen;
+    const deaf = cards.find((card) => !card.takes_roster);
     const shared = cards.length ? cards[0].stems.filter((name) => cards.every(({ stems }) => stems.includes(name))) : [];
     const radio = (value, label, checked) =>
       h("label", { className: "choice" }, h("input", { type: "radio", name: "singing", value, checked, onchange: () => this.showNamed() }), h("span", {}, label));
@@ -119,11 +102,12 @@ export class StartView {
       { className: "named", hidden: true, role: "group", "aria-label": "Voices" },
       shared.map((name) => h("label", { className: "choice" }, h("input", { type: "checkbox", name: "voice", value: name }), h("span", {}, title(name)))),
     );
+    this.voices.hidden = cards.length === 0;
     this.voices.replaceChildren(
       h("legend", {}, "Who sings"),
       radio("", "Everybody", true),
-      radio("auto", "Find out", false),
-      ...(shared.length ? [radio("named", "Only …", false), this.named] : []),
+      ...(deaf ? [h("small", {}, `“${deaf.title}” cannot be told who sings.`)] : [radio("auto", "Find out", false)]),
+      ...(!deaf && shared.length ? [radio("named", "Only …", false), this.named] : []),
     );
     this.updateButton();
   }
@@ -153,7 +137,7 @@ export class StartView {
 
   /** Sources by the voice that a file's name names; those of voices that no chosen model has are not sent. */
   matchSources(files) {
-    const stems = [...new Set((this.known ?? []).flatMap((card) => card.stems))];
+    const stems = [...new Set(this.models.cards.flatMap((card) => card.stems))];
     this.sources = new Map();
     for (const file of files) {
       const stem = stems.find((name) => file.name.toLowerCase().includes(name.toLowerCase()));
@@ -175,7 +159,7 @@ export class StartView {
     const singing = this.form.elements.singing?.value;
     if (singing === "auto") form.append("voices", "auto");
     if (singing === "named") for (const { value } of this.named.querySelectorAll("input:checked")) form.append("voices", value);
-    const cards = this.known.filter(({ id }) => this.chosenModels.includes(id));
+    const cards = this.models.chosen;
     for (const [stem, file] of this.sources) if (cards.some(({ stems }) => stems.includes(stem))) form.append(`reference_${stem}`, file, file.name);
     form.append("file", this.file, this.file.name);
     return form;
@@ -227,14 +211,6 @@ export class StartView {
 async function fetchSample(name) {
   const bytes = await (await request(`/page/sample/${name}.flac`)).blob();
   return new File([bytes], `${name}.flac`, { type: "audio/flac" });
-}
-
-function describe(card) {
-  const quality = card.quality?.[0];
-  const parts = [card.stems.map(title).join(", ") || "as many parts as you ask for"];
-  if (quality?.mean !== undefined && quality?.mean !== null) parts.push(`${quality.metric.replace(" in dB", "")} ${quality.mean.toFixed(1)} dB`);
-  if (card.is_offered === false) parts.push(`no worker at work can run it (it needs ${card.needs.join(", ")})`);
-  return parts.join(" · ");
 }
 
 /** 128 random bits; crypto.randomUUID is missing on plain HTTP. */

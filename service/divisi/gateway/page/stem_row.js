@@ -119,6 +119,7 @@ export class StemRow {
     }
     this.lane.classList.toggle("pictured", shows);
     this.picture.hidden = this.pitchLine.hidden = !shows;
+    if (shows) this.mixer.fetchPitch();
     this.draw();
   }
 

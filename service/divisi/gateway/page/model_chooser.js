@@ -1,0 +1,84 @@
+/* Which models take the recording: the service's default first, the others in groups that find the same voices, best
+ * figure first. Many of them wait behind a summary, so that who only wants stems sees one.
+ */
+
+import { h, title } from "./dom.js";
+
+const MOST_OPEN = 3;
+
+export class ModelChooser {
+  /** @param onchange told when other models are chosen */
+  constructor(onchange) {
+    Object.assign(this, { onchange, cards: [] });
+    this.element = h("fieldset", { className: "choices models" }, h("legend", {}, "Model"), h("p", {}, "…"));
+  }
+
+  /** Cards of the chosen models. */
+  get chosen() {
+    const ids = [...this.element.querySelectorAll("input:checked")].map(({ value }) => value);
+    return this.cards.filter(({ id }) => ids.includes(id));
+  }
+
+  show(cards, standard) {
+    const isFirst = ({ id }) => id === standard;
+    this.cards = [...cards].sort((a, b) => isFirst(b) - isFirst(a) || (meanOf(b) > meanOf(a)) - (meanOf(b) < meanOf(a)));
+    const first = this.cards.filter(isFirst);
+    const list = (some) => h("div", { className: "model-list" }, some.map((card) => this.choice(card, isFirst(card))));
+    const legend = h("legend", {}, cards.length > 1 ? "Models (several: a comparison)" : "Model");
+    if (cards.length <= MOST_OPEN) this.element.replaceChildren(legend, list(this.cards));
+    else {
+      const others = this.cards.filter((card) => !isFirst(card));
+      const groups = groupBy(others, voicesOf);
+      this.summary = h("summary", {}, "");
+      this.element.replaceChildren(
+        legend,
+        list(first),
+        h("details", {}, this.summary, [...groups].map(([voices, some]) => h("div", { role: "group", "aria-label": voices }, h("p", { className: "facts" }, voices), list(some)))),
+      );
+    }
+    this.changed();
+  }
+
+  choice(card, isFirst) {
+    const { is_offered: isOffered, needs = [] } = card;
+    const figure = figureOf(card);
+    const box = h("input", { type: "checkbox", name: "model", value: card.id, checked: isFirst, disabled: isOffered === false, onchange: () => this.changed() });
+    return h(
+      "label",
+      { className: "choice", title: card.description },
+      box,
+      h(
+        "span",
+        {},
+        h("strong", {}, card.title),
+        " ",
+        figure && h("span", { className: "figure", title: figure.told }, figure.words),
+        h("small", {}, isOffered === false ? `Not now: no worker here has ${needs.join(", ") || "what it needs"}.` : firstSentence(card.description)),
+      ),
+    );
+  }
+
+  changed() {
+    const hidden = this.chosen.filter(({ id }) => this.summary?.parentElement.querySelector(`input[value="${id}"]`)).length;
+    const count = this.cards.length - 1;
+    if (this.summary) this.summary.textContent = `${count} others, to use or to compare${hidden ? ` · ${hidden} chosen` : ""}`;
+    this.onchange();
+  }
+}
+
+const meanOf = ({ quality }) => quality?.[0]?.mean ?? -Infinity;
+const voicesOf = ({ stems }) => stems.map(title).join(", ") || "As many parts as you ask for";
+const firstSentence = (text) => text.split(/(?<=[.;])\s/)[0].replace(/;$/, ".");
+
+function figureOf({ quality }) {
+  const [first] = quality ?? [];
+  if (first?.mean === undefined || first.mean === null) return null;
+  const unit = first.metric.match(/^(.+) in (\S+)$/);
+  return { words: unit ? `${unit[1]} ${first.mean.toFixed(1)} ${unit[2]}` : `${first.metric} ${first.mean.toFixed(1)}`, told: `${first.test_set}; ${first.protocol}` };
+}
+
+function groupBy(items, keyOf) {
+  const groups = new Map();
+  for (const item of items) groups.set(keyOf(item), [...(groups.get(keyOf(item)) ?? []), item]);
+  return groups;
+}
