@@ -59,6 +59,17 @@ def test_another_model_is_heard_from_the_same_place(tab: Tab) -> None:
     tab.picture("comparison")
 
 
+def test_a_comparison_can_be_cancelled_while_it_runs(tab: Tab) -> None:
+    page = tab.page
+    page.goto(tab.service.url)
+    page.get_by_role("checkbox", name="choir, twin").check()
+    page.get_by_role("button", name="Take the sample").click()
+    page.get_by_role("button", name="Compare 2 models").click()
+    expect(page.get_by_role("progressbar", name="Progress of Four voices of a choir, twin")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("Four voices of a choir, twin cancelled.")).to_be_visible()
+
+
 def test_the_blind_test_counts_answers_and_tells_what_guessing_would_give(tab: Tab) -> None:
     open_comparison(tab)
     tab.page.get_by_role("button", name="Begin").click()

@@ -3,7 +3,7 @@
  * clock, so that another system is heard at the same place and as loud. The recording has a row to itself.
  */
 
-import { getJson, getJsonIfAny, save } from "./api.js";
+import { getJson, getJsonIfAny, request, save } from "./api.js";
 import { BlindTest } from "./blind_test.js";
 import { announce, clockTime, colourOf, duration, h, title } from "./dom.js";
 import { Peaks } from "./drawing.js";
@@ -56,13 +56,28 @@ export class CompareView {
     this.resizing.observe(this.element);
   }
 
+  /** Made once and then only changed, so that the focus stays where it is. */
   showWaiting({ file_name: name, systems }) {
-    this.element.replaceChildren(
-      h("h1", {}, name),
-      h("div", { className: "waiting" }, systems.map(({ job, title: words }) =>
-        h("label", {}, `${words} · ${job.state}`, h("progress", { max: 1, value: job.progress, "aria-label": `Progress of ${words}` })),
-      )),
-    );
+    if (!this.waiting) {
+      this.waiting = new Map(systems.map(({ job, title: words }) => [job.id, { words: h("span", {}), bar: h("progress", { max: 1, "aria-label": `Progress of ${words}` }) }]));
+      this.element.replaceChildren(
+        h("h1", {}, name),
+        h("div", { className: "waiting" }, [...this.waiting.values()].map(({ words, bar }) => h("label", {}, words, bar)), !this.isShared && h("button", { className: "plain", onclick: () => this.cancel() }, "Cancel")),
+      );
+    }
+    for (const { job, title: words } of systems) {
+      const { words: told, bar } = this.waiting.get(job.id);
+      bar.value = isEnded(job.state) ? 1 : job.progress;
+      told.textContent = `${words} · ${{ queued: "waiting", running: `working, ${Math.round(100 * job.progress)} %`, succeeded: "done" }[job.state] ?? job.state}`;
+    }
+    this.systems = systems;
+  }
+
+  /** Stops what has not ended; what has is shown. */
+  async cancel() {
+    for (const { job } of this.systems.filter((one) => !isEnded(one.job.state))) {
+      await request(`/v1/jobs/${job.id}/cancel`, { method: "POST" }).catch((error) => error.status === 409 || showProblem(error));
+    }
   }
 
   // The table
@@ -91,7 +106,7 @@ export class CompareView {
     this.element.replaceChildren(
       h("h1", {}, group.file_name),
       h("p", { className: "facts" }, `${group.systems.length} systems · ${duration(this.seconds)} of sound`),
-      failed.map(({ job, title: words }) => h("p", {}, `${words} ${job.state}${job.problem ? `: ${job.problem.detail}` : ""}.`)),
+      ...failed.map(({ job, title: words }) => h("p", {}, `${words} ${job.state}${job.problem ? `: ${job.problem.detail}` : ""}.`)),
       whole,
       h("div", { className: "scroller", tabIndex: 0, role: "region", "aria-label": "Voices and systems" }, table),
       h("div", { className: "transport", role: "group", "aria-label": "Playing" }, this.playButton, this.clock, this.slider, h("span", { className: "clock" }, clockTime(this.seconds)), this.message),
