@@ -8,15 +8,11 @@ import pytest
 from divisi.errors import InputError
 from divisi.separation import roster
 from divisi.separation.options import SeparationOptions
-from divisi.separation.roster import Evidence, gather_evidence, spread_segments, voices_heard
-from divisi.separation.segments import SegmentPlan
+from divisi.separation.roster import TOLD, UNTOLD, Evidence, hear_roster, join, listen, share_notes, spread_segments
+from divisi.separation.segments import Segment, SegmentPlan
 from divisi.separation.separator import Separator
 
 QUARTET = ("soprano", "alto", "tenor", "bass")
-
-
-def evidence(energies, voiced=None) -> Evidence:
-    return Evidence(np.array(energies, float), None if voiced is None else np.array(voiced, float))
 
 
 @pytest.fixture
@@ -95,29 +91,63 @@ def test_silence_tells_nothing_so_all_may_sing(quartet_card) -> None:
     assert hear(quartet_card, np.zeros((1, 50_000), np.float32)) == QUARTET
 
 
-def test_a_pause_is_no_evidence() -> None:
-    loud, pause = [100, 0, 0, 90], [0, 1e-5, 1e-5, 0]
-    assert voices_heard(evidence([loud, pause, pause, pause])) == [0, 3]
+def test_a_pause_is_no_evidence(quartet_card) -> None:
+    pauses = choir({"alto": (0, 5)}, 40) + 1e-4 * choir({"soprano": (5, 40), "bass": (5, 40)}, 40)
+    assert hear(quartet_card, pauses) == ("alto",)
 
 
-def test_a_voice_without_pitch_is_not_heard_however_loud() -> None:
-    assert voices_heard(evidence([[50, 50]] * 4, [[0.9, 0.05]] * 4)) == [0]
-    assert voices_heard(evidence([[50, 50]] * 4, None)) == [0, 1]
+class Doubling(ByTone):
+    """Left to itself, the tenor sings along: now what the alto sings, now a note of its own. Told, it knows better."""
+
+    def run(self, mixture, roster=None):
+        outputs = super().run(mixture, roster)
+        estimates, f0_hz = outputs["estimates"], outputs["f0"]
+        if roster is None:
+            estimates[:, 2] += 0.5 * estimates[:, 1]
+            estimates[:, 1] *= 0.5
+            f0_hz[:, 2] = np.where(np.arange(f0_hz.shape[2]) % 2, f0_hz[:, 1], 1.2 * f0_hz[:, 1])
+        return outputs
 
 
-def test_a_voice_with_pitch_but_hardly_any_sound_is_not_heard() -> None:
-    assert voices_heard(evidence([[99.5, 0.5]] * 4, [[0.9, 0.9]] * 4)) == [0]
+def test_a_voice_heard_by_mistake_is_struck_when_the_model_is_told(quartet_card) -> None:
+    engine = Doubling()
+    samples = choir(dict.fromkeys(("alto", "bass"), (0, 6)), 6)
+    heard = Separator(engine, quartet_card).hear_voices([samples], 16_000, 1)
+    assert heard == ("alto", "bass")
+    assert engine.rosters[0] is None
+    assert [0, 1, 1, 1] in engine.rosters
+    assert engine.rosters[-1] == [0, 1, 0, 1]
 
 
-def test_one_stretch_of_many_may_be_a_slip_of_the_network_one_of_few_may_not() -> None:
-    once, never = [50, 50], [100, 0]
-    assert voices_heard(evidence([once] + [never] * 7)) == [0]
-    assert voices_heard(evidence([once] * 2 + [never] * 6)) == [0, 1]
-    assert voices_heard(evidence([once] + [never] * 3)) == [0, 1]
+def test_a_note_that_two_voices_share_is_no_voices_own() -> None:
+    f0_hz = np.array([[400, 400, 0, 400, 0], [402, 300, 0, 0, 0], [0, 0, 0, 200, 0]], np.float32)
+    np.testing.assert_allclose(share_notes(f0_hz), [2 / 3, 1 / 3, 1 / 3])
+    np.testing.assert_array_equal(share_notes(np.zeros((3, 0), np.float32)), 0)
 
 
-def test_when_nobody_is_heard_all_may_sing() -> None:
-    assert voices_heard(evidence([[50, 50]], [[0.1, 0.1]])) == [0, 1]
+def test_louder_and_more_often_on_its_own_note_is_surer() -> None:
+    heard = Evidence(np.array([[50.0, 5, 45]]), np.array([[0.02, 0.5, 0.5]]))
+    for ear in (UNTOLD, TOLD):
+        odds = heard.log_odds(ear)[0]
+        assert odds[0] < odds[1] < odds[2]
+        assert odds[0] < 0 < odds[2]
+
+
+def test_without_pitch_loudness_alone_decides(make_card) -> None:
+    heard = Evidence(np.array([[0.99, 0.01], [0.96, 0.04], [0.0, 0.0]]), None)
+    assert (heard.log_odds(UNTOLD) > 0).tolist() == [[True, False], [True, True], [False, False]]
+
+
+def test_a_few_stretches_where_a_voice_is_plain_outweigh_its_rests_but_a_slip_does_not() -> None:
+    absent, plain, slip = -5.0, 6.0, 1.0
+    assert join(np.array([[plain]] + [[absent]] * 6)) > 0
+    assert join(np.array([[slip]] + [[absent]] * 3)) < 0
+    assert join(np.array([[absent]] * 8)) < 0
+
+
+def test_when_nobody_is_heard_all_may_sing(quartet_card, noise) -> None:
+    unpitched = 1e-3 * noise(1, 50_000)
+    assert hear_roster(ByTone(), quartet_card, [Segment(0, unpitched, 50_000)]) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.5, 2, 7, 30, 61])
@@ -163,8 +193,8 @@ def test_memory_does_not_grow_with_the_recording(quartet_card, noise) -> None:
 def test_frames_beyond_the_recording_do_not_count(quartet_card) -> None:
     samples = choir({"alto": (0, 0.1)}, 0.1)
     segments = spread_segments([samples], quartet_card, SegmentPlan.from_card(quartet_card), 16_000, 1)
-    found = gather_evidence(ByTone(), quartet_card, segments)
-    np.testing.assert_allclose(found.voiced_shares, [[0, 1, 0, 0]])
+    found = listen(ByTone(), quartet_card, segments, range(4))
+    np.testing.assert_allclose(found.own_note_shares, [[0, 1, 0, 0]])
 
 
 def test_the_roster_goes_to_the_engine_for_each_segment_and_absent_stems_are_silent(quartet_card) -> None:

@@ -27,7 +27,7 @@ from divisi.separation.model_input import ModelInput
 from divisi.separation.options import SeparationOptions
 from divisi.separation.output_join import JoinedOutputs, OutputJoin
 from divisi.separation.pitch_join import Tracks
-from divisi.separation.roster import gather_evidence, spread_segments, voices_heard
+from divisi.separation.roster import hear_roster, spread_segments
 from divisi.separation.sample_queue import SampleQueue
 from divisi.separation.segments import Segment, SegmentPlan
 
@@ -85,7 +85,7 @@ class Separator:
         return self.card
 
     def hear_voices(self, blocks: Iterable[Samples], sample_rate: int, num_channels: int) -> tuple[str, ...]:
-        """Which voices sing in a recording; takes at most as long as separating `roster.MOST_SEGMENTS` segments.
+        """Which voices sing in a recording; takes as long as separating `roster.MOST_SEGMENTS` segments once or twice.
 
         Args:
             blocks: the recording, float32 (C, n) each.
@@ -95,7 +95,7 @@ class Separator:
         """
         check_voices(AUTO, self.card)
         segments = spread_segments(blocks, self.card, self.plan, sample_rate, num_channels)
-        places = voices_heard(gather_evidence(self.engine, self.card, segments))
+        places = hear_roster(self.engine, self.card, segments)
         return tuple(self.card.stems[place] for place in places)
 
     def separate(
