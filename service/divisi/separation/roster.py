@@ -91,7 +91,7 @@ def hear_roster(engine: Engine, card: ModelCard, segments: Sequence[Segment]) ->
     sounding = np.flatnonzero(totals > QUIETEST_SEGMENT * totals.max(initial=0))
     if not len(sounding):
         return everybody
-    segments = [segments[place] for place in sounding]
+    segments = [segments[int(place)] for place in sounding]
     evidence = evidence.of(sounding)
     roster: list[int] = np.flatnonzero(join(evidence.log_odds(UNTOLD)) > 0).tolist()
     while len(roster) > 1:
