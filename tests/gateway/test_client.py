@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,6 +98,21 @@ def test_both_clients_export_a_comparison_that_opens_from_disk(
         assert "audio/quartet/alto.wav" in page.read_text()
         assert (page.parent / "audio/quartet/alto.wav").read_bytes() == stem_bytes("alto")
         assert not list(page.parent.glob(".*"))
+
+
+def test_compare_at_the_command_line_prints_a_table_and_leaves_a_folder_that_opens_from_disk(
+    gateway: Gateway, recording: Path, work_off: WorkOff, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "divisi.cli", "compare", str(recording), "-m", "quartet,duo"]
+    options = ["--server", gateway.url, "--export", str(tmp_path / "listen"), "-o", str(tmp_path / "stems")]
+    with worker(gateway, work_off, 2):
+        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "quartet" in done.stdout
+    assert "soprano" in done.stdout
+    assert f"from disk: {tmp_path / 'listen' / 'index.html'}" in done.stdout.replace("\n", "")
+    assert (tmp_path / "listen" / "audio" / "duo").is_dir()
+    assert (tmp_path / "stems" / "quartet" / "alto.wav").is_file()
 
 
 def test_a_comparison_that_has_not_ended_is_not_exported(gateway: Gateway, recording: Path, tmp_path: Path) -> None:

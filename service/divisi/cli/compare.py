@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from divisi.cli.jobs import DEFAULT_SERVER
 from divisi.cli.terminal import console, exit_on_error, progress_bar, settings_with
 from divisi.errors import InputError
+
+if TYPE_CHECKING:
+    from divisi.client.records import System
 
 
 def compare(
@@ -54,12 +57,11 @@ def compare(
                 references=sources,
                 on_progress=lambda done: progress.update(task, completed=done),
             )
-        table = Table("model", *comparison["voices"], "mean", title="SI-SDR, dB" if sources else None, box=None)
+        title = "SI-SDR, dB" if sources else "how sure the service is of each stem (no true source was given)"
+        columns = [*comparison["voices"], *(["mean"] if sources else [])]
+        table = Table(Column("model", no_wrap=True), *columns, title=title, title_justify="left", box=None)
         for system in comparison["systems"]:
-            cells = [_cell(cell["si_sdr_db"], cell["stem"] is not None) for cell in system["cells"]]
-            table.add_row(
-                system["model"], *cells, _cell(system["mean_si_sdr_db"], system["job"]["state"] == "succeeded")
-            )
+            table.add_row(system["model"], *(_scores(system) if sources else _confidences(system)))
             if out is not None and system["job"]["state"] == "succeeded":
                 client.download_stems(system["job"], out / system["model"])
         console.print(table)
@@ -75,10 +77,17 @@ def compare(
             raise InputError(f"{', '.join(system['model'] for system in failed)} failed", code="job-failed")
 
 
-def _cell(value: float | None, is_there: bool) -> str:
-    if value is not None:
-        return f"{value:.1f}"
-    return "yes" if is_there else "–"
+def _scores(system: System) -> list[str]:
+    """In dB of each voice, and their mean."""
+    values = [*(cell["si_sdr_db"] for cell in system["cells"]), system["mean_si_sdr_db"]]
+    return ["–" if value is None else f"{value:.1f}" for value in values]
+
+
+def _confidences(system: System) -> list[str]:
+    """In percent of each voice."""
+    means = {one["stem"]: one["mean"] for one in system["job"]["confidence"]}
+    values = [means.get(cell["voice"]) for cell in system["cells"]]
+    return ["–" if value is None else f"{100 * value:.0f} %" for value in values]
 
 
 def _references(texts: list[str]) -> dict[str, Path]:

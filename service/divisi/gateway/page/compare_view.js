@@ -151,7 +151,8 @@ export class CompareView {
       return file ? this.cell(voice, column, file, voice === SUNG_AGAIN ? "mixture" : `true ${voice}`) : null;
     }
     const { cells, resynthesis } = this.group.systems.find(({ job }) => job.id === column.key);
-    const { stem, si_sdr_db: decibels } = voice === SUNG_AGAIN ? { stem: resynthesis } : (cells.find((one) => one.voice === voice) ?? {});
+    if (voice === SUNG_AGAIN) return resynthesis && this.cell(voice, column, resynthesis, SUNG_AGAIN);
+    const { stem, si_sdr_db: decibels } = cells.find((one) => one.voice === voice) ?? {};
     return stem ? this.cell(voice, column, stem, voice, undefined, decibels) : null;
   }
 
@@ -162,7 +163,9 @@ export class CompareView {
     cell.button = h("button", { className: "toggle", "aria-pressed": "false", "aria-label": label, onclick: () => this.hear(cell) }, "▶");
     const best = Math.max(...this.group.systems.flatMap(({ cells }) => cells.filter((one) => one.voice === voice).map(({ si_sdr_db: score }) => score ?? -Infinity)));
     const isBest = decibels === best && this.group.systems.length > 1;
-    const figure = decibels !== null && h("span", { className: isBest ? "figure best" : "figure" }, `${decibels.toFixed(1)} dB`);
+    const sure = column.job?.confidence?.find(({ stem }) => stem === voice)?.mean ?? null;
+    const words = decibels !== null ? `${decibels.toFixed(1)} dB` : sure !== null ? `${Math.round(100 * sure)} % sure` : null;
+    const figure = words && h("span", { className: isBest ? "figure best" : "figure" }, words);
     cell.element = h(column.key === RECORDING ? "div" : "td", {}, h("div", { className: "cell" }, cell.button, figure, cell.canvas));
     return cell;
   }
