@@ -194,10 +194,13 @@ class Tab:
         self.requests: list[str] = []
 
     def open_mixer(self, *, playing: bool = True) -> None:
-        """The finished job's mixer; the first press of play fetches and decodes the stems."""
+        """The finished job's mixer; the first press of play fetches and decodes the stems. It plays in a loop, so that
+        it does not come to its end while a busy machine takes its time.
+        """
         self.page.goto(self.service.job_url)
         self.page.get_by_role("region", name="Mixer").wait_for()
         if playing:
+            self.page.get_by_role("button", name="Loop").click()
             self.page.get_by_role("button", name="Play", exact=True).click()
             self.until(lambda: self.position > 0.2)
 
@@ -217,11 +220,12 @@ class Tab:
 
     def record_without_jump(self) -> np.ndarray:
         """The same, of a stretch in which playing did not come round to the start of a loop."""
-        while True:
+        for _ in range(10):
             before = self.position
             recorded = self.record()
             if self.position > before:
                 return recorded
+        raise AssertionError(f"nothing plays at {before} s")
 
     def until(self, is_true: Any, seconds: float = 60) -> None:
         """Waits for a condition. (The page's policy forbids the evaluation that the driver's own waiting needs.)"""
