@@ -36,7 +36,9 @@ PUBLISHED: dict[str, Callable[[], nn.Module]] = {
     "umss, 2 voices": lambda: umss.Umss(umss.published_umss(2)),
     "unet original": lambda: unet.UnetSeparator(unet.published()),
     "unet efficient": lambda: unet.UnetSeparator(unet.published(unet.Condition.EFFICIENT)),
-    "unet original, 2 voices": lambda: unet.UnetSeparator(replace(unet.published(), pitch=umss.published_umss(2))),
+    "unet efficient, 2 voices": lambda: unet.UnetSeparator(
+        replace(unet.published(unet.Condition.EFFICIENT), pitch=umss.published_umss(2))
+    ),
 }
 SERVED = {
     "umss-satb": "umss",
@@ -49,7 +51,7 @@ SERVED = {
     "warmup": "joint",
     "unet-satb": "unet original",
     "unet-satb-efficient": "unet efficient",
-    "unet-duo": "unet original, 2 voices",
+    "unet-duo": "unet efficient, 2 voices",
 }
 
 

@@ -10,12 +10,13 @@ import torch
 import yaml
 
 from divisi.networks import umss
+from divisi.networks.spectral import ShortTimeFourier
 from divisi.training import system_losses as losses
 from divisi.training.remix import Remixer, RemixOptions
 from divisi.training.system_config import LossWeights, Part, Pitch, SystemConfig, find_config, merge, parse_system
 from divisi.training.system_material import choose_voices
 from divisi.training.takes import Choir
-from divisi.training.train_system import SystemRun, draw, train_system
+from divisi.training.train_system import SystemRun, draw, magnitude_loss, train_system
 
 SCHEDULES = {
     "multi_f0": ["multi_f0"],
@@ -214,3 +215,26 @@ def test_maps_of_true_pitches_are_ridges_with_a_peak_of_one() -> None:
 def test_one_voice_training_uses_labels() -> None:
     assert tiny("umss_1s").pitch is Pitch.LABELS
     assert tiny("umss_1s").learns == (Part.SEPARATOR,)
+
+
+class KnowsNothing:
+    """A U-Net system whose every estimate is silence."""
+
+    def __init__(self) -> None:
+        self.fourier = ShortTimeFourier(1024, 256)
+        self.spectrum = self.fourier.analyse
+
+    def unet(self, heard: torch.Tensor, f0_hz: torch.Tensor) -> torch.Tensor:
+        return 0 * heard
+
+
+@pytest.mark.parametrize("is_relative", [False, True])
+def test_the_relative_loss_alone_counts_quiet_voices_as_loud_ones(is_relative: bool) -> None:
+    noise = torch.randn(1, 8192)
+    loud, quiet = (
+        float(magnitude_loss(KnowsNothing(), noise, level * noise[:, None], torch.ones(1, 1, 32), is_relative))
+        for level in (1.0, 0.1)
+    )
+    assert quiet / loud == pytest.approx(1.0 if is_relative else 0.1, rel=1e-4)
+    silent = magnitude_loss(KnowsNothing(), noise, 0 * noise[:, None], torch.ones(1, 1, 32), is_relative)
+    assert float(silent) == pytest.approx(0.0, abs=1e-6)

@@ -25,6 +25,8 @@ EXTRA_FRAMES = 2
 """Frames at each end of the spectrum beyond those of the pitch."""
 PITCH_BINS = 361
 BLUR_REACH = 4
+QUIETEST_SHARE = 1e-5
+"""Of the loudest magnitude: silence has no root with a gradient."""
 
 
 class Condition(StrEnum):
@@ -46,6 +48,11 @@ class UnetConfig:
     """Width of the two-layer perceptrons of the efficient condition."""
     slope: float = 1.0
     """Published fault: the encoder's leaky rectifiers have slope 1 and so rectify nothing; 0.01 was meant."""
+    input_exponent: float = 1.0
+    """Magnitudes relative to the loudest are raised to this before they are modulated; published: as they are, which
+    leaves quiet voices next to nothing."""
+    dropout: float = 0.5
+    """Share of the channels that the first three upward levels lose while learning."""
     bank: Bank = Bank.CLOSED_FORM
     mask_exponent: float = 1.0
     pitch: umss.UmssConfig = field(default_factory=umss.published_umss)
@@ -99,6 +106,7 @@ class ConditionedUnet(nn.Module):
 
     def __init__(self, fourier: ShortTimeFourier, config: UnetConfig) -> None:
         super().__init__()
+        self.input_exponent = config.input_exponent
         self.condition: nn.Module
         if config.condition is Condition.ORIGINAL:
             self.condition = OriginalCondition(fourier.bin_count, config)
@@ -121,12 +129,17 @@ class ConditionedUnet(nn.Module):
             self.up.append(nn.ConvTranspose2d(joined, sizes[level], 5, stride=2, padding=2, output_padding=1))
             if level:
                 layers: list[nn.Module] = [nn.BatchNorm2d(sizes[level]), nn.ReLU()]
-                self.after.append(nn.Sequential(*layers, *([nn.Dropout2d(0.5)] if level > config.depth - 4 else [])))
+                self.after.append(
+                    nn.Sequential(*layers, *([nn.Dropout2d(config.dropout)] if level > config.depth - 4 else []))
+                )
 
     def forward(self, mixture: Tensor, f0_hz: Tensor) -> Tensor:
         gamma, beta = self.condition(f0_hz)
         loudest = mixture.amax((1, 2), keepdim=True)
-        features = (mixture / (loudest + (loudest <= 0)) * gamma + beta)[:, None]
+        heard = mixture / (loudest + (loudest <= 0))
+        if self.input_exponent != 1.0:
+            heard = heard.clamp(min=QUIETEST_SHARE) ** self.input_exponent
+        features = (heard * gamma + beta)[:, None]
         skips = [features]
         for block in self.down:
             skips.append(block(skips[-1]))
@@ -190,9 +203,11 @@ def served(condition: Condition = Condition.ORIGINAL, voice_count: int = 4) -> U
         condition,
         first_channels=8,
         depth=4,
-        condition_channels=(16, 32, 64),
+        condition_channels=(48, 48, 64),
         perceptron_hidden=96,
         slope=0.01,
+        input_exponent=0.4,
+        dropout=0.0,
         mask_exponent=1.5,
         pitch=umss.served(umss.Assignment.HEURISTIC, voice_count),
     )

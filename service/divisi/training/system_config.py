@@ -48,6 +48,8 @@ class LossWeights:
     multi_f0: float = 0.0
     assigner: float = 0.0
     magnitude: float = 0.0
+    relative_magnitude: float = 0.0
+    """As `magnitude`, but relative to each voice's own level, so that quiet voices count as loud ones."""
 
 
 @dataclass(frozen=True)

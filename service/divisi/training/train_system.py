@@ -121,6 +121,8 @@ class SystemRun:
         logger.info("started from %s: %d arrays", path, len(taken))
 
 
+QUIETEST_VOICE = 0.05
+
 PREFIXES = {
     Part.MULTI_F0: "pitch.multi_f0.",
     Part.ASSIGNER: "pitch.assigner.",
@@ -170,8 +172,9 @@ def batch_losses(network: nn.Module, material: Material, config: SystemConfig) -
             values["reconstruction"] = losses.spectral_loss(voices.sum(1), mixture)
         if weights.sources:
             values["sources"] = losses.spectral_loss(voices.flatten(0, 1), sources.flatten(0, 1))
-    if weights.magnitude:
-        values["magnitude"] = magnitude_loss(network, mixture, sources, heard_hz)
+    for name, is_relative in (("magnitude", False), ("relative_magnitude", True)):
+        if getattr(weights, name):
+            values[name] = magnitude_loss(network, mixture, sources, heard_hz, is_relative)
     return {name: getattr(weights, name) * value for name, value in values.items()}
 
 
@@ -203,14 +206,19 @@ def salience_losses(
     return values
 
 
-def magnitude_loss(network: Any, mixture: Tensor, sources: Tensor, f0_hz: Tensor) -> Tensor:
-    """L1 between estimated and true magnitude of one random voice of every example (the U-Net's loss)."""
+def magnitude_loss(network: Any, mixture: Tensor, sources: Tensor, f0_hz: Tensor, is_relative: bool) -> Tensor:
+    """L1 between estimated and true magnitude of one random voice of every example (the U-Net's loss); relative to that
+    voice's mean magnitude, but to no less than a twentieth of the mixture's.
+    """
     chosen = torch.randint(sources.shape[1], (len(mixture),))
     rows = torch.arange(len(mixture))
     spectra = network.spectrum(torch.cat([mixture, sources[rows, chosen]]))
     magnitudes = unet.magnitude(*spectra) / network.fourier.scale
     heard, wanted = magnitudes.chunk(2)
-    return (network.unet(heard, f0_hz[rows, chosen]) - wanted).abs().mean()
+    error = (network.unet(heard, f0_hz[rows, chosen]) - wanted).abs().mean((1, 2))
+    if is_relative:
+        error = error / torch.maximum(wanted.mean((1, 2)), QUIETEST_VOICE * heard.mean((1, 2)))
+    return error.mean()
 
 
 def load_choirs(config: SystemConfig, data: Path, cache: Path) -> tuple[list[Choir], list[Choir]]:

@@ -1,0 +1,39 @@
+#!/bin/sh
+# From checkpoints of the published systems to bundles whose cards carry their figures.
+#     benchmarks/published_bundles.sh DATA RUNS OUT [MODEL_ID …]
+# DATA holds nino_dios/, RUNS a folder for each run. OUT receives drafts, figures, boxes and two stores: `first`, which is
+# scored and timed, and `store`, the same weights with figures in their cards. What OUT holds already is kept.
+set -eu
+data=$1
+runs=$2
+out=$3
+shift 3
+bin=${BIN:-.venv/bin}
+here=$(dirname "$0")
+notes=$here/../service/divisi/training/cards/published.md
+
+"$bin/python" -m divisi.export.published_cards --runs "$runs" --out "$out/drafts"
+[ $# -gt 0 ] || set -- $(cd "$out/drafts" && ls ./*.yaml | sed 's|./||; s|.yaml||')
+
+publish() {
+    model=$1
+    store=$2
+    shift 2
+    family=umss
+    case $model in unet*) family=unet ;; esac
+    [ -d "$store/$model" ] || "$bin/divisi" export "divisi.networks.$family:build" "$out/drafts/$model.pt" \
+        --card "$out/drafts/$model.yaml" --out "$store" "$@"
+}
+
+for model; do
+    publish "$model" "$out/first"
+    dataset=nino_dios
+    case $model in *-duo) dataset=nino_dios_pairs ;; esac
+    [ -f "$out/figures/$model/evaluation.json" ] || DIVISI_MODEL_STORE=$out/first "$bin/divisi" evaluate \
+        --models "$model" --dataset "$dataset" --data "$data" --out "$out/figures/$model"
+done
+"$bin/python" "$here/published_speed.py" --store "$out/first" --models "$@" --out "$out/speeds.json"
+"$bin/python" -m divisi.export.published_cards --runs "$runs" --out "$out/drafts" --speeds "$out/speeds.json"
+for model; do
+    publish "$model" "$out/store" --measured "$out/figures/$model/evaluation.json" --notes "$notes"
+done
