@@ -34,6 +34,8 @@ def exit_on_error() -> Iterator[None]:
         errors.print(f"[red]error:[/red] {escape(error.message)}", soft_wrap=True, highlight=False)
         raise typer.Exit(EXIT_FAILED) from error
     except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise  # not what somebody set, but a fault of ours
         for problem in error.errors():
             name = "_".join(["DIVISI", *map(str, problem["loc"])]).upper() + ": " if problem["loc"] else ""
             message = problem["msg"].removeprefix("Value error, ")

@@ -21,8 +21,11 @@ def pack_constants(module: torch.jit.ScriptModule) -> None:
         packed = pack(tensor.cpu().contiguous().numpy()) if isinstance(tensor, torch.Tensor) else None
         if packed is not None:
             graph.setInsertPoint(node)
-            is_sparse = isinstance(packed, SparseConstant)
-            node.output().replaceAllUsesWith(_fill(graph, packed) if is_sparse else _widen(graph, packed, tensor.dtype))
+            if isinstance(packed, SparseConstant):
+                unpacked = _fill(graph, packed)
+            else:
+                unpacked = _widen(graph, packed, tensor.dtype)
+            node.output().replaceAllUsesWith(unpacked)
     torch._C._jit_pass_dce(graph)
     graph.lint()
 

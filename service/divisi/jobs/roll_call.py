@@ -33,11 +33,11 @@ class WorkerStatus:
     Args:
         consumer: its name in the queue, unlike any other process's.
         engine, device: what runs the model, and where; None before the engine is warm.
-        can_fit: True where it can run models that are fitted to the recording; None before the engine is warm.
         job_id: the job at hand.
         attempts: attempts ended since it started.
         started_at: Unix seconds.
         problem: why it is not ready.
+        can_fit: True where it can run models that are fitted to the recording; None before the engine is warm.
         silent_seconds: since it said so, by Redis's clock.
     """
 
@@ -46,10 +46,10 @@ class WorkerStatus:
     started_at: float
     engine: str | None = None
     device: str | None = None
-    can_fit: bool | None = None
     job_id: str | None = None
     attempts: int = 0
     problem: str | None = None
+    can_fit: bool | None = None
     silent_seconds: float = 0.0
 
 
