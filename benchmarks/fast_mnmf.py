@@ -144,7 +144,10 @@ def measure_quality(model_id: str, num_rooms: int, seconds: float, *, is_blind: 
         images = np.concatenate([block.stems for block in blocks], axis=2)
         times.append((time.process_time() - began) / seconds)
         scores.append(score_images(images, room.images, room.mixture, channels, finds_order=is_blind))
-        console.print(f"RT60 {rt60_seconds} s: {scores[-1].improvement:+.2f} dB, {times[-1]:.2f} × real time")
+        stems = " ".join(f"{value:.2f}" for value in scores[-1].si_sdr)
+        console.print(
+            f"RT60 {rt60_seconds} s: {scores[-1].improvement:+.2f} dB, stems {stems} dB, {times[-1]:.2f} × real time"
+        )
     for place, name in enumerate(separator.card.stems):
         console.print(f"{name:10} SI-SDR {np.mean([score.si_sdr[place] for score in scores]):6.2f} dB")
     for name in ("recording_si_sdr", "si_sdr", "sdr", "sir", "sar"):

@@ -1,15 +1,26 @@
-"""Serving runs without torch: neither the gateway nor an ONNX worker that has separated something has loaded it."""
+"""Serving runs without torch: neither the gateway nor an ONNX worker that has separated something has loaded it, and
+where it is not installed the models that need it are not offered."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from importlib.metadata import requires
 from pathlib import Path
 
+import httpx
 from packaging.requirements import Requirement
+from tests.conftest import free_port
 
 from divisi.sample import mixture_path
+from divisi.settings import default_model_store
+
+# None there is how Python itself marks a module that cannot be imported.
+WITHOUT_TORCH = "import sys; sys.modules['torch'] = None"
+READY_SECONDS = 60
 
 GATEWAY = "import divisi.gateway.app, divisi.bootstrap"
 WORKER = """
@@ -41,3 +52,39 @@ def test_no_extra_for_serving_asks_for_torch() -> None:
         for extra in ("", "gateway", "worker", "standalone", "av"):
             if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
                 assert requirement.name not in {"torch", "torchaudio", "onnxscript"}
+
+
+def test_without_torch_models_that_need_it_are_listed_as_such_and_their_jobs_refused(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_TORCH)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])),
+        "DIVISI_MODEL_STORE": str(default_model_store()),
+    }
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "divisi.cli", "up", "--data", str(tmp_path / "data"), "--port", str(port)]
+    process = subprocess.Popen(command, env=environment)
+    try:
+        deadline = time.monotonic() + READY_SECONDS
+        while (offers := _offers(url)).get("fastmnmf2-quintet") is None:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        not_offered = {model for model, is_offered in offers.items() if not is_offered}
+        assert not_offered == {"fastmnmf2-quintet", "fastmnmf2", "ilrma"}
+        with mixture_path().open("rb") as file:
+            answer = httpx.post(f"{url}/v1/jobs", files={"file": file}, data={"model": "fastmnmf2"}, timeout=60)
+        assert (answer.status_code, answer.json()["code"]) == (503, "no-worker-for-model")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def _offers(url: str) -> dict[str, bool | None]:
+    """Which models are offered; nothing until the gateway answers."""
+    try:
+        models = httpx.get(f"{url}/v1/models", timeout=2).json()["models"]
+    except httpx.HTTPError:
+        return {}
+    return {card["id"]: card["is_offered"] for card in models}
