@@ -25,6 +25,8 @@ EXTRA_FRAMES = 2
 """Frames at each end of the spectrum beyond those of the pitch."""
 PITCH_BINS = 361
 BLUR_REACH = 4
+LEAST_SHARE = 1e-4
+"""Where no voice claims anything, all share alike: rounding must not decide between numbers next to nothing."""
 QUIETEST_SHARE = 1e-5
 """Of the loudest magnitude: silence has no root with a gradient."""
 
@@ -134,6 +136,11 @@ class ConditionedUnet(nn.Module):
                 )
 
     def forward(self, mixture: Tensor, f0_hz: Tensor) -> Tensor:
+        estimated: Tensor = self.shares(mixture, f0_hz) * mixture
+        return estimated
+
+    def shares(self, mixture: Tensor, f0_hz: Tensor) -> Tensor:
+        """What part of every magnitude the voice has, 0..1. Shapes as above."""
         gamma, beta = self.condition(f0_hz)
         loudest = mixture.amax((1, 2), keepdim=True)
         heard = mixture / (loudest + (loudest <= 0))
@@ -149,7 +156,7 @@ class ConditionedUnet(nn.Module):
                 features = torch.cat([self.after[level - 1](features), skips.pop()], dim=1)
             size = skips[-1].shape
             features = up(features)[:, :, : size[2], : size[3]]
-        return torch.sigmoid(features[:, 0]) * mixture
+        return torch.sigmoid(features[:, 0])
 
 
 class UnetSeparator(nn.Module):
@@ -170,8 +177,8 @@ class UnetSeparator(nn.Module):
         peak = signal.abs().amax(1, keepdim=True).clamp(min=umss.QUIETEST_PEAK)
         f0_hz = self.pitch(signal / peak)
         real, imag = self.spectrum(signal)
-        estimated = self.magnitudes(magnitude(real, imag) / self.fourier.scale, f0_hz)
-        masks = ratio_masks(estimated, self.config.mask_exponent)
+        shares = self.shares(magnitude(real, imag) / self.fourier.scale, f0_hz)
+        masks = ratio_masks(shares.clamp(min=LEAST_SHARE), self.config.mask_exponent)
         waves = self.fourier.synthesise((masks * real[:, None]).flatten(0, 1), (masks * imag[:, None]).flatten(0, 1))
         estimates = waves.unflatten(0, (-1, f0_hz.shape[1]))[:, :, : signal.shape[1]]
         return estimates[:, :, None], f0_hz
@@ -180,12 +187,11 @@ class UnetSeparator(nn.Module):
         """Shape: (B, T) -> twice (B, F, T / 256 + 4)."""
         return self.fourier.analyse(functional.pad(signal, (0, WINDOW_LENGTH - HOP_LENGTH)))
 
-    def magnitudes(self, mixture: Tensor, f0_hz: Tensor) -> Tensor:
-        """Shape: (B, F, N + 4), (B, V, N) -> (B, V, F, N + 4)."""
+    def shares(self, mixture: Tensor, f0_hz: Tensor) -> Tensor:
+        """What every voice has of the mixture's magnitudes. Shape: (B, F, N + 4), (B, V, N) -> (B, V, F, N + 4)."""
         voices = f0_hz.shape[1]
         rows = mixture[:, None].expand(-1, voices, -1, -1).flatten(0, 1)
-        estimated: Tensor = self.unet(rows, f0_hz.flatten(0, 1))
-        return estimated.unflatten(0, (-1, voices))
+        return self.unet.shares(rows, f0_hz.flatten(0, 1)).unflatten(0, (-1, voices))
 
 
 def magnitude(real: Tensor, imag: Tensor) -> Tensor:
