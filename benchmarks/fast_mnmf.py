@@ -225,7 +225,6 @@ def compare_likelihoods(folder: Path | None, seconds: float, num_iterations: int
         difference = ours - theirs
         console.print(f"  after {iteration:3}: ours {ours:.6e}, theirs {theirs:.6e}, difference {difference:+.3e}")
     console.print(f"  ours {our_seconds:.1f} s, theirs {their_seconds:.1f} s of processor time")
-    show_spots(samples, sample_rate)
     ours, theirs = our_course[num_iterations], their_course[num_iterations]
     return verdict((f"log-likelihood after {num_iterations}: {ours:.6e} against {theirs:.6e}", ours >= theirs))
 
@@ -295,18 +294,6 @@ def log_likelihood(spectra: Array, bases: Array, activations: Array, gains: Arra
         powers = np.abs(diagonaliser[place] @ spectra[:, place]) ** 2
         total -= float((powers / model + np.log(model)).sum())
     return total + 2 * spectra.shape[2] * float(np.linalg.slogdet(diagonaliser)[1].sum())
-
-
-def show_spots(samples: Array, sample_rate: int) -> None:
-    """Share of each spot microphone's power that lies in each stem, after a fit started at the spots."""
-    separator = open_separator()
-    plan = plan_fit(separator.card, FitRequest(num_iterations=30), len(samples), sample_rate)
-    for _ in separator.engine.fit(samples[None], plan):
-        pass
-    levels = separator.engine.levels()[:, :NUM_SPOTS]
-    console.print("  started at the spots; share of each spot's power in each stem:")
-    for name, shares in zip(plan.stems, levels / levels.sum(axis=0), strict=True):
-        console.print(f"    {name:10} " + " ".join(f"{share:5.2f}" for share in shares))
 
 
 def measure_memory(minutes: float) -> int:
