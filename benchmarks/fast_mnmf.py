@@ -11,8 +11,7 @@ scores best. Bars: ours at least 6 dB above the spot microphones and 1 dB above 
 the recording, and an iteration of theirs at least 2.5 times as long as one of ours.
 
 likelihood: both from one start, circular gains and the same random factors, on a folder of mono files (one each
-microphone) or on a simulated room. Bar: ours at least as likely at the end. Where each instrument went when started at
-the spots is printed, too.
+microphone) or on a simulated room. Bar: ours at least as likely at the end.
 
 quality: ours alone, as the card has it, on the same rooms; what the model's card says comes from here. The quintet's
 model hears the whole room, `fastmnmf2` and `ilrma` the flute and the first violin: by their spot microphones (and, for
