@@ -2,7 +2,8 @@
 
 import torch
 
-from divisi.networks.pitch_tracker import PITCH_COUNT, PitchDecoder, PitchTracker, pitch_frequencies_hz
+from divisi.networks.pitch_decoder import PitchDecoder
+from divisi.networks.pitch_tracker import PITCH_COUNT, PitchTracker, pitch_frequencies_hz
 from divisi.networks.spectral import ShortTimeFourier, compress
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from divisi.networks.pitch_tracker import PITCH_COUNT, PitchDecoder
+from divisi.networks.pitch_decoder import PitchDecoder
+from divisi.networks.pitch_tracker import PITCH_COUNT
 from divisi.training.losses import energy_loss, magnitude_loss, masked, pitch_loss, pitch_targets
 
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from divisi.networks.harmonic_mask import HarmonicMask
 from divisi.networks.partials import PartialSplit
-from divisi.networks.pitch_tracker import PitchDecoder, PitchTracker
+from divisi.networks.pitch_decoder import PitchDecoder
+from divisi.networks.pitch_tracker import PitchTracker
 from divisi.networks.spectral import ShortTimeFourier, compress
 
 SAMPLE_RATE = 16_000
