@@ -26,6 +26,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+REDIS_STOP_SECONDS = 5.0
 StartRedis = Callable[[int], "subprocess.Popen[str]"]
 
 
@@ -44,7 +45,11 @@ def running_redis(port: int, folder: Path) -> Iterator[subprocess.Popen[str]]:
         assert any("Ready to accept connections" in line for line in server.stdout), "Redis did not start"
         yield server
         server.terminate()
-        server.stdout.read()
+        try:
+            server.communicate(timeout=REDIS_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            # While Redis writes its first append-only file, which a test may have asked for, it does not stop.
+            server.kill()
 
 
 @pytest.fixture(scope="session")
