@@ -19,7 +19,9 @@ from divisi.settings import Settings, child_environment
 
 START_SECONDS = 60
 STOP_SECONDS = 10
+# Taking the interpreter apart can abort: it must not be begun.
 PROGRAM = (
+    "import atexit, os; atexit.register(os.abort); "
     "from divisi.gateway.app import run_gateway; from divisi.settings import load_settings; "
     "from divisi.telemetry import configure_logging; "
     "configure_logging('info', 'json', process='gateway'); run_gateway(load_settings())"

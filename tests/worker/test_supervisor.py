@@ -264,7 +264,12 @@ async def test_a_worker_whose_engine_does_not_open_claims_nothing_and_says_why(
 def worker_process(make_settings: MakeSettings, tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
     def start(**changes: object) -> subprocess.Popen[bytes]:
         settings = make_settings(**changes)
-        program = "from divisi.settings import load_settings; from divisi.worker.supervisor import run_worker\n"
+        # Taking the interpreter apart can abort: it must not be begun.
+        program = (
+            "import atexit, os; from divisi.settings import load_settings\n"
+            "from divisi.worker.supervisor import run_worker\n"
+            "atexit.register(os.abort)\n"
+        )
         with (tmp_path / "worker.log").open("wb") as log:
             return subprocess.Popen(
                 [sys.executable, "-c", f"{program}run_worker(load_settings())"],

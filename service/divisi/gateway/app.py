@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
+from typing import NoReturn
 
 import uvicorn
 from fastapi import Depends, FastAPI
@@ -41,6 +42,7 @@ from divisi.gateway.request_context import RequestContext
 from divisi.gateway.services import Services
 from divisi.gateway.webhooks.sender import WebhookSender
 from divisi.jobs.queue import JobQueue
+from divisi.process_end import end_process
 from divisi.settings import Settings, listed
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
@@ -109,8 +111,8 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
     return app
 
 
-def run_gateway(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT; then answers what is under way and stops."""
+def run_gateway(settings: Settings) -> NoReturn:
+    """Serves until SIGTERM or SIGINT; then answers what is under way and ends the process."""
     # The server hands the signal that stopped it on to whoever listened before; by default that kills the process, and
     # an orderly stop would look like a crash.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -128,3 +130,4 @@ def run_gateway(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+    end_process()

@@ -16,7 +16,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
@@ -24,6 +24,7 @@ from divisi.bootstrap import open_queue, open_store
 from divisi.errors import DivisiError, UnavailableError
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import Claim
+from divisi.process_end import end_process
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
@@ -49,9 +50,10 @@ _RECLAIMS_A_LEASE = 10
 _ANNOUNCE_SECONDS = 2.0
 
 
-def run_worker(settings: Settings) -> None:
-    """Runs one worker until SIGTERM or SIGINT; a second signal ends it at once."""
+def run_worker(settings: Settings) -> NoReturn:
+    """Runs one worker until SIGTERM or SIGINT, then ends the process; a second signal ends it at once."""
     asyncio.run(_run_worker(settings))
+    end_process()
 
 
 async def _run_worker(settings: Settings) -> None:
