@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 import torch
 
-from divisi.networks.heuristic_assignment import HeuristicAssignment, HeuristicConfig
+from divisi.networks.heuristic_assignment import HeuristicAssignment, HeuristicConfig, walk
 
 FREQUENCIES_HZ = 61.0 * 2 ** (torch.arange(152, dtype=torch.float64) / 36)
 CHORD_HZ = (440.0, 330.0, 220.0, 110.0)
@@ -66,6 +66,24 @@ def test_of_two_walks_the_cheaper_is_taken() -> None:
     assert sum(sounding(tracks, 1)) == sum(sounding(tracks, 2)) == 1
 
 
+def test_of_two_orders_that_cost_the_same_the_one_that_does_not_cross_is_taken() -> None:
+    # Both pitches lie above both voices that may take them, so that crossing moves them just as far in sum.
+    tracks = assign([CHORD_HZ, (500.0, 470.0, 110.0)], refined=True)
+    assert tracks[:, 1] == pytest.approx((500.0, 470.0, 0.0, 110.0), rel=0.02)
+
+
+def test_costs_are_whole_steps_so_that_no_runtime_rounds_them() -> None:
+    network = HeuristicAssignment(FREQUENCIES_HZ, HeuristicConfig(counts_missing_voices=False, refined=True))
+    salience = torch.rand(2, 152, 30, generator=torch.Generator().manual_seed(1)) ** 4
+    steps = network.detect(salience)
+    assert not steps.is_floating_point()
+    ranks = network.ranks
+    _, cost = walk(steps.transpose(1, 2).float(), network.orders, ranks, network.registers, False)
+    assert torch.equal(cost, cost.round())
+    assert torch.equal(network.registers, network.registers.round())
+    assert torch.equal(ranks * 32, torch.arange(24.0))
+
+
 def test_more_peaks_than_voices_leave_the_strongest() -> None:
     salience = salience_of([(*CHORD_HZ, 880.0)])
     salience[0, 0, bin_of(880.0)] = 0.6
@@ -83,8 +101,19 @@ def test_pairs_are_handed_to_two_voices() -> None:
     assert tracks[:, 0] == pytest.approx((330.0, 220.0), rel=0.02)
 
 
-def test_the_loop_exports_for_any_number_of_frames_and_recordings() -> None:
-    network = HeuristicAssignment(FREQUENCIES_HZ, HeuristicConfig(threshold=0.3, counts_missing_voices=False))
+def with_ties(frames: int, generator: torch.Generator) -> torch.Tensor:
+    """Three ridges a frame on whole bins, so that many orders cost the same. Shape: (1, 1, K, frames)."""
+    salience = torch.full((1, 1, len(FREQUENCIES_HZ), frames), 0.02)
+    for frame in range(frames):
+        bins = 1 + 2 * torch.randperm(75, generator=generator)[: 4 if frame % 9 == 0 else 3]
+        salience[0, 0, bins, frame] = 0.9
+    return salience
+
+
+@pytest.mark.parametrize("refined", [True, False])
+def test_the_loop_exports_for_any_number_of_frames_and_recordings(refined: bool) -> None:
+    config = HeuristicConfig(threshold=0.3, counts_missing_voices=False, refined=refined)
+    network = HeuristicAssignment(FREQUENCIES_HZ, config)
     graph = io.BytesIO()
     generator = torch.Generator().manual_seed(0)
     with warnings.catch_warnings():
@@ -100,7 +129,7 @@ def test_the_loop_exports_for_any_number_of_frames_and_recordings() -> None:
             dynamic_axes={"salience": {0: "B", 3: "N"}, "f0": {0: "B", 2: "N"}},
         )
     session = onnxruntime.InferenceSession(graph.getvalue(), providers=["CPUExecutionProvider"])
-    for batch, frames in ((1, 5), (3, 40)):
-        salience = torch.rand(batch, 1, 152, frames, generator=generator) ** 8
+    noises = [torch.rand(batch, 1, 152, frames, generator=generator) ** 8 for batch, frames in ((1, 5), (3, 40))]
+    for salience in (*noises, with_ties(200, generator)):
         found = session.run(["f0"], {"salience": salience.numpy()})[0]
         assert np.array_equal(found, network(salience).numpy())

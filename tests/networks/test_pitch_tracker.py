@@ -30,15 +30,23 @@ def test_stacked_harmonics_of_a_tone_meet_at_its_pitch() -> None:
 
 
 def test_both_passes_give_logits_for_every_voice_pitch_and_frame() -> None:
-    guess, refined = small_tracker()(*spectra_of_tone(300.0), torch.ones(1, 4))
+    guess, refined, _ = small_tracker()(*spectra_of_tone(300.0), torch.ones(1, 4))
     assert guess.shape == refined.shape == (1, 4, PITCH_COUNT + 1, 17)
 
 
 def test_an_absent_voice_is_left_with_silence() -> None:
-    _, refined = small_tracker()(*spectra_of_tone(300.0), torch.tensor([[1.0, 0.0, 1.0, 1.0]]))
+    _, refined, _ = small_tracker()(*spectra_of_tone(300.0), torch.tensor([[1.0, 0.0, 1.0, 1.0]]))
     _, voicing = PitchDecoder()(refined)
     assert voicing[0, 1].max() < 1e-6
     assert voicing[0, 0].min() > 0.1
+
+
+def test_who_sings_is_one_answer_a_voice_however_long_the_stretch() -> None:
+    tracker = small_tracker()
+    wide, narrow = spectra_of_tone(300.0)
+    *_, presence = tracker(wide, narrow, torch.ones(1, 4))
+    *_, longer = tracker(wide.repeat(1, 1, 3), narrow.repeat(1, 1, 3), torch.ones(1, 4))
+    assert presence.shape == longer.shape == (1, 4)
 
 
 def test_a_pitch_between_two_classes_is_decoded_between_them() -> None:

@@ -1,5 +1,8 @@
 """Encoder, decoder and heads have the published sizes and ranges."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 
 from divisi.networks.voice_decoder import MixtureEncoder, SeparatorConfig, VoiceDecoder, positive, unit_pitch
@@ -36,6 +39,21 @@ def test_the_level_of_a_mixture_does_not_reach_the_embedding() -> None:
     encoder = MixtureEncoder(SMALL).eval()
     mixture = torch.randn(1, 256 * 10)
     assert torch.allclose(encoder(mixture), encoder(0.01 * mixture), atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("floor", "hears_rounding"), [(0.0, True), (1e-4, False)])
+def test_what_rounding_leaves_in_empty_bins_is_heard_as_published_and_not_once_mended(
+    floor: float, hears_rounding: bool
+) -> None:
+    torch.manual_seed(0)
+    encoder = MixtureEncoder(replace(SMALL, magnitude_floor=floor)).eval()
+    tone = torch.sin(2 * torch.pi * 1000 / 16000 * torch.arange(256.0 * 40))[None]
+    # As two runtimes differ: in the last bit of every sample.
+    other = tone + 1e-7 * torch.randn(tone.shape)
+    assert ((encoder(tone) - encoder(other)).abs().max() > 1e-3) == hears_rounding
+    if not hears_rounding:
+        assert (encoder(tone) - encoder(other)).abs().max() < 1e-4
 
 
 @torch.no_grad()

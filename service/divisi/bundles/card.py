@@ -82,13 +82,14 @@ class Artifact(_Part):
 
 
 class Parity(_Part):
-    """How far each artifact is from the network, over all outputs: the largest absolute difference on random audio."""
+    """How far each artifact is from the network, over all outputs: the largest absolute difference."""
 
     max_abs_error: Mapping[ArtifactKind, float]
     tolerance: float = Field(gt=0)
     seed: int
     batch_sizes: tuple[int, ...]
     lengths: tuple[int, ...]
+    signals: tuple[Text, ...] = Field(("noise",), description="What it was measured on.")
 
 
 class Quality(_Part):

@@ -80,15 +80,16 @@ def _render_files(card: ModelCard) -> Iterator[str]:
     yield _table(("file", "kind", "size", "error against the network"), rows)
     if parity:
         yield (
-            "The error is the largest absolute difference on noise (f0: relative difference), in batches of "
-            f"{_join(parity.batch_sizes)}, over {_join(parity.lengths)} samples; {parity.tolerance:.0e} is allowed."
+            f"The error is the largest absolute difference on {_join(parity.signals)} (f0: relative difference), in "
+            f"batches of {_join(parity.batch_sizes)}, over {_join(parity.lengths)} samples; {parity.tolerance:.0e} is "
+            "allowed."
         )
     if card.git_commit:
         yield f"Exported from commit `{card.git_commit}`."
 
 
-def _join(numbers: Iterable[int]) -> str:
-    return " and ".join(str(number) for number in numbers)
+def _join(parts: Iterable[object]) -> str:
+    return " and ".join(map(str, parts))
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,17 +1,25 @@
-"""How far the exported artifacts are from the network, through the engines that will serve them."""
+"""How far the exported artifacts are from the network, through the engines that will serve them.
+
+On noise, in which every bin sounds, and on the sample chorale: networks that read pitches decide hardly anything in
+noise, and formant voices leave bins empty, where logarithms hear what rounding left.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
+import soundfile
 import torch
 from torch import nn
 
+from divisi.audio.resample import resample
 from divisi.bundles.card import ArtifactKind, CardDraft, Parity
 from divisi.bundles.store import ModelBundle
 from divisi.engines.engine import Engine, EngineOptions, open_engine
 from divisi.errors import ModelError
+from divisi.sample import mixture_path
 
 # Of full scale: -80 dBFS, far below what a stem can be heard to differ by, far above float32 rounding in deep graphs.
 TOLERANCE = 1e-4
@@ -24,7 +32,8 @@ _ENGINE_OF_KIND: dict[ArtifactKind, str] = {"onnx": "onnx_runtime", "torchscript
 
 
 def measure_parity(network: nn.Module, bundle: ModelBundle, seed: int = SEED) -> Parity:
-    """Compares every artifact of a bundle with the network on noise of several sizes (and rosters, where it takes one).
+    """Compares every artifact of a bundle with the network on noise and on singing of several sizes (and rosters, where
+    it takes one).
 
     Waveforms differ by their largest absolute difference; f0, in Hz, by its largest difference relative to the
     network's.
@@ -51,7 +60,14 @@ def measure_parity(network: nn.Module, bundle: ModelBundle, seed: int = SEED) ->
             )
             raise ModelError(message, code="parity-failed", kind=artifact.kind, errors=by_output)
         errors[artifact.kind] = max(by_output.values())
-    return Parity(max_abs_error=errors, tolerance=TOLERANCE, seed=seed, batch_sizes=BATCH_SIZES, lengths=lengths)
+    return Parity(
+        max_abs_error=errors,
+        tolerance=TOLERANCE,
+        seed=seed,
+        batch_sizes=BATCH_SIZES,
+        lengths=lengths,
+        signals=("noise", "the sample chorale"),
+    )
 
 
 def parity_lengths(card: CardDraft) -> tuple[int, int]:
@@ -84,8 +100,11 @@ def _largest_errors(
     errors: dict[str, list[float]] = {name: [] for name in card.output_names}
     channel_counts = (1, 2) if card.num_channels == "any" else (card.num_channels,)
     everyone = (True, False) if card.takes_roster else (True,)
-    for num_channels, batch, length, is_everyone in product(channel_counts, BATCH_SIZES, lengths, everyone):
-        mixture = NOISE_LEVEL * random.standard_normal((batch, num_channels, length), np.float32)
+    signals = (_noise, _singing(card.sample_rate))
+    for signal, num_channels, batch, length, is_everyone in product(
+        signals, channel_counts, BATCH_SIZES, lengths, everyone
+    ):
+        mixture = signal(random, (batch, num_channels, length))
         inputs = (mixture, _roster(random, batch, card, is_everyone)) if card.takes_roster else (mixture,)
         expected = run_network(network, card, *inputs)
         for name, found in engine.run(*inputs).items():
@@ -93,6 +112,23 @@ def _largest_errors(
             errors[name].append(np.max(np.abs(found - expected[name]) / scale))
     # numpy's maximum of NaN and a number is NaN, Python's may be the number.
     return {name: float(np.max(found)) for name, found in errors.items()}
+
+
+def _noise(random: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """float32 of that shape."""
+    return NOISE_LEVEL * random.standard_normal(shape, np.float32)
+
+
+def _singing(sample_rate: int) -> Callable[[np.random.Generator, tuple[int, int, int]], np.ndarray]:
+    """As `_noise`, of stretches of the sample chorale, round and round; each row and channel begins anywhere."""
+    samples, recorded_rate = soundfile.read(mixture_path(), dtype="float32", always_2d=True)
+    chorale = resample(np.ascontiguousarray(samples.T), recorded_rate, sample_rate)[0]
+
+    def draw(random: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+        starts = random.integers(len(chorale), size=shape[:2])
+        return chorale[(starts[:, :, None] + np.arange(shape[2])) % len(chorale)]
+
+    return draw
 
 
 def _roster(random: np.random.Generator, batch: int, card: CardDraft, is_everyone: bool) -> np.ndarray:

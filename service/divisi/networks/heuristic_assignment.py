@@ -3,6 +3,10 @@
 Frames in which every voice was detected are assigned by rank, empty ones stay empty. The runs between them are walked
 through from a full frame on, each frame taking the permutation of its pitches that moves least; a run with full frames
 on both sides is walked from both, and the cheaper walk is kept. A loop over frames, scripted so that it exports.
+
+Ties are no accident here: where two pitches lie on one side of the voices that may take them, crossing costs exactly as
+much as not crossing. The mended procedure therefore counts distances in whole steps of a quarter of a bin, exact in any
+runtime, and of equal orders takes the first, in which voices cross least.
 """
 
 from dataclasses import dataclass
@@ -11,7 +15,7 @@ from itertools import permutations
 import torch
 from torch import Tensor, nn
 
-from divisi.networks.salience_to_f0 import fine_frequencies_hz, refine
+from divisi.networks.salience_to_f0 import STEPS_PER_BIN, centre_of_mass, fine_frequencies_hz, nearest_steps
 
 REGISTERS_HZ = {2: (360.0, 190.0), 4: (440.0, 320.0, 230.0, 150.0)}
 """Where voices are thought to be before a frame says so."""
@@ -27,7 +31,8 @@ class HeuristicConfig:
     threshold: float = 0.5
     counts_missing_voices: bool = True
     """Published: a voice without a pitch is as far from its past as that is from 0 Hz, which makes it as cheap to shift
-    all voices by one as to leave out the right one. Otherwise only sung pitches count, in octaves."""
+    all voices by one as to leave out the right one. Otherwise only sung pitches count, in steps of a quarter of a bin.
+    """
     refined: bool = False
     """Pitches between bins; otherwise bins."""
 
@@ -35,33 +40,56 @@ class HeuristicConfig:
 class HeuristicAssignment(nn.Module):
     """Salience (B, 1, K, N) -> F0 (B, V, N) in Hz, highest voice first, 0 where silent."""
 
-    registers_hz: Tensor
+    registers: Tensor
     orders: Tensor
-    bins_hz: Tensor
+    ranks: Tensor
     fine_hz: Tensor
 
     def __init__(self, frequencies_hz: Tensor, config: HeuristicConfig = HeuristicConfig()) -> None:
         super().__init__()
         self.config = config
         voices = config.voice_count
-        registers = REGISTERS_HZ.get(voices, tuple(440.0 * 2 ** (-index / 2) for index in range(voices)))
-        self.register_buffer("registers_hz", torch.tensor(registers), persistent=False)
-        self.register_buffer("orders", torch.tensor(list(permutations(range(voices)))), persistent=False)
-        self.register_buffer("bins_hz", frequencies_hz.float(), persistent=False)
-        self.register_buffer("fine_hz", fine_frequencies_hz(frequencies_hz), persistent=False)
+        registers_hz = REGISTERS_HZ.get(voices, tuple(440.0 * 2 ** (-index / 2) for index in range(voices)))
+        registers = torch.tensor(registers_hz)
+        orders = torch.tensor(list(permutations(range(voices))))
+        # Less than the smallest difference of two costs, together; powers of two, so that sums stay exact.
+        ranks = torch.arange(len(orders)) / 2.0 ** len(orders).bit_length()
+        fine_hz = fine_frequencies_hz(frequencies_hz)
+        # Unrefined pitches are those of the bins to the last bit.
+        fine_hz[STEPS_PER_BIN // 2 :: STEPS_PER_BIN] = frequencies_hz.float()
+        if config.counts_missing_voices:
+            ranks = torch.zeros_like(ranks)
+        else:
+            octave = torch.log2(frequencies_hz[1] / frequencies_hz[0])
+            position = torch.log2(registers.double() / frequencies_hz[0]) / octave
+            registers = torch.round(STEPS_PER_BIN * (position + 0.5)).float()
+        self.register_buffer("registers", registers, persistent=False)
+        self.register_buffer("orders", orders, persistent=False)
+        self.register_buffer("ranks", ranks, persistent=False)
+        self.register_buffer("fine_hz", fine_hz, persistent=False)
 
     def forward(self, salience: Tensor) -> Tensor:
         detected = self.detect(salience[:, 0]).transpose(1, 2)
+        counts_missing = self.config.counts_missing_voices
+        pitches = self.in_hz(detected) if counts_missing else detected.to(salience.dtype)
         # Both directions in one loop.
-        both = torch.cat([detected, detected.flip(1)])
-        assigned, cost = walk(both, self.orders, self.registers_hz, self.config.counts_missing_voices)
+        both = torch.cat([pitches, pitches.flip(1)])
+        assigned, cost = walk(both, self.orders, self.ranks, self.registers, counts_missing)
         forward, backward = assigned.chunk(2)
         cost_forward, cost_backward = cost.chunk(2)
-        chosen = self.choose(detected, cost_forward, cost_backward.flip(1))
-        return torch.where(chosen[:, :, None], forward, backward.flip(1)).transpose(1, 2)
+        chosen = self.choose(pitches, cost_forward, cost_backward.flip(1))
+        tracks = torch.where(chosen[:, :, None], forward, backward.flip(1)).transpose(1, 2)
+        return tracks if counts_missing else self.in_hz(tracks.long())
+
+    def in_hz(self, steps: Tensor) -> Tensor:
+        """Pitches of steps, 0 where there is none. Any shape."""
+        return self.fine_hz[steps] * (steps > 0)
 
     def detect(self, salience: Tensor) -> Tensor:
-        """The strongest peaks of every frame, highest first, 0 where there are fewer. Shape: (B, K, N) -> (B, V, N)."""
+        """The strongest peaks of every frame, highest first, as steps of a quarter of a bin, 0 where there are fewer.
+
+        Shape: (B, K, N) -> (B, V, N), whole numbers.
+        """
         middle = salience[:, 1:-1]
         is_peak = (middle > salience[:, :-2]) & (middle >= salience[:, 2:]) & (middle >= self.config.threshold)
         strength = middle * is_peak
@@ -69,10 +97,10 @@ class HeuristicAssignment(nn.Module):
         index = index + 1
         if self.config.refined:
             around = salience[:, None].expand(-1, self.config.voice_count, -1, -1)
-            pitches = refine(around, index, self.fine_hz)
+            steps = nearest_steps(centre_of_mass(around, index), index)
         else:
-            pitches = self.bins_hz[index]
-        return (pitches * (strongest > 0)).sort(dim=1, descending=True).values
+            steps = STEPS_PER_BIN * index + STEPS_PER_BIN // 2
+        return (steps * (strongest > 0)).sort(dim=1, descending=True).values
 
     def choose(self, detected: Tensor, cost_forward: Tensor, cost_backward: Tensor) -> Tensor:
         """Whether each frame takes the forward walk. Shape: (B, N, V), twice (B, N) -> (B, N)."""
@@ -93,27 +121,31 @@ class HeuristicAssignment(nn.Module):
 
 
 @torch.jit.script
-def walk(detected: Tensor, orders: Tensor, registers_hz: Tensor, counts_missing: bool) -> tuple[Tensor, Tensor]:
+def walk(
+    detected: Tensor, orders: Tensor, ranks: Tensor, registers: Tensor, counts_missing: bool
+) -> tuple[Tensor, Tensor]:
     """Carry every voice's last pitch along and give each frame's pitches to the voices that they move least.
 
-    Shape: pitches (B, N, V), highest first; permutations (V!, V); starting pitches (V,). Returns pitches by voice
-    (B, N, V), and the cost since the last frame that was full or empty (B, N).
+    Pitches are steps, or Hz where missing voices count.
+
+    Shape: pitches (B, N, V), highest first; permutations (V!, V) and what each costs by itself (V!,); starting pitches
+    (V,). Returns pitches by voice (B, N, V), and the cost since the last frame that was full or empty (B, N).
     """
     voice_count = detected.shape[2]
-    last = registers_hz[None].expand(detected.shape[0], -1)
+    last = registers[None].expand(detected.shape[0], -1)
     cost = 0 * detected[:, 0, 0]
     tracks = torch.jit.annotate(list[Tensor], [])
     costs = torch.jit.annotate(list[Tensor], [])
     for frame in range(detected.shape[1]):
         pitches = detected[:, frame]
         candidates = pitches[:, orders]
-        if counts_missing:
-            distance = (candidates - last[:, None]).abs()
-        else:
-            octaves = torch.log2(candidates.clamp(min=1.0) / last[:, None]).abs()
-            distance = octaves * (candidates > 0).to(octaves.dtype)
-        least, best = distance.sum(2).min(dim=1)
-        moved = torch.gather(candidates, 1, best[:, None, None].expand(-1, -1, voice_count))[:, 0]
+        distance = (candidates - last[:, None]).abs()
+        if not counts_missing:
+            distance = distance * (candidates > 0).to(distance.dtype)
+        total = distance.sum(2)
+        best = (total + ranks).argmin(dim=1)[:, None]
+        least = torch.gather(total, 1, best)[:, 0]
+        moved = torch.gather(candidates, 1, best[:, :, None].expand(-1, -1, voice_count))[:, 0]
         sung = (pitches > 0).sum(1)
         safe = (sung == voice_count) | (sung == 0)
         assigned = torch.where(safe[:, None], pitches, moved)

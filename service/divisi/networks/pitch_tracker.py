@@ -68,7 +68,8 @@ class PitchTracker(nn.Module):
 
     `forward` takes `wide` (B, F, N) and `narrow` (B, F', N), the compressed spectra of the normal and the long window,
     and `roster` (B, 4): 1 where a voice may sing, 0 where it is known not to. It gives two tensors
-    (B, 4, PITCH_COUNT + 1, N): the first guess and the one that has seen the first guess.
+    (B, 4, PITCH_COUNT + 1, N): the first guess and the one that has seen the first guess; and the log odds (B, 4) that
+    a voice sings at all.
     """
 
     wide_grid: Tensor
@@ -114,19 +115,22 @@ class PitchTracker(nn.Module):
         self.exchange_trunk = ResidualBlock(channels, (3, 3), (1, 2))
         self.refined_local = nn.Conv2d(channels, 2 * voice_count, 1)
         self.refined_context = RecurrentContext(classes, refined_hidden, classes, dropout, voice_count)
+        self.presence = Presence(2 * (hidden + refined_hidden), voice_count)
 
-    def forward(self, wide: Tensor, narrow: Tensor, roster: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, wide: Tensor, narrow: Tensor, roster: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         notes = self.trunk(functional.gelu(self.stem(self.stack_harmonics(wide, narrow))))
         absent = 1 - roster
-        guess = self._logits(self.local(notes), self.context(self.squeeze(notes).flatten(1, 2), absent), absent)
+        context, heard = self.context(self.squeeze(notes).flatten(1, 2), absent)
+        guess = self._logits(self.local(notes), context, absent)
 
         claims = torch.softmax(guess, dim=2)
         pitched = claims[:, :, :PITCH_COUNT]
         claimed = self.claim(torch.cat([pitched, pitched.sum(1, keepdim=True)], dim=1))
         exchanged = self.exchange(torch.cat([notes, claimed], dim=1))
         exchanged = self.exchange_trunk(notes + functional.gelu(exchanged))
-        context = self.refined_context(claims.flatten(1, 2), absent)
-        return guess, guess + self._logits(self.refined_local(exchanged), context, absent)
+        context, heard_again = self.refined_context(claims.flatten(1, 2), absent)
+        presence = self.presence(torch.cat([heard, heard_again], dim=2))
+        return guess, guess + self._logits(self.refined_local(exchanged), context, absent), presence
 
     def stack_harmonics(self, wide: Tensor, narrow: Tensor) -> Tensor:
         """Shifted views of the logarithmic spectra. Shape: (B, F, N), (B, F', N) -> (B, harmonics, PITCH_COUNT, N)."""
@@ -152,7 +156,7 @@ class PitchTracker(nn.Module):
 class RecurrentContext(nn.Module):
     """What a frame means in the course of the piece: a two-way recurrent net over whole frames.
 
-    Shape: (B, inputs, N), absent voices (B, 4) -> (B, outputs, N).
+    Shape: (B, inputs, N), absent voices (B, 4) -> (B, outputs, N), and what it remembers (B, N, 2 · hidden).
     """
 
     def __init__(self, inputs: int, hidden: int, outputs: int, dropout: float, voice_count: int) -> None:
@@ -164,8 +168,21 @@ class RecurrentContext(nn.Module):
         self.recurrent = nn.GRU(hidden, hidden, batch_first=True, bidirectional=True)
         self.leave = nn.Linear(2 * hidden, outputs)
 
-    def forward(self, frames: Tensor, absent: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, absent: Tensor) -> tuple[Tensor, Tensor]:
         told = self.enter(frames.transpose(1, 2)) + self.absence(absent)[:, None]
         entered = self.dropout(functional.gelu(told))
         remembered, _ = self.recurrent(entered)
-        return self.leave(self.dropout(remembered)).transpose(1, 2)
+        return self.leave(self.dropout(remembered)).transpose(1, 2), remembered
+
+
+class Presence(nn.Module):
+    """Which voices sing at all: one answer for a whole stretch. Shape: (B, N, inputs) -> log odds (B, voice_count)."""
+
+    def __init__(self, inputs: int, voice_count: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.enter = nn.Linear(inputs, hidden)
+        self.leave = nn.Linear(2 * hidden, voice_count)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        heard = functional.gelu(self.enter(frames))
+        return self.leave(torch.cat([heard.mean(dim=1), heard.amax(dim=1)], dim=1))

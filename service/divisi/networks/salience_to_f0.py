@@ -114,15 +114,23 @@ def refine(salience: Tensor, best: Tensor, fine_hz: Tensor) -> Tensor:
 
     Shape: (…, K, N), (…, N) -> (…, N).
     """
-    bin_count = salience.shape[-2]
-    near = [(best + offset).clamp(0, bin_count - 1) for offset in range(-REFINED_REACH, REFINED_REACH + 1)]
-    index = torch.stack(near, dim=-2)
-    weights = torch.gather(salience, salience.dim() - 2, index) + 1e-9
-    offset = (weights * (index - best.unsqueeze(-2))).sum(-2) / weights.sum(-2)
-    step = torch.round(STEPS_PER_BIN * offset).long() + STEPS_PER_BIN * best + STEPS_PER_BIN // 2
-    step = step.clamp(0, len(fine_hz) - 1)
-    found = fine_hz[step]
+    offset = centre_of_mass(salience, best)
+    found = fine_hz[nearest_steps(offset, best).clamp(0, len(fine_hz) - 1)]
     if not offset.requires_grad:
         return found
     per_bin = torch.log(fine_hz[STEPS_PER_BIN] / fine_hz[0])
     return found * torch.exp(per_bin * (offset - offset.detach()))
+
+
+def centre_of_mass(salience: Tensor, best: Tensor) -> Tensor:
+    """Where the salience around bins `best` has its centre, in bins from there. Shape: (…, K, N), (…, N) -> (…, N)."""
+    bin_count = salience.shape[-2]
+    near = [(best + offset).clamp(0, bin_count - 1) for offset in range(-REFINED_REACH, REFINED_REACH + 1)]
+    index = torch.stack(near, dim=-2)
+    weights = torch.gather(salience, salience.dim() - 2, index) + 1e-9
+    return (weights * (index - best.unsqueeze(-2))).sum(-2) / weights.sum(-2)
+
+
+def nearest_steps(offset: Tensor, best: Tensor) -> Tensor:
+    """Which of the fine frequencies lies nearest to that centre, as a whole number. Any shape."""
+    return torch.round(STEPS_PER_BIN * offset).long() + STEPS_PER_BIN * best + STEPS_PER_BIN // 2

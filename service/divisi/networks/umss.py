@@ -186,7 +186,7 @@ def served(assignment: Assignment = Assignment.NETWORK, voice_count: int = 4) ->
         ),
         link=LinkConfig(Link.REFINED, (0.25,) * voice_count, sums_low_bins=False),
         heuristic=HeuristicConfig(voice_count, threshold=0.35, counts_missing_voices=False, refined=True),
-        separator=SeparatorConfig(encoder_hidden=64, embedding=64, decoder_hidden=96),
+        separator=SeparatorConfig(encoder_hidden=64, embedding=64, decoder_hidden=96, magnitude_floor=1e-4),
         mask_hop=512,
         mask_exponent=1.5,
         normalises_level=True,

@@ -25,6 +25,8 @@ EXTRA_FRAMES = 2
 """Frames at each end of the spectrum beyond those of the pitch."""
 PITCH_BINS = 361
 BLUR_REACH = 4
+TAPS_BEFORE, TAPS_AFTER = 4, 5
+"""What a frame of the original condition's convolutions reaches back and ahead."""
 LEAST_SHARE = 1e-4
 """Where no voice claims anything, all share alike: rounding must not decide between numbers next to nothing."""
 QUIETEST_SHARE = 1e-5
@@ -66,19 +68,30 @@ class OriginalCondition(nn.Module):
     def __init__(self, bin_count: int, config: UnetConfig) -> None:
         super().__init__()
         sizes = (PITCH_BINS, *config.condition_channels)
-        self.convolutions = nn.ModuleList(nn.Conv1d(inputs, outputs, 10) for inputs, outputs in pairwise(sizes))
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(inputs, outputs, TAPS_BEFORE + 1 + TAPS_AFTER) for inputs, outputs in pairwise(sizes)
+        )
         self.linear_gamma = nn.Linear(sizes[-1], bin_count)
         self.linear_beta = nn.Linear(sizes[-1], bin_count)
 
     def forward(self, f0_hz: Tensor) -> tuple[Tensor, Tensor]:
-        held = torch.cat([f0_hz[:, :1]] * EXTRA_FRAMES + [f0_hz] + [f0_hz[:, -1:]] * EXTRA_FRAMES, dim=1)
-        place = (torch.round(60 * torch.log2(held / 32.7 + 1e-8)) + 1).clamp(0, PITCH_BINS - 1)
-        distance = torch.arange(PITCH_BINS, device=f0_hz.device)[None, :, None] - place[:, None]
-        features = torch.exp(-0.5 * distance.square()) * (distance.abs() <= BLUR_REACH)
+        features = blurred(pitch_places(f0_hz)).transpose(1, 2)
         for convolution in self.convolutions:
-            features = convolution(functional.pad(features, (4, 5)))
+            features = convolution(functional.pad(features, (TAPS_BEFORE, TAPS_AFTER)))
         frames = features.transpose(1, 2)
         return self.linear_gamma(frames).transpose(1, 2), self.linear_beta(frames).transpose(1, 2)
+
+
+def pitch_places(f0_hz: Tensor) -> Tensor:
+    """Place of each pitch, 20 cents a step, 0 = unvoiced; both ends are held. Shape: (R, N) in Hz -> (R, N + 4)."""
+    held = torch.cat([f0_hz[:, :1]] * EXTRA_FRAMES + [f0_hz] + [f0_hz[:, -1:]] * EXTRA_FRAMES, dim=1)
+    return (torch.round(60 * torch.log2(held / 32.7 + 1e-8)) + 1).clamp(0, PITCH_BINS - 1)
+
+
+def blurred(places: Tensor) -> Tensor:
+    """One-hot vectors of places, blurred by a Gaussian. Shape: (…) -> (…, 361)."""
+    distance = torch.arange(PITCH_BINS, device=places.device) - places[..., None]
+    return torch.exp(-0.5 * distance.square()) * (distance.abs() <= BLUR_REACH)
 
 
 class EfficientCondition(nn.Module):

@@ -25,12 +25,15 @@ LOWEST_HZ, HIGHEST_HZ = 20.0, 8000.0
 
 @dataclass(frozen=True)
 class SeparatorConfig:
-    """Sizes of encoder and decoder; the defaults are the published ones."""
+    """Encoder and decoder; the defaults are the published ones."""
 
     encoder_hidden: int = 256
     embedding: int = 128
     decoder_hidden: int = 512
     decoder_layers: int = 3
+    magnitude_floor: float = 0.0
+    """Added in power to what the encoder takes the logarithm of, against a sine of full scale. Published: nothing, so
+    that in bins which synthetic voices leave empty it hears the rounding of the transform."""
 
 
 class GlobalNorm(nn.Module):
@@ -55,6 +58,7 @@ class MixtureEncoder(nn.Module):
         super().__init__()
         self.fourier = ShortTimeFourier(window_length, hop_length)
         bins, hidden = self.fourier.bin_count, config.encoder_hidden
+        self.least_power = (config.magnitude_floor / self.fourier.scale) ** 2
         self.norm = GlobalNorm(bins)
         self.gru1 = nn.GRU(bins, hidden, batch_first=True)
         self.gru2 = nn.GRU(hidden, hidden, batch_first=True)
@@ -65,7 +69,8 @@ class MixtureEncoder(nn.Module):
         real, imag = self.fourier.analyse(mixture)
         # Centred frames from the second on are the published ones, which begin at their first sample.
         power = (real.square() + imag.square())[:, :, 1:] / self.fourier.scale**2
-        log_magnitude = 0.5 * torch.log(power + SILENT_MAGNITUDE**2 * (power <= 0))
+        audible = power + self.least_power if self.least_power else power + SILENT_MAGNITUDE**2 * (power <= 0)
+        log_magnitude = 0.5 * torch.log(audible)
         first = recur(self.gru1, self.norm(log_magnitude).transpose(1, 2))
         second = recur(self.gru2, first)
         third = recur(self.gru3, second)
