@@ -4,6 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from divisi.errors import InputError
 from divisi.worker.scratch import Scratch
 
 
@@ -44,3 +47,12 @@ def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     with Scratch(tmp_path):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {"divisi-worker-notes", "music"}
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with (
+        pytest.raises(InputError, match=f"{tmp_path}/file/work .*Not a directory.*DIVISI_WORK_DIR"),
+        Scratch(tmp_path / "file" / "work"),
+    ):
+        pass

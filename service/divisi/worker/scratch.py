@@ -14,12 +14,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from divisi.errors import InputError
+
 _PREFIX = "divisi-worker-"
 _LOCK = "lock"
 
 
 class Scratch:
-    """The folder of one worker, as a context manager; `fresh_folder` gives an empty one for an attempt."""
+    """The folder of one worker, as a context manager; `fresh_folder` gives an empty one for an attempt.
+
+    Raises:
+        InputError: on entering, where nothing can be written.
+    """
 
     def __init__(self, parent: Path | None) -> None:
         """
@@ -29,10 +35,17 @@ class Scratch:
         self._parent = Path(tempfile.gettempdir()) if parent is None else parent
 
     def __enter__(self) -> Self:
-        self._parent.mkdir(parents=True, exist_ok=True)
-        self._remove_orphans()
-        # Locked before it gets its name: a worker that starts at the same time must not take it for an orphan.
-        unnamed = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=self._parent))
+        try:
+            self._parent.mkdir(parents=True, exist_ok=True)
+            self._remove_orphans()
+            # Locked before it gets its name: a worker that starts at the same time must not take it for an orphan.
+            unnamed = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=self._parent))
+        except OSError as error:
+            raise InputError(
+                f"{self._parent} cannot be written to ({error.strerror}); DIVISI_WORK_DIR names the folder that a "
+                "worker puts recordings and stems in while it works",
+                code="work-dir-unwritable",
+            ) from error
         self._lock = (unnamed / _LOCK).open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.path = unnamed.rename(self._parent / unnamed.name.removeprefix("."))
