@@ -1,6 +1,6 @@
 """docker-compose.yml brought up for real, one job through it, torn down; prints how long each step took.
 
-    python tests/deployment/compose_job.py [--engine podman|docker] [--recording FILE]
+    python tests/deployment/compose_job.py [--engine podman|docker] [--recording FILE] [--worker SERVICE]
 
 The images must be there (`service/images/build.sh`). With podman: root, podman-compose on PATH (or beside this Python),
 and the Debian packages that build.sh names. Ports are free ones of the loopback interface; volumes are made for this
@@ -22,7 +22,7 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 from rich.table import Table
-from stack import Stack, find_engine
+from stack import WORKERS, Stack, find_engine
 
 from divisi.client import Client
 from divisi.sample import mixture_path
@@ -35,14 +35,13 @@ def hashes(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
-def separate_with_image(stack: Stack, recording: Path, folder: Path) -> dict[str, str]:
-    """`divisi separate` with the worker's own image, no service around it: the stems to compare with."""
-    folder.mkdir()
-    folder.chmod(0o777)
-    mounts = ["--volume", f"{recording.resolve()}:/in/{recording.name}:ro", "--volume", f"{folder}:/out"]
-    contained = ["--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp", "--no-healthcheck"]
-    asked = ["separate", f"/in/{recording.name}", "--out", "/out", "--format", "flac", "--residual"]
-    stack.ask("run", *contained, *mounts, stack.image("worker"), *asked)
+def separate_in_worker(stack: Stack, recording: Path, folder: Path) -> dict[str, str]:
+    """`divisi separate` with a worker's image, settings and engine, past gateway, queue and store."""
+    worker = stack.containers(stack.worker)[0]
+    stack.ask("cp", str(recording), f"{worker}:/work/{recording.name}")
+    asked = ["separate", f"/work/{recording.name}", "--out", "/work/alone", "--format", "flac", "--residual"]
+    stack.ask("exec", worker, "divisi", *asked)
+    stack.ask("cp", f"{worker}:/work/alone", str(folder))
     return hashes(folder)
 
 
@@ -63,9 +62,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", choices=["podman", "docker"])
     parser.add_argument("--recording", type=Path, default=mixture_path())
+    parser.add_argument("--worker", choices=WORKERS, default="worker", help="the service that separates")
     options = parser.parse_args()
-    stack = find_engine(options.engine)
-    table = Table(title=f"docker-compose.yml with {stack.engine}, {options.recording.name}")
+    stack = find_engine(options.engine, options.worker)
+    table = Table(title=f"docker-compose.yml with {stack.engine}, {stack.worker}, {options.recording.name}")
     for heading in ("step", "figure", "bar", ""):
         table.add_column(heading, justify="right" if heading == "figure" else "left")
     missed = 0
@@ -78,15 +78,15 @@ def main() -> int:
     stopping = threading.Event()
     checking = threading.Thread(target=stack.keep_checking, args=(stopping,), daemon=True)
     with tempfile.TemporaryDirectory() as name:
-        wanted = separate_with_image(stack, options.recording, Path(name) / "alone")
         try:
             began = time.monotonic()
             if stack.engine == "podman":
                 checking.start()
-            stack.run_compose("up", "--detach")
-            stack.wait_until_ready()
+            stack.start()
             ready = time.monotonic() - began
-            row("up to ready (gateway, Redis, store, 2 workers)", f"{ready:.1f} s", "< 60 s", ready < READY_SECONDS)
+            what = f"up to ready (gateway, Redis, store, {WORKERS[stack.worker]} × {stack.worker})"
+            row(what, f"{ready:.1f} s", "< 60 s", ready < READY_SECONDS)
+            wanted = separate_in_worker(stack, options.recording, Path(name) / "alone")
             began = time.monotonic()
             stems, in_zip, host = one_job(stack, options.recording, Path(name) / "there")
             row("one job, upload to zip", f"{time.monotonic() - began:.1f} s")
@@ -103,7 +103,7 @@ def main() -> int:
             if checking.is_alive():
                 checking.join()
             began = time.monotonic()
-            stack.run_compose("down", "--volumes")
+            stack.stop()
             row("down", f"{time.monotonic() - began:.1f} s")
     Console(width=110).print(table)
     return 1 if missed else 0

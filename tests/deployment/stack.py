@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 600.0
 HEALTH_CHECK_SECONDS = 1.0
 LANES = ("interactive", "batch")
-WORKERS = 2
+# Services that separate, and how many of each docker-compose.yml starts.
+WORKERS = {"worker": 2, "worker-torchserve": 1, "worker-gpu": 1}
 
 
 @dataclass
@@ -30,10 +30,12 @@ class Stack:
     Args:
         engine: `docker` or `podman`.
         compose: the command that reads docker-compose.yml.
+        worker: the service that separates, one of `WORKERS`; any but `worker` comes alone, by its profile.
     """
 
     engine: str
     compose: list[str]
+    worker: str = "worker"
     project: str = field(default_factory=lambda: f"divisi-{uuid.uuid4().hex[:6]}")
     port: int = field(default_factory=lambda: free_port())
     store_port: int = field(default_factory=lambda: free_port())
@@ -45,14 +47,9 @@ class Stack:
 
     def run_compose(self, *arguments: str) -> None:
         """A command of compose; ends the script with what it printed when it fails."""
-        command = [
-            *self.compose,
-            "--project-name",
-            self.project,
-            "--file",
-            str(ROOT / "docker-compose.yml"),
-            *arguments,
-        ]
+        file = str(ROOT / "docker-compose.yml")
+        profile = [] if self.worker == "worker" else ["--profile", self.worker.removeprefix("worker-")]
+        command = [*self.compose, "--project-name", self.project, "--file", file, *profile, *arguments]
         run = subprocess.run(command, env=self._environment(), capture_output=True, text=True, check=False)
         if run.returncode:
             sys.exit(f"{' '.join(command)} failed:\n{run.stdout}{run.stderr}")
@@ -63,11 +60,6 @@ class Stack:
         return subprocess.run(
             command, env=self._environment(), capture_output=True, text=True, check=False
         ).stdout.strip()
-
-    def image(self, service: str) -> str:
-        """The image of a service, as docker-compose.yml names it."""
-        services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-        return str(services[service]["image"])
 
     def containers(self, service: str = "") -> list[str]:
         """Names of this stack's containers, of one service or of all."""
@@ -83,14 +75,19 @@ class Stack:
                 if self._health(name) != "healthy":
                     self.ask("healthcheck", "run", name)
 
-    def wait_until_ready(self) -> None:
-        """Returns when the gateway and all workers say that they are ready."""
+    def start(self) -> None:
+        """Brings the services up; returns when the gateway and all workers say that they are ready."""
+        self.run_compose("up", "--detach", *([] if self.worker == "worker" else ["--scale", "worker=0"]))
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not (is_ready(self.url) and self._healthy_workers() == WORKERS):
+        while not (is_ready(self.url) and self._healthy_workers() == WORKERS[self.worker]):
             if time.monotonic() > deadline:
                 logs = "".join(self.ask("logs", "--tail", "20", name) for name in self.containers())
                 sys.exit(f"not ready after {PATIENCE_SECONDS:.0f} s:\n{self.ask('ps', '--all')}\n{logs}")
             time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Takes the services down and removes their volumes."""
+        self.run_compose("down", "--volumes")
 
     def stream_length(self) -> int:
         """Entries left in the streams of both lanes."""
@@ -98,7 +95,7 @@ class Stack:
         return sum(int(self.ask("exec", redis, "redis-cli", "xlen", f"divisi:jobs:{lane}")) for lane in LANES)
 
     def _healthy_workers(self) -> int:
-        return [self._health(name) for name in self.containers("worker")].count("healthy")
+        return [self._health(name) for name in self.containers(self.worker)].count("healthy")
 
     def _health(self, container: str) -> str:
         return self.ask("inspect", "--format", "{{.State.Health.Status}}", container)
@@ -127,14 +124,14 @@ def is_ready(url: str) -> bool:
         return False
 
 
-def find_engine(wanted: str | None) -> Stack:
+def find_engine(wanted: str | None, worker: str) -> Stack:
     """docker with its compose plugin where it works, else podman with podman-compose."""
     if wanted in (None, "docker") and shutil.which("docker"):
         alive = subprocess.run(["docker", "compose", "ls"], capture_output=True, check=False).returncode == 0
         if alive:
-            return Stack("docker", ["docker", "compose"])
+            return Stack("docker", ["docker", "compose"], worker)
     beside = Path(sys.executable).with_name("podman-compose")
     compose = shutil.which("podman-compose") or (str(beside) if beside.exists() else None)
     if wanted == "docker" or compose is None or not shutil.which("podman"):
         sys.exit("needs docker with its compose plugin, or podman and podman-compose (pip install podman-compose)")
-    return Stack("podman", [compose])
+    return Stack("podman", [compose], worker)
