@@ -32,6 +32,7 @@ SCHEDULES = {
     "warmup": ["separator", "assigner", "multi_f0"],
     "unet_satb": ["unet"],
     "unet_satb_efficient": ["unet"],
+    "unet_satb_efficient_again": ["unet"],
     "unet_duo": ["unet"],
 }
 TINY_FRONT: dict[str, Any] = {

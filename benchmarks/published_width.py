@@ -1,0 +1,78 @@
+"""What narrower networks cost: runs that differ in width alone, scored side by side on the singer nobody learned from.
+
+    python benchmarks/published_width.py --data DIR --cache DIR RUN [RUN …] [--published-f0]
+
+Each RUN is a folder of `divisi train`. Scores are SI-SDR of 1 s frames on Niño Dios, singer 4, as training logs them.
+`--published-f0` adds a row for each run: the same separator with the published multi-F0 network, published size and
+published weights (DIR/pretrained_f0), in place of its own.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from divisi.export.published_weights import load_multi_f0
+from divisi.networks import umss, unet
+from divisi.networks.hcqt import HcqtConfig
+from divisi.networks.multi_f0 import MultiF0Config
+from divisi.training.system_config import SystemConfig, parse_system
+from divisi.training.takes import VOICES
+from divisi.training.train_system import load_choirs
+from divisi.training.validate_system import SystemScores, validate_system
+
+
+def load(run: Path, published_f0: Path | None) -> tuple[SystemConfig, Any]:
+    """A run's configuration and averaged network, with the published multi-F0 network if its weights are given."""
+    state = torch.load(run / "checkpoint.pt", weights_only=True)
+    config = parse_system(state["config"])
+    weights, values = state["average"], dict(state["config"]["network"])
+    if published_f0 is not None:
+        reader = dict(values["pitch"]) if config.is_unet else values
+        reader["multi_f0"] = umss.plain(umss.UmssConfig(multi_f0=MultiF0Config(HcqtConfig())))["multi_f0"]
+        values = {**values, "pitch": reader} if config.is_unet else reader
+        weights = {name: value for name, value in weights.items() if not name.startswith("pitch.multi_f0.")}
+    network: Any = (unet if config.is_unet else umss).build(values)
+    network.load_state_dict(weights, strict=published_f0 is None)
+    if published_f0 is not None:
+        load_multi_f0(network.pitch.multi_f0, published_f0)
+    return config, network.eval()
+
+
+def count(module: torch.nn.Module) -> str:
+    return f"{sum(parameter.numel() for parameter in module.parameters()):,}".replace(",", " ")
+
+
+def row(name: str, network: Any, scores: SystemScores) -> list[str]:
+    separator = network.unet if hasattr(network, "unet") else network.separator
+    values = (*scores.per_voice_db, scores.si_sdr_db, scores.median_db)
+    accuracy = f"{100 * scores.voice_accuracy:.1f} %"
+    return [name, count(separator), count(network.pitch), accuracy, *(f"{value:.2f}" for value in values)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--published-f0", action="store_true")
+    parser.add_argument("runs", type=Path, nargs="+")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    table = Table(title="SI-SDR in dB on singer 4, 1 s frames")
+    for heading in ("run", "separator", "F0 networks", "right pitches", *VOICES, "mean", "median"):
+        table.add_column(heading, justify="right")
+    f0_weights = [None] + [arguments.data / "pretrained_f0" / "late_deep.npz"] * arguments.published_f0
+    for run in arguments.runs:
+        for published_f0 in f0_weights:
+            config, network = load(run, published_f0)
+            _, held = load_choirs(config, arguments.data, arguments.cache)
+            name = run.name + (", published F0" if published_f0 else "")
+            table.add_row(*row(name, network, validate_system(network, held, config)))
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
