@@ -2,7 +2,8 @@
 # From checkpoints of the published systems to bundles whose cards carry their figures.
 #     benchmarks/published_bundles.sh DATA RUNS OUT [MODEL_ID …]
 # DATA holds nino_dios/, RUNS a folder for each run. OUT receives drafts, figures, boxes and two stores: `first`, which is
-# scored and timed, and `store`, the same weights with figures in their cards. What OUT holds already is kept.
+# scored and timed, and `store`, the same weights with figures in their cards. What OUT holds already is kept. TIMED may
+# name a command that timing is run by, such as `flock LOCK`.
 set -eu
 data=$1
 runs=$2
@@ -32,7 +33,7 @@ for model; do
     [ -f "$out/figures/$model/evaluation.json" ] || DIVISI_MODEL_STORE=$out/first "$bin/divisi" evaluate \
         --models "$model" --dataset "$dataset" --data "$data" --out "$out/figures/$model"
 done
-"$bin/python" "$here/published_speed.py" --store "$out/first" --models "$@" --out "$out/speeds.json"
+${TIMED:-} "$bin/python" "$here/published_speed.py" --store "$out/first" --models "$@" --out "$out/speeds.json"
 "$bin/python" -m divisi.export.published_cards --runs "$runs" --out "$out/drafts" --speeds "$out/speeds.json"
 for model; do
     publish "$model" "$out/store" --measured "$out/figures/$model/evaluation.json" --notes "$notes"

@@ -1,9 +1,11 @@
 """The links from salience to F0, with the published faults where they belong and without them elsewhere."""
 
+import math
+
 import pytest
 import torch
 
-from divisi.networks.salience_to_f0 import Link, LinkConfig, SalienceToF0
+from divisi.networks.salience_to_f0 import Link, LinkConfig, SalienceToF0, top_of_ridge
 
 FREQUENCIES_HZ = 32.7 * 2 ** (torch.arange(360, dtype=torch.float64) / 60)
 MENDED = LinkConfig(Link.REFINED, sums_low_bins=False)
@@ -78,6 +80,18 @@ def test_a_pitch_between_two_bins_is_found_between_them() -> None:
     salience[:, :, 181] = 0.88
     found = SalienceToF0(FREQUENCIES_HZ, MENDED)(salience)[0, 0, 0].item()
     assert found == pytest.approx((FREQUENCIES_HZ[180] * FREQUENCIES_HZ[181]).sqrt().item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("offset", [-0.45, -0.2, 0.1, 0.25, 0.4])
+def test_the_top_of_a_ridge_is_where_its_pitch_is(offset: float) -> None:
+    place = 200 + offset
+    ridge = torch.exp(-0.5 * (torch.arange(360.0) - place).square())
+    salience = (0.8 * ridge)[None, None, :, None].expand(1, 4, 360, 1)
+    f0_hz = SalienceToF0(FREQUENCIES_HZ, MENDED)(salience)[0, 0, 0].item()
+    found = 60 * math.log2(f0_hz / 32.7)
+    half_a_step = 0.125
+    assert abs(found - place) <= half_a_step + 0.01
+    assert top_of_ridge(salience, torch.full((1, 4, 1), 200))[0, 0, 0].item() == pytest.approx(offset, abs=1e-3)
 
 
 def test_the_map_of_chosen_bins_is_empty_where_a_voice_is_silent() -> None:

@@ -15,7 +15,7 @@ from itertools import permutations
 import torch
 from torch import Tensor, nn
 
-from divisi.networks.salience_to_f0 import STEPS_PER_BIN, centre_of_mass, fine_frequencies_hz, nearest_steps
+from divisi.networks.salience_to_f0 import STEPS_PER_BIN, fine_frequencies_hz, nearest_steps, top_of_ridge
 
 REGISTERS_HZ = {2: (360.0, 190.0), 4: (440.0, 320.0, 230.0, 150.0)}
 """Where voices are thought to be before a frame says so."""
@@ -97,7 +97,7 @@ class HeuristicAssignment(nn.Module):
         index = index + 1
         if self.config.refined:
             around = salience[:, None].expand(-1, self.config.voice_count, -1, -1)
-            steps = nearest_steps(centre_of_mass(around, index), index)
+            steps = nearest_steps(top_of_ridge(around, index), index)
         else:
             steps = STEPS_PER_BIN * index + STEPS_PER_BIN // 2
         return (steps * (strongest > 0)).sort(dim=1, descending=True).values
