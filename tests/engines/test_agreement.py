@@ -70,6 +70,17 @@ def test_voicing_has_the_frames_of_f0(num_frames: int, is_good: bool) -> None:
     assert refused.value.code == "wrong-output"
 
 
+@pytest.mark.parametrize(("shape", "is_good"), [((2, 2), True), ((2, 3), False), ((2, 2, 1), False)])
+def test_presence_is_one_number_a_voice(shape: tuple[int, ...], is_good: bool) -> None:
+    extra = [{"name": "presence"}]
+    given = {"estimates": outputs()["estimates"], "presence": np.ones(shape, np.float32)}
+    if is_good:
+        assert list(check_outputs(given, (2, 1, LENGTH), card(extra_outputs=extra))) == ["estimates", "presence"]
+        return
+    with pytest.raises(ModelError, match="presence is"):
+        check_outputs(given, (2, 1, LENGTH), card(extra_outputs=extra))
+
+
 def test_a_roster_is_part_of_the_signature_of_models_that_take_one() -> None:
     assert list(signature_of(card())["inputs"]) == ["mixture"]
     assert signature_of(card(takes_roster=True))["inputs"] == {"mixture": (None, 1, None), "roster": (None, 2)}

@@ -31,9 +31,10 @@ def noise(batch: int, blocks: int, seed: int = 1) -> torch.Tensor:
 
 @torch.no_grad()
 def test_a_mixture_becomes_four_estimates_and_four_tracks(network: nn.Module) -> None:
-    estimates, f0_hz, voicing = network(noise(2, 12), everyone(2))
+    estimates, f0_hz, voicing, presence = network(noise(2, 12), everyone(2))
     assert estimates.shape == (2, 4, 1, HOP * 12)
     assert f0_hz.shape == voicing.shape == (2, 4, 13)
+    assert presence.shape == (2, 4)
 
 
 def test_it_has_at_most_three_million_parameters(network: nn.Module) -> None:
@@ -44,14 +45,14 @@ def test_it_has_at_most_three_million_parameters(network: nn.Module) -> None:
 @pytest.mark.parametrize("gain", [1e-3, 30.0])
 def test_louder_in_is_louder_out_and_nothing_else(network: nn.Module, gain: float) -> None:
     mixture = noise(1, 12)
-    estimates, _, _ = network(mixture, everyone(1))
-    scaled, _, _ = network(gain * mixture, everyone(1))
+    estimates, *_ = network(mixture, everyone(1))
+    scaled, *_ = network(gain * mixture, everyone(1))
     assert (scaled / gain - estimates).abs().max() < PARITY
 
 
 @torch.no_grad()
 def test_silence_stays_silence(network: nn.Module) -> None:
-    estimates, f0_hz, _ = network(torch.zeros(1, 1, HOP * 8), everyone(1))
+    estimates, f0_hz, *_ = network(torch.zeros(1, 1, HOP * 8), everyone(1))
     assert (estimates == 0).all()
     assert torch.isfinite(f0_hz).all()
 
@@ -59,22 +60,22 @@ def test_silence_stays_silence(network: nn.Module) -> None:
 @torch.no_grad()
 def test_recordings_of_a_batch_do_not_hear_each_other(network: nn.Module) -> None:
     pair = torch.cat([noise(1, 12, seed=1), 20 * noise(1, 12, seed=2)])
-    together, _, _ = network(pair, everyone(2))
-    alone, _, _ = network(pair[:1], everyone(1))
+    together, *_ = network(pair, everyone(2))
+    alone, *_ = network(pair[:1], everyone(1))
     assert (together[:1] - alone).abs().max() < PARITY
 
 
 @torch.no_grad()
 def test_estimates_sum_to_the_mixture(network: nn.Module) -> None:
     mixture = noise(1, 40)
-    estimates, _, _ = network(mixture, everyone(1))
+    estimates, *_ = network(mixture, everyone(1))
     assert (estimates.sum(1) - mixture).abs().max() < 1e-5
 
 
 @torch.no_grad()
 def test_voices_known_to_be_absent_are_silent(network: nn.Module) -> None:
     mixture = noise(1, 20)
-    estimates, f0_hz, _ = network(mixture, torch.tensor([[1.0, 0.0, 0.0, 1.0]]))
+    estimates, f0_hz, *_ = network(mixture, torch.tensor([[1.0, 0.0, 0.0, 1.0]]))
     assert estimates[:, [1, 2]].abs().max() < 1e-6
     assert (f0_hz[:, [1, 2]] == 0).all()
     assert (estimates[:, [0, 3]].sum(1) - mixture).abs().max() < 1e-5
@@ -100,13 +101,14 @@ def test_both_exported_graphs_agree_with_the_network_at_any_batch_and_length(net
             dynamo=False,
             opset_version=17,
             input_names=["mixture", "roster"],
-            output_names=["estimates", "f0", "voicing"],
+            output_names=["estimates", "f0", "voicing", "presence"],
             dynamic_axes={
                 "mixture": {0: "B", 2: "T"},
                 "roster": {0: "B"},
                 "estimates": {0: "B", 3: "T"},
                 "f0": {0: "B", 2: "N"},
                 "voicing": {0: "B", 2: "N"},
+                "presence": {0: "B"},
             },
         )
     session = onnxruntime.InferenceSession(graph.getvalue(), providers=["CPUExecutionProvider"])

@@ -3,7 +3,7 @@
 import torch
 
 from divisi.networks.pitch_decoder import PitchDecoder
-from divisi.networks.pitch_tracker import PITCH_COUNT, PitchTracker, pitch_frequencies_hz
+from divisi.networks.pitch_tracker import PITCH_COUNT, PitchTracker, own_notes, pitch_frequencies_hz
 from divisi.networks.spectral import ShortTimeFourier, compress
 
 
@@ -47,6 +47,15 @@ def test_who_sings_is_one_answer_a_voice_however_long_the_stretch() -> None:
     *_, presence = tracker(wide, narrow, torch.ones(1, 4))
     *_, longer = tracker(wide.repeat(1, 1, 3), narrow.repeat(1, 1, 3), torch.ones(1, 4))
     assert presence.shape == longer.shape == (1, 4)
+
+
+def test_a_note_that_two_voices_share_is_no_voices_own() -> None:
+    logits = torch.full((1, 4, PITCH_COUNT + 1, 1), -30.0)
+    for voice, pitch in enumerate((50, 51, 80, PITCH_COUNT)):
+        logits[0, voice, pitch] = 30.0
+    has_pitch, own = own_notes(logits)[0, :, 0].split(4)
+    torch.testing.assert_close(has_pitch, torch.tensor([1.0, 1.0, 1.0, 0.0]))
+    torch.testing.assert_close(own, torch.tensor([0.0, 0.0, 1.0, 0.0]), atol=1e-6, rtol=0)
 
 
 def test_a_pitch_between_two_classes_is_decoded_between_them() -> None:

@@ -5,7 +5,7 @@ import torch
 
 from divisi.networks.pitch_decoder import PitchDecoder
 from divisi.networks.pitch_tracker import PITCH_COUNT
-from divisi.training.losses import energy_loss, magnitude_loss, masked, pitch_loss, pitch_targets
+from divisi.training.losses import energy_loss, magnitude_loss, masked, pitch_loss, pitch_targets, presence_loss
 
 
 def spectra(seed: int, *shape: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -61,3 +61,18 @@ def test_the_true_pitch_costs_less_than_its_neighbour() -> None:
     right = torch.log(pitch_targets(f0_hz) + 1e-6)
     wrong = torch.log(pitch_targets(f0_hz * 1.06) + 1e-6)
     assert pitch_loss(right, f0_hz) < pitch_loss(wrong, f0_hz)
+
+
+def test_who_sings_counts_among_voices_of_the_roster_that_sing_for_long_or_not_at_all() -> None:
+    f0_hz = torch.zeros(1, 4, 20)
+    f0_hz[0, 0] = 220.0
+    f0_hz[0, 1, 0] = 220.0  # hardly: neither present nor absent
+    roster = torch.tensor([[1.0, 1.0, 1.0, 0.0]])
+    right = torch.tensor([[20.0, -20.0, -20.0, 20.0]], requires_grad=True)
+    loss = presence_loss(right, f0_hz, roster)
+    assert loss < 1e-6
+    loss.backward()
+    assert right.grad is not None
+    assert right.grad[0, [1, 3]].tolist() == [0, 0]
+    assert presence_loss(-right, f0_hz, roster) > 10
+    assert presence_loss(right, f0_hz, torch.zeros(1, 4)) == 0

@@ -78,22 +78,25 @@ def test_the_validation_singer_is_in_no_training_choir(data_folders: tuple[Path,
     assert len(held) == 1
 
 
-@pytest.mark.parametrize("stage", [Stage.PITCH, Stage.MASK])
-def test_a_stage_trains_its_own_half_and_hands_it_on(stage: Stage, choir: Choir, tmp_path: Path) -> None:
+PARTS = {Stage.PITCH: "pitch.", Stage.PRESENCE: "pitch.presence.", Stage.MASK: "mask."}
+
+
+@pytest.mark.parametrize("stage", PARTS)
+def test_a_stage_trains_its_own_part_and_hands_it_on(stage: Stage, choir: Choir, tmp_path: Path) -> None:
     config = replace(TINY, stage=stage)
     run = Run(config)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
     run.train_step(Remixer([choir], [], config.remix, config.seed).batch(0, 1))
     changed = {name for name, value in run.network.state_dict().items() if not torch.equal(value, before[name])}
     assert changed
-    assert all(name.startswith(str(stage)) for name in changed)
+    assert all(name.startswith(PARTS[stage]) for name in changed)
 
-    run.save(tmp_path / "half.pt")
+    run.save(tmp_path / "part.pt")
     joint = Run(replace(TINY, seed=9))
-    joint.start_from(tmp_path / "half.pt")
-    taken = weights(tmp_path / "half.pt")
+    joint.start_from(tmp_path / "part.pt")
+    taken = weights(tmp_path / "part.pt")
     for name, value in joint.network.state_dict().items():
-        assert torch.equal(value, taken[name]) == name.startswith(str(stage)) or (
+        assert torch.equal(value, taken[name]) == name.startswith(PARTS[stage]) or (
             any(word in name for word in ("norm", "bias", "absence", "trust"))
         ), name
 

@@ -140,6 +140,8 @@ def _output_shape(
         return (batch, len(card.stems), num_channels, length)
     if name == "resynthesis":
         return (batch, num_channels, length)
+    if name == "presence":
+        return (batch, len(card.stems))
     return (batch, len(card.stems), ANY)  # f0, voicing
 
 

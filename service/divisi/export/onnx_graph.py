@@ -66,6 +66,7 @@ def _free_axes(card: CardDraft) -> dict[str, dict[int, str]]:
         "estimates": {0: "B", 3: "T"},
         "f0": {0: "B", 2: "N"},
         "voicing": {0: "B", 2: "N"},
+        "presence": {0: "B"},
         "resynthesis": {0: "B", 2: "T"},
     }
     if card.num_channels == "any":

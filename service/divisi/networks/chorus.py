@@ -42,7 +42,7 @@ class ChorusConfig:
 
 class Chorus(nn.Module):
     """Mixture (B, 1, T) and roster (B, 4) -> estimates (B, 4, 1, T), F0 (B, 4, N) in Hz, 0 where a voice is silent or
-    unvoiced, and voicing (B, 4, N), how sure that is, 0 to 1.
+    unvoiced, voicing (B, 4, N), how sure that is, 0 to 1, and presence (B, 4), log odds that a voice sings at all.
 
     The roster is 1 for voices that may sing and 0 for those known to be absent, whose estimates come out silent.
 
@@ -74,15 +74,16 @@ class Chorus(nn.Module):
         )
         self.partials = PartialSplit(SAMPLE_RATE, config.hop_length, bin_width_hz)
 
-    def forward(self, mixture: Tensor, roster: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, mixture: Tensor, roster: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         level = mixture.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp(min=QUIETEST_LEVEL)
         signal = (mixture / level).squeeze(1)
         real, imag, wide, narrow = self.spectra(signal)
-        f0_hz, voicing = self.decode(self.pitch(wide, narrow, roster)[1])
+        _, heard, presence = self.pitch(wide, narrow, roster)
+        f0_hz, voicing = self.decode(heard)
         f0_hz, partials, masks, rest = self.split(signal, (real, imag), wide, narrow, f0_hz, voicing, roster)
         shares = [(masks * part[:, None]).flatten(0, 1) for part in rest]
         estimates = partials + self.fourier.synthesise(*shares).unflatten(0, partials.shape[:2])
-        return estimates[:, :, None] * level[:, None], f0_hz * (voicing > 0.5), voicing
+        return estimates[:, :, None] * level[:, None], f0_hz * (voicing > 0.5), voicing, presence
 
     def split(
         self,

@@ -12,13 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from divisi.networks.pitch_tracker import BINS_PER_OCTAVE, LOWEST_PITCH_HZ, PITCH_COUNT
+from divisi.networks.pitch_tracker import BINS_PER_OCTAVE, LOWEST_PITCH_HZ, PITCH_COUNT, SAME_NOTE_BINS
 
 REPULSION = 0.8
 """What a pitch loses, in nats, when another voice is certain to be on it."""
 REPULSION_ROUNDS = 4
-SAME_NOTE_BINS = 5
-"""Pitches that count as one note, 167 cents."""
 
 REACH_FRAMES = 16
 COARSE_COUNT = PITCH_COUNT // 2

@@ -17,6 +17,9 @@ LOWEST_PITCH_HZ = 60.0
 PITCH_COUNT = 156
 """Pitches 60 to 1187 Hz, 33 cents apart; class 156 means that the voice is silent or unvoiced."""
 
+SAME_NOTE_BINS = 5
+"""Pitches that count as one note, 167 cents."""
+
 FORBIDDEN = 30.0
 """What an absent voice loses, in nats: more than any network gives."""
 
@@ -115,7 +118,7 @@ class PitchTracker(nn.Module):
         self.exchange_trunk = ResidualBlock(channels, (3, 3), (1, 2))
         self.refined_local = nn.Conv2d(channels, 2 * voice_count, 1)
         self.refined_context = RecurrentContext(classes, refined_hidden, classes, dropout, voice_count)
-        self.presence = Presence(2 * (hidden + refined_hidden), voice_count)
+        self.presence = Presence(2 * (hidden + refined_hidden) + 2 * voice_count, voice_count)
 
     def forward(self, wide: Tensor, narrow: Tensor, roster: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         notes = self.trunk(functional.gelu(self.stem(self.stack_harmonics(wide, narrow))))
@@ -129,8 +132,9 @@ class PitchTracker(nn.Module):
         exchanged = self.exchange(torch.cat([notes, claimed], dim=1))
         exchanged = self.exchange_trunk(notes + functional.gelu(exchanged))
         context, heard_again = self.refined_context(claims.flatten(1, 2), absent)
-        presence = self.presence(torch.cat([heard, heard_again], dim=2))
-        return guess, guess + self._logits(self.refined_local(exchanged), context, absent), presence
+        refined = guess + self._logits(self.refined_local(exchanged), context, absent)
+        presence = self.presence(torch.cat([heard, heard_again, own_notes(refined).transpose(1, 2)], dim=2))
+        return guess, refined, presence
 
     def stack_harmonics(self, wide: Tensor, narrow: Tensor) -> Tensor:
         """Shifted views of the logarithmic spectra. Shape: (B, F, N), (B, F', N) -> (B, harmonics, PITCH_COUNT, N)."""
@@ -173,6 +177,15 @@ class RecurrentContext(nn.Module):
         entered = self.dropout(functional.gelu(told))
         remembered, _ = self.recurrent(entered)
         return self.leave(self.dropout(remembered)).transpose(1, 2), remembered
+
+
+def own_notes(logits: Tensor) -> Tensor:
+    """How surely each voice has a pitch, and one that no other voice has. Shape: (B, 4, P + 1, N) -> (B, 2 · 4, N)."""
+    pitched = torch.softmax(logits, dim=2)[:, :, :PITCH_COUNT]
+    near = functional.avg_pool2d(pitched, (SAME_NOTE_BINS, 1), stride=1, padding=(SAME_NOTE_BINS // 2, 0))
+    near = SAME_NOTE_BINS * near
+    others = torch.clamp(near.sum(1, keepdim=True) - near, max=1.0)
+    return torch.cat([pitched.sum(2), (pitched * (1 - others)).sum(2)], dim=1)
 
 
 class Presence(nn.Module):

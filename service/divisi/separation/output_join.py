@@ -44,7 +44,7 @@ class OutputJoin:
         for name in card.output_names:
             if name in ("estimates", "resynthesis"):
                 self._waves[name] = OverlapAdd(plan.context_length, plan.fade_length)
-            else:
+            elif name in ("f0", "voicing"):
                 self._frames[name] = PitchJoin(plan)
 
     def push(self, segment: Segment, outputs: Mapping[str, np.ndarray]) -> JoinedOutputs:

@@ -12,9 +12,12 @@ from divisi.training.remix import RemixOptions
 
 
 class Stage(StrEnum):
-    """What learns: pitches from labels, masks from disturbed labels, masks from what a tracker hears, or both."""
+    """What learns: pitches from labels, who sings from a finished tracker, masks from disturbed labels, masks from what
+    a tracker hears, or all.
+    """
 
     PITCH = "pitch"
+    PRESENCE = "presence"
     MASK = "mask"
     ADAPT = "adapt"
     JOINT = "joint"
@@ -35,6 +38,7 @@ class TrainConfig:
     average_decay: float = 0.995
     magnitude_weight: float = 20.0
     pitch_weight: float = 1.0
+    presence_weight: float = 0.1
     validate_every: int = 500
     save_every: int = 250
     singers: tuple[int, ...] = (1, 2, 3)

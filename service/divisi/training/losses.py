@@ -2,12 +2,15 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from divisi.networks.pitch_tracker import BINS_PER_OCTAVE, LOWEST_PITCH_HZ, PITCH_COUNT
 
 SOFT_THRESHOLD = 1e-3
 """30 dB: beyond it, a clean estimate is not worth more."""
 TARGET_WIDTH_BINS = 0.6
+LEAST_SUNG_SHARE = 0.1
+"""Of the frames: a voice that sings in fewer, but not in none, neither counts as present nor as absent."""
 
 
 def pitch_targets(f0_hz: Tensor) -> Tensor:
@@ -24,6 +27,14 @@ def pitch_targets(f0_hz: Tensor) -> Tensor:
 def pitch_loss(logits: Tensor, f0_hz: Tensor) -> Tensor:
     """Cross entropy per voice and frame. Shape: (B, 4, PITCH_COUNT + 1, N), (B, 4, N) -> scalar."""
     return -(pitch_targets(f0_hz) * torch.log_softmax(logits, dim=2)).sum(2).mean()
+
+
+def presence_loss(log_odds: Tensor, f0_hz: Tensor, roster: Tensor) -> Tensor:
+    """Cross entropy of who sings in the excerpt, among voices of the roster. Shape: (B, 4), (B, 4, N), (B, 4)."""
+    share = (f0_hz > 0).to(log_odds.dtype).mean(dim=2)
+    counts = roster * ((share == 0) | (share >= LEAST_SUNG_SHARE))
+    wrong = functional.binary_cross_entropy_with_logits(log_odds, (share > 0).to(log_odds.dtype), reduction="none")
+    return (wrong * counts).sum() / counts.sum().clamp(min=1)
 
 
 Spectrum = tuple[Tensor, Tensor]

@@ -44,13 +44,19 @@ class Run:
         assert isinstance(network, Chorus)
         self.network = network
         self.average = copy.deepcopy(network).requires_grad_(False).eval()
+        self.network.requires_grad_(False)
+        self.trained_part().requires_grad_(True)
         self.optimiser = torch.optim.AdamW(
             list(self.trained_part().parameters()), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.step = 0
 
     def trained_part(self) -> nn.Module:
-        parts = {Stage.PITCH: self.network.pitch, Stage.JOINT: self.network}
+        parts: dict[Stage, nn.Module] = {
+            Stage.PITCH: self.network.pitch,
+            Stage.PRESENCE: self.network.pitch.presence,
+            Stage.JOINT: self.network,
+        }
         return parts.get(self.config.stage, self.network.mask)
 
     def learning_rate(self) -> float:
@@ -64,7 +70,7 @@ class Run:
         # Seeding every step makes dropout and pitch errors the same after a resume.
         torch.manual_seed((self.config.seed << 32) + self.step)
         self.network.train()
-        self.network.pitch.train(self.config.stage is not Stage.ADAPT)
+        self.network.pitch.train(self.config.stage in (Stage.PITCH, Stage.JOINT))
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
         parts = batch_losses(self.network, batch, self.config, self.step)
@@ -103,9 +109,10 @@ class Run:
         self.step = state["step"]
 
     def start_from(self, path: Path) -> None:
-        """Take over the half another run has trained: `pitch`, `mask` (also of an adapting run), or both."""
+        """Take over what another run has trained: `pitch`, `mask` (also of an adapting run), who sings, or all."""
         state = torch.load(path, weights_only=True)
-        prefix = {"pitch": "pitch.", "mask": "mask.", "adapt": "mask.", "joint": ""}[state["config"]["stage"]]
+        prefixes = {"pitch": "pitch.", "presence": "pitch.presence.", "mask": "mask.", "adapt": "mask.", "joint": ""}
+        prefix = prefixes[state["config"]["stage"]]
         learned = {name: value for name, value in state["average"].items() if name.startswith(prefix)}
         for network in (self.network, self.average):
             network.load_state_dict(learned, strict=False)
@@ -125,7 +132,10 @@ def batch_losses(network: Chorus, batch: Batch, config: TrainConfig, step: int) 
         with torch.no_grad():
             heard_hz, voicing = network.decode(network.pitch(wide, narrow, roster)[1])
     else:
-        guess, refined = network.pitch(wide, narrow, roster)
+        guess, refined, presence = network.pitch(wide, narrow, roster)
+        parts["presence"] = config.presence_weight * losses.presence_loss(presence, f0_hz, roster)
+        if config.stage is Stage.PRESENCE:
+            return parts
         parts["guess"] = 0.5 * config.pitch_weight * losses.pitch_loss(guess, f0_hz)
         parts["pitch"] = config.pitch_weight * losses.pitch_loss(refined, f0_hz)
         heard_hz, voicing = network.decode(refined.detach())

@@ -75,7 +75,7 @@ def validate(network: Chorus, excerpts: list[Excerpt], true_pitch: bool = False)
     quiet: list[np.ndarray] = []
     for item in excerpts:
         mixture = torch.from_numpy(item.mixture)[None, None]
-        estimates, f0_hz, _ = network(mixture, torch.ones(1, len(item.sources)))
+        estimates, f0_hz, *_ = network(mixture, torch.ones(1, len(item.sources)))
         if true_pitch:
             estimates = with_true_pitch(network, mixture, item.f0_hz)
         for voice, reference in enumerate(item.sources):
