@@ -107,7 +107,8 @@ class EfficientCondition(nn.Module):
         self.beta = nn.Sequential(nn.Linear(bins, hidden), nn.Tanh(), nn.Linear(hidden, bins), nn.ReLU())
 
     def forward(self, f0_hz: Tensor) -> tuple[Tensor, Tensor]:
-        harmonics = self.bank(f0_hz, torch.ones_like(f0_hz))
+        # Of the pitches' own size at run time: the exporter would write down that of its example for `ones_like`.
+        harmonics = self.bank(f0_hz, 0 * f0_hz + 1)
         real, imag = self.fourier.analyse(functional.pad(harmonics, (0, WINDOW_LENGTH - HOP_LENGTH)))
         frames = magnitude(real, imag).transpose(1, 2) / self.fourier.scale
         return self.gamma(frames).transpose(1, 2), self.beta(frames).transpose(1, 2)
