@@ -5,8 +5,8 @@ through from a full frame on, each frame taking the permutation of its pitches t
 on both sides is walked from both, and the cheaper walk is kept. A loop over frames, scripted so that it exports.
 
 Ties are no accident here: where two pitches lie on one side of the voices that may take them, crossing costs exactly as
-much as not crossing. The mended procedure therefore counts distances in whole steps of a quarter of a bin, exact in any
-runtime, and of equal orders takes the first, in which voices cross least.
+much as not crossing. The mended procedure therefore counts distances in whole bins, exact in any runtime, and of equal
+orders takes the first, in which voices cross least.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from itertools import permutations
 import torch
 from torch import Tensor, nn
 
-from divisi.networks.salience_to_f0 import STEPS_PER_BIN, fine_frequencies_hz, nearest_steps, top_of_ridge
+from divisi.networks.salience_to_f0 import fine_frequencies_hz, refine
 
 REGISTERS_HZ = {2: (360.0, 190.0), 4: (440.0, 320.0, 230.0, 150.0)}
 """Where voices are thought to be before a frame says so."""
@@ -31,8 +31,7 @@ class HeuristicConfig:
     threshold: float = 0.5
     counts_missing_voices: bool = True
     """Published: a voice without a pitch is as far from its past as that is from 0 Hz, which makes it as cheap to shift
-    all voices by one as to leave out the right one. Otherwise only sung pitches count, in steps of a quarter of a bin.
-    """
+    all voices by one as to leave out the right one. Otherwise only sung pitches count, in whole bins."""
     refined: bool = False
     """Pitches between bins; otherwise bins."""
 
@@ -43,6 +42,7 @@ class HeuristicAssignment(nn.Module):
     registers: Tensor
     orders: Tensor
     ranks: Tensor
+    bins_hz: Tensor
     fine_hz: Tensor
 
     def __init__(self, frequencies_hz: Tensor, config: HeuristicConfig = HeuristicConfig()) -> None:
@@ -54,53 +54,46 @@ class HeuristicAssignment(nn.Module):
         orders = torch.tensor(list(permutations(range(voices))))
         # Less than the smallest difference of two costs, together; powers of two, so that sums stay exact.
         ranks = torch.arange(len(orders)) / 2.0 ** len(orders).bit_length()
-        fine_hz = fine_frequencies_hz(frequencies_hz)
-        # Unrefined pitches are those of the bins to the last bit.
-        fine_hz[STEPS_PER_BIN // 2 :: STEPS_PER_BIN] = frequencies_hz.float()
         if config.counts_missing_voices:
             ranks = torch.zeros_like(ranks)
         else:
             octave = torch.log2(frequencies_hz[1] / frequencies_hz[0])
             position = torch.log2(registers.double() / frequencies_hz[0]) / octave
-            registers = torch.round(STEPS_PER_BIN * (position + 0.5)).float()
+            registers = torch.round(position).float()
         self.register_buffer("registers", registers, persistent=False)
         self.register_buffer("orders", orders, persistent=False)
         self.register_buffer("ranks", ranks, persistent=False)
-        self.register_buffer("fine_hz", fine_hz, persistent=False)
+        self.register_buffer("bins_hz", frequencies_hz.float(), persistent=False)
+        self.register_buffer("fine_hz", fine_frequencies_hz(frequencies_hz), persistent=False)
 
     def forward(self, salience: Tensor) -> Tensor:
-        detected = self.detect(salience[:, 0]).transpose(1, 2)
+        bins, f0_hz = self.detect(salience[:, 0])
         counts_missing = self.config.counts_missing_voices
-        pitches = self.in_hz(detected) if counts_missing else detected.to(salience.dtype)
+        pitches = (f0_hz if counts_missing else bins.to(f0_hz.dtype)).transpose(1, 2)
         # Both directions in one loop.
         both = torch.cat([pitches, pitches.flip(1)])
-        assigned, cost = walk(both, self.orders, self.ranks, self.registers, counts_missing)
-        forward, backward = assigned.chunk(2)
+        taken, cost = walk(both, self.orders, self.ranks, self.registers, counts_missing)
+        forward, backward = taken.chunk(2)
         cost_forward, cost_backward = cost.chunk(2)
         chosen = self.choose(pitches, cost_forward, cost_backward.flip(1))
-        tracks = torch.where(chosen[:, :, None], forward, backward.flip(1)).transpose(1, 2)
-        return tracks if counts_missing else self.in_hz(tracks.long())
+        taken = torch.where(chosen[:, :, None], forward, backward.flip(1)).transpose(1, 2)
+        return torch.gather(f0_hz, 1, taken)
 
-    def in_hz(self, steps: Tensor) -> Tensor:
-        """Pitches of steps, 0 where there is none. Any shape."""
-        return self.fine_hz[steps] * (steps > 0)
+    def detect(self, salience: Tensor) -> tuple[Tensor, Tensor]:
+        """The strongest peaks of every frame, highest first: their bins and pitches in Hz, 0 where there are fewer.
 
-    def detect(self, salience: Tensor) -> Tensor:
-        """The strongest peaks of every frame, highest first, as steps of a quarter of a bin, 0 where there are fewer.
-
-        Shape: (B, K, N) -> (B, V, N), whole numbers.
+        Shape: (B, K, N) -> twice (B, V, N).
         """
         middle = salience[:, 1:-1]
         is_peak = (middle > salience[:, :-2]) & (middle >= salience[:, 2:]) & (middle >= self.config.threshold)
         strength = middle * is_peak
         strongest, index = strength.topk(self.config.voice_count, dim=1)
-        index = index + 1
+        bins = ((index + 1) * (strongest > 0)).sort(dim=1, descending=True).values
         if self.config.refined:
-            around = salience[:, None].expand(-1, self.config.voice_count, -1, -1)
-            steps = nearest_steps(top_of_ridge(around, index), index)
+            f0_hz = refine(salience[:, None].expand(-1, self.config.voice_count, -1, -1), bins, self.fine_hz)
         else:
-            steps = STEPS_PER_BIN * index + STEPS_PER_BIN // 2
-        return (steps * (strongest > 0)).sort(dim=1, descending=True).values
+            f0_hz = self.bins_hz[bins]
+        return bins, f0_hz * (bins > 0)
 
     def choose(self, detected: Tensor, cost_forward: Tensor, cost_backward: Tensor) -> Tensor:
         """Whether each frame takes the forward walk. Shape: (B, N, V), twice (B, N) -> (B, N)."""
@@ -126,10 +119,11 @@ def walk(
 ) -> tuple[Tensor, Tensor]:
     """Carry every voice's last pitch along and give each frame's pitches to the voices that they move least.
 
-    Pitches are steps, or Hz where missing voices count.
+    Pitches are bins, or Hz where missing voices count.
 
     Shape: pitches (B, N, V), highest first; permutations (V!, V) and what each costs by itself (V!,); starting pitches
-    (V,). Returns pitches by voice (B, N, V), and the cost since the last frame that was full or empty (B, N).
+    (V,). Returns which of its frame's pitches each voice takes (B, N, V), and the cost since the last frame that was
+    full or empty (B, N).
     """
     voice_count = detected.shape[2]
     last = registers[None].expand(detected.shape[0], -1)
@@ -145,12 +139,13 @@ def walk(
         total = distance.sum(2)
         best = (total + ranks).argmin(dim=1)[:, None]
         least = torch.gather(total, 1, best)[:, 0]
-        moved = torch.gather(candidates, 1, best[:, :, None].expand(-1, -1, voice_count))[:, 0]
         sung = (pitches > 0).sum(1)
         safe = (sung == voice_count) | (sung == 0)
-        assigned = torch.where(safe[:, None], pitches, moved)
+        # The first order is that of rank.
+        taken = orders[best[:, 0] * (~safe).to(best.dtype)]
+        assigned = torch.gather(pitches, 1, taken)
         cost = (cost + least) * (~safe).to(cost.dtype)
         last = torch.where(assigned > 0, assigned, last)
-        tracks.append(assigned)
+        tracks.append(taken)
         costs.append(cost)
     return torch.stack(tracks, dim=1), torch.stack(costs, dim=1)

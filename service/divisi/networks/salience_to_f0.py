@@ -15,9 +15,9 @@ SIGMOID_SLOPE = 1000.0
 GRADIENT_LIMIT = 1000.0
 STEPS_PER_BIN = 4
 """`refined` gives pitches in quarters of a bin: fine enough, and rounding differences between runtimes seldom show."""
-LEAST_SALIENCE = 1e-4
-LEAST_CURVATURE = 1e-3
-"""A ridge without a top has its pitch at the bin."""
+RIDGE_OVER_CENTRE = 1.85
+"""How far from the middle bin the top of a Gaussian ridge of deviation 1 lies, against the centre of mass of three
+bins: 1.84 a quarter of a bin away, 1.87 half a bin away."""
 
 
 class Link(StrEnum):
@@ -112,41 +112,21 @@ def fine_frequencies_hz(frequencies_hz: Tensor) -> Tensor:
 
 
 def refine(salience: Tensor, best: Tensor, fine_hz: Tensor) -> Tensor:
-    """Where the ridge at bins `best` has its top, rounded to a quarter of a bin; gradients are those of the centre of
-    mass around them, which reach all bins that make the ridge.
+    """Where the ridge at bins `best` has its top, to a quarter of a bin; gradients are those of the centre of mass.
+
+    Networks learn Gaussian ridges, of which three bins show the middle: their centre of mass moves little more than
+    half as far as the top. (The parabola through their logarithms is as good, and hears rounding in the outer two.)
 
     Shape: (…, K, N), (…, N) -> (…, N).
-    """
-    found = fine_hz[nearest_steps(top_of_ridge(salience, best), best).clamp(0, len(fine_hz) - 1)]
-    if not salience.requires_grad:
-        return found
-    weights, index = around(salience, best)
-    centre = (weights * index).sum(-2) / weights.sum(-2)
-    per_bin = torch.log(fine_hz[STEPS_PER_BIN] / fine_hz[0])
-    return found * torch.exp(per_bin * (centre - centre.detach()))
-
-
-def around(salience: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
-    """The salience at bins `best` and at their neighbours, and which these are.
-
-    Shape: (…, K, N), (…, N) -> twice (…, 3, N).
     """
     bin_count = salience.shape[-2]
     index = torch.stack([(best + offset).clamp(0, bin_count - 1) for offset in (-1, 0, 1)], dim=-2)
-    return torch.gather(salience, salience.dim() - 2, index) + LEAST_SALIENCE, index
-
-
-def top_of_ridge(salience: Tensor, best: Tensor) -> Tensor:
-    """In bins from `best`, −0.5..0.5: the top of the Gaussian through a bin and its neighbours.
-
-    Networks learn ridges of that shape; a centre of mass over three bins would move little more than half as far.
-
-    Shape: (…, K, N), (…, N) -> (…, N).
-    """
-    below, middle, above = torch.log(around(salience, best)[0]).unbind(-2)
-    return (0.5 * (above - below) / (2 * middle - below - above).clamp(min=LEAST_CURVATURE)).clamp(-0.5, 0.5)
-
-
-def nearest_steps(offset: Tensor, best: Tensor) -> Tensor:
-    """Which of the fine frequencies lies nearest to that top, as a whole number. Any shape."""
-    return torch.round(STEPS_PER_BIN * offset).long() + STEPS_PER_BIN * best + STEPS_PER_BIN // 2
+    weights = torch.gather(salience, salience.dim() - 2, index) + 1e-9
+    centre = (weights * (index - best.unsqueeze(-2))).sum(-2) / weights.sum(-2)
+    top = (RIDGE_OVER_CENTRE * centre).clamp(-0.5, 0.5)
+    step = torch.round(STEPS_PER_BIN * top).long() + STEPS_PER_BIN * best + STEPS_PER_BIN // 2
+    found = fine_hz[step]
+    if not centre.requires_grad:
+        return found
+    per_bin = torch.log(fine_hz[STEPS_PER_BIN] / fine_hz[0])
+    return found * torch.exp(per_bin * (centre - centre.detach()))
