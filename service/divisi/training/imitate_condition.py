@@ -4,8 +4,9 @@
         --data DATA --cache CACHE --out RUNS/unet_condition
 
 The original condition has no rectifiers, and from nothing it learns slowly. It is linear, though, so what it can say at
-best of each of its 361 places of pitch is a matter of least squares. From there it goes on by gradients, over tracks of the training singers alone. Everything but
-the condition is the teacher's; the checkpoint is a start for `divisi train unet_satb --start-from`.
+best of each of its 361 places of pitch is a matter of least squares. From there it goes on by gradients, over tracks of
+the training singers alone. Everything but the condition is the teacher's; the checkpoint is a start for
+`divisi train unet_satb --start-from`.
 """
 
 import argparse
