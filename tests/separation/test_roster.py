@@ -17,7 +17,7 @@ QUARTET = ("soprano", "alto", "tenor", "bass")
 
 @pytest.fixture
 def quartet_card(make_card):
-    extra = ({"name": "f0", "hop_length": 512},)
+    extra = ({"name": "f0", "hop_length": 512}, {"name": "presence"})
     return make_card(id="quartet", stems=QUARTET, length_multiple=512, extra_outputs=extra, takes_roster=True)
 
 
@@ -51,7 +51,8 @@ class ByTone:
         if roster is not None:
             estimates *= roster[:, :, None, None]
             f0_hz *= roster[:, :, None]
-        return {"estimates": estimates, "f0": f0_hz}
+        presence = np.where(f0_hz.any(axis=-1), 3.0, -3.0).astype(np.float32)
+        return {"estimates": estimates, "f0": f0_hz, "presence": presence}
 
     def close(self) -> None:
         pass
@@ -126,15 +127,15 @@ def test_a_note_that_two_voices_share_is_no_voices_own() -> None:
 
 
 def test_louder_and_more_often_on_its_own_note_is_surer() -> None:
-    heard = Evidence(np.array([[50.0, 5, 45]]), np.array([[0.02, 0.5, 0.5]]))
+    heard = Evidence(np.array([[50.0, 5, 45]]), np.array([[0.02, 0.5, 0.5]]), np.zeros((1, 3)))
     for ear in (UNTOLD, TOLD):
         odds = heard.log_odds(ear)[0]
         assert odds[0] < odds[1] < odds[2]
         assert odds[0] < 0 < odds[2]
 
 
-def test_without_pitch_loudness_alone_decides(make_card) -> None:
-    heard = Evidence(np.array([[0.99, 0.01], [0.96, 0.04], [0.0, 0.0]]), None)
+def test_without_pitch_and_presence_loudness_alone_decides() -> None:
+    heard = Evidence(np.array([[0.99, 0.01], [0.96, 0.04], [0.0, 0.0]]))
     assert (heard.log_odds(UNTOLD) > 0).tolist() == [[True, False], [True, True], [False, False]]
 
 

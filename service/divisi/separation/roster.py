@@ -1,7 +1,8 @@
 """Who sings in a recording: `voices=auto`. The model separates some stretches as if all might; who is heard, sings.
 
 An absent voice is not quite silent then: it takes some partials of the others, now here, now there, and doubles their
-notes. So a voice counts by its share of the sound, and by how often it has a note that no other voice has. Then the
+notes. So a voice counts by its share of the sound, by how often it has a note that no other voice has, and by how sure
+the model itself is that it sings. Then the
 model is told who was heard and listens again: a voice that was heard by mistake has less to say now, since the others
 say more. Whoever is in doubt is struck from the roster, the most doubtful first, until all that remain convince.
 """
@@ -37,19 +38,21 @@ SUNG_SHARE = 0.3
 @dataclass(frozen=True)
 class Ear:
     """How the log odds that a voice sings in a stretch follow from what was heard of it: so much for every dB of its
-    share of the energy, so much times the share of frames in which it has a note of its own, and a constant.
+    share of the energy, so much times the share of frames in which it has a note of its own, so much times the log odds
+    that the model gives, and a constant.
     """
 
     by_decibel: float
     by_note: float
+    by_presence: float
     constant: float
 
 
-# Logistic regressions on 106 excerpts of 8 s: singers 1 to 3 of each part and synthetic choirs, in all fifteen sets.
-UNTOLD = Ear(0.068, 3.76, -0.35)
-TOLD = Ear(0.090, 3.95, -0.05)
-BY_LOUDNESS = Ear(0.5, 0.0, 8.5)
-"""For models that give no pitch: -17 dB are even odds."""
+# Logistic regressions on 105 excerpts of 12 s: singers 1 to 3 of each part and synthetic choirs, in all fifteen sets.
+UNTOLD = Ear(0.069, 1.75, 0.75, -0.14)
+TOLD = Ear(0.083, 2.26, 0.66, -0.30)
+BY_LOUDNESS = Ear(0.5, 0.0, 0.0, 8.5)
+"""For models that give no pitch or no presence: -17 dB are even odds."""
 
 
 @dataclass(frozen=True)
@@ -59,24 +62,33 @@ class Evidence:
     Attributes:
         energies: float64 (K, S), of each voice's estimate, full scale squared times samples.
         own_note_shares: float64 (K, S), frames in which the voice has a note that no other has, among those in which
-            anybody has a pitch; None when the model gives no pitch.
+            anybody has a pitch.
+        presence: float64 (K, S), the model's own log odds.
+        Both None when the model does not give both.
     """
 
     energies: NDArray[np.float64]
-    own_note_shares: NDArray[np.float64] | None
+    own_note_shares: NDArray[np.float64] | None = None
+    presence: NDArray[np.float64] | None = None
 
     def of(self, stretches: NDArray[np.intp]) -> Evidence:
         """What was heard of some of the stretches."""
-        shares = self.own_note_shares
-        return Evidence(self.energies[stretches], None if shares is None else shares[stretches])
+        if self.own_note_shares is None or self.presence is None:
+            return Evidence(self.energies[stretches])
+        return Evidence(self.energies[stretches], self.own_note_shares[stretches], self.presence[stretches])
 
     def log_odds(self, ear: Ear) -> NDArray[np.float64]:
         """That a voice sings in a stretch. Shape: (K, S)."""
         total = np.maximum(self.energies.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
         decibels = 10 * np.log10(np.maximum(self.energies / total, QUIETEST_SHARE))
-        if self.own_note_shares is None:
+        if self.own_note_shares is None or self.presence is None:
             return BY_LOUDNESS.by_decibel * decibels + BY_LOUDNESS.constant
-        return ear.by_decibel * decibels + ear.by_note * self.own_note_shares + ear.constant
+        return (
+            ear.by_decibel * decibels
+            + ear.by_note * self.own_note_shares
+            + ear.by_presence * self.presence
+            + ear.constant
+        )
 
 
 def hear_roster(engine: Engine, card: ModelCard, segments: Sequence[Segment]) -> list[int]:
@@ -140,6 +152,8 @@ def listen(engine: Engine, card: ModelCard, segments: Sequence[Segment], roster:
     num_stems = len(card.stems)
     energies = np.zeros((len(segments), num_stems))
     shares = np.zeros((len(segments), num_stems))
+    presence = np.zeros((len(segments), num_stems))
+    is_full = {"f0", "presence"} <= set(card.output_names)
     told = None
     if len(roster) < num_stems:
         told = np.zeros((1, num_stems), np.float32)
@@ -148,9 +162,10 @@ def listen(engine: Engine, card: ModelCard, segments: Sequence[Segment], roster:
         outputs = engine.run(segment.samples[None], told)
         estimates = outputs["estimates"][0, ..., : segment.num_real]
         energies[number] = np.square(estimates, dtype=np.float64).sum(axis=(1, 2))
-        if card.hop_length is not None:
+        if is_full and card.hop_length is not None:
             shares[number] = share_notes(outputs["f0"][0, :, : -(-segment.num_real // card.hop_length)])
-    return Evidence(energies, None if card.hop_length is None else shares)
+            presence[number] = outputs["presence"][0]
+    return Evidence(energies, shares, presence) if is_full else Evidence(energies)
 
 
 def share_notes(f0_hz: NDArray[np.float32]) -> NDArray[np.float64]:
