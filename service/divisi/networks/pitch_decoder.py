@@ -48,8 +48,8 @@ class PitchDecoder(nn.Module):
     reach_bins = 1.0
     distant_bins = 3.5
     least_margin = 0.7
-    """Lead over the best distant pitch, in nats, from which a pitch counts in full. A smaller one magnifies rounding: with
-    0.3, voicing differs by up to 3e-4 between runtimes."""
+    """Lead over the best distant pitch, in nats, from which a pitch counts in full. A smaller one magnifies rounding:
+    with 0.3, voicing differs by up to 3e-4 between runtimes."""
 
     def __init__(self) -> None:
         super().__init__()
