@@ -21,6 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.conftest import free_port
 
 from divisi.client import Client
+from divisi.client.records import Job
 from divisi.sample import mixture_path
 from divisi.settings import Settings, child_environment
 
@@ -137,8 +138,13 @@ def test_gateway_worker_and_engine_process_share_one_trace_which_their_logs_name
     with mixture_path().open("rb") as song:
         answer = httpx.post(f"{server}/v1/jobs", content=song, headers={"traceparent": traceparent})
     job_id = answer.json()["id"]
+    deadline = time.monotonic() + READY_SECONDS
+
+    def lose_patience(_: Job) -> None:
+        assert time.monotonic() < deadline, (tmp_path / "worker.log").read_text()
+
     with Client(server) as client:
-        client.wait(job_id)
+        client.wait(job_id, on_progress=lose_patience)
 
     spans: list[Received] = []
     while not {"attempt", "work", "POST /v1/jobs"} <= {one.name for one in spans}:

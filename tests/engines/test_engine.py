@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from tests.engines.tiny_bundle import HOP, tiny_draft, tiny_network
 
+from divisi.bundles.store import BundleStore
+from divisi.engines.agreement import silence
 from divisi.engines.engine import EngineOptions, open_engine
 from divisi.errors import ModelError
 from divisi.export.export import export_bundle
+from divisi.settings import default_model_store
 
+STORE = BundleStore(default_model_store())
 RUN_ONE_SEGMENT = """
 import sys
 from pathlib import Path
@@ -50,3 +54,14 @@ def test_an_engine_without_its_library_says_what_to_install(tmp_path: Path) -> N
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert "ModelError: engine onnx_runtime needs onnxruntime" in done.stderr
     assert "pip install 'divisi[worker]'" in done.stderr
+
+
+TRAINED = [model for model in STORE.model_ids() if not STORE.get(model).card.fitting]
+
+
+@pytest.mark.parametrize("model", TRAINED)
+def test_the_engine_without_a_model_gives_what_every_shipped_card_promises(model: str) -> None:
+    bundle = STORE.get(model)
+    mixture = silence(bundle.card)
+    outputs = open_engine("passthrough", bundle, EngineOptions()).run(mixture)
+    assert list(outputs) == list(bundle.card.output_names)

@@ -9,11 +9,15 @@ from divisi.engines.agreement import check_mixture, check_outputs, check_roster
 from divisi.engines.engine import EngineOptions
 from divisi.errors import ModelError
 
+SURE = np.float32(10.0)
+"""Log odds that whoever may sing does."""
+
 
 class PassthroughEngine:
     """Needs no artifact.
 
-    The stems sum to the mixture, absent voices are silent, no frame is voiced, the resynthesis is the mixture.
+    The stems sum to the mixture, absent voices are silent, no frame is voiced, all that may sing are heard, the
+    resynthesis is the mixture.
     """
 
     name = "passthrough"
@@ -40,6 +44,8 @@ class PassthroughEngine:
             if output.hop_length is not None:
                 num_frames = mixture.shape[-1] // output.hop_length
                 outputs[output.name] = np.zeros((len(mixture), num_stems, num_frames), np.float32)
+            elif output.name == "presence":
+                outputs[output.name] = SURE * (2 * roster - 1)
             else:
                 outputs[output.name] = mixture.copy()
         return check_outputs(outputs, mixture.shape, self._card)
