@@ -8,7 +8,17 @@ import pytest
 from divisi.errors import InputError
 from divisi.separation import roster
 from divisi.separation.options import SeparationOptions
-from divisi.separation.roster import TOLD, UNTOLD, Evidence, hear_roster, join, listen, share_notes, spread_segments
+from divisi.separation.roster import (
+    BY_LOUDNESS,
+    TOLD,
+    UNTOLD,
+    Evidence,
+    hear_roster,
+    join,
+    listen,
+    share_notes,
+    spread_segments,
+)
 from divisi.separation.segments import Segment, SegmentPlan
 from divisi.separation.separator import Separator
 
@@ -135,8 +145,21 @@ def test_louder_and_more_often_on_its_own_note_is_surer() -> None:
 
 
 def test_without_pitch_and_presence_loudness_alone_decides() -> None:
-    heard = Evidence(np.array([[0.99, 0.01], [0.96, 0.04], [0.0, 0.0]]))
-    assert (heard.log_odds(UNTOLD) > 0).tolist() == [[True, False], [True, True], [False, False]]
+    heard = Evidence(np.array([[0.99, 0.01], [0.96, 0.04], [0.0, 0.0]]), np.zeros((3, 2)), np.zeros((3, 2)))
+    assert (heard.log_odds(BY_LOUDNESS) > 0).tolist() == [[True, False], [True, True], [False, False]]
+
+
+@pytest.mark.parametrize("extra", [(), ({"name": "f0", "hop_length": 512},)])
+def test_a_model_that_does_not_say_who_sings_is_judged_by_loudness(extra, make_card) -> None:
+    card = make_card(id="quartet", stems=QUARTET, length_multiple=512, extra_outputs=extra, takes_roster=True)
+
+    class Silent(ByTone):
+        def run(self, mixture, roster=None):
+            outputs = super().run(mixture, roster)
+            return {name: outputs[name] for name in card.output_names}
+
+    samples = choir(dict.fromkeys(("alto", "tenor"), (0, 4)), 4)
+    assert Separator(Silent(), card).hear_voices([samples], 16_000, 1) == ("alto", "tenor")
 
 
 def test_a_few_stretches_where_a_voice_is_plain_outweigh_its_rests_but_a_slip_does_not() -> None:

@@ -58,7 +58,7 @@ class ExtraOutput(_Part):
     `f0`: float32 (B, S, N) in Hz, 0 where unvoiced; frame n stands for sample n * hop_length; N is T // hop_length, or
     one more.
     `voicing`: float32 (B, S, N), 0 to 1, how sure the network is that the voice has a pitch there; frames as in f0.
-    `presence`: float32 (B, S), log odds that the voice sings anywhere in the segment; needs a roster.
+    `presence`: float32 (B, S), log odds that the voice sings anywhere in the segment.
     `resynthesis`: float32 (B, C, T).
     """
 

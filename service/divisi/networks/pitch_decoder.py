@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from divisi.networks.pitch_tracker import BINS_PER_OCTAVE, LOWEST_PITCH_HZ, PITCH_COUNT, SAME_NOTE_BINS
+from divisi.networks.pitch_tracker import BINS_PER_OCTAVE, LOWEST_PITCH_HZ, PITCH_COUNT, claimed_by_others
 
 REPULSION = 0.8
 """What a pitch loses, in nats, when another voice is certain to be on it."""
@@ -78,10 +78,7 @@ class PitchDecoder(nn.Module):
         price = torch.zeros_like(logits)
         for _ in range(REPULSION_ROUNDS):
             claims = torch.softmax(logits - price, dim=2)[:, :, :PITCH_COUNT]
-            claims = SAME_NOTE_BINS * functional.avg_pool2d(
-                claims, (SAME_NOTE_BINS, 1), stride=1, padding=(SAME_NOTE_BINS // 2, 0)
-            )
-            others = claims.sum(1, keepdim=True) - claims
+            others = claimed_by_others(claims)
             # Half of the old price stays, or two voices with equal claims would flee from a note together.
             price = 0.5 * price + 0.5 * REPULSION * functional.pad(others, (0, 0, 0, 1))
         return logits - price

@@ -182,10 +182,16 @@ class RecurrentContext(nn.Module):
 def own_notes(logits: Tensor) -> Tensor:
     """How surely each voice has a pitch, and one that no other voice has. Shape: (B, 4, P + 1, N) -> (B, 2 · 4, N)."""
     pitched = torch.softmax(logits, dim=2)[:, :, :PITCH_COUNT]
-    near = functional.avg_pool2d(pitched, (SAME_NOTE_BINS, 1), stride=1, padding=(SAME_NOTE_BINS // 2, 0))
-    near = SAME_NOTE_BINS * near
-    others = torch.clamp(near.sum(1, keepdim=True) - near, max=1.0)
+    others = torch.clamp(claimed_by_others(pitched), max=1.0)
     return torch.cat([pitched.sum(2), (pitched * (1 - others)).sum(2)], dim=1)
+
+
+def claimed_by_others(pitched: Tensor) -> Tensor:
+    """How surely the other voices are on the note of each pitch, summed over them. Shape: (B, 4, P, N), both."""
+    near = SAME_NOTE_BINS * functional.avg_pool2d(
+        pitched, (SAME_NOTE_BINS, 1), stride=1, padding=(SAME_NOTE_BINS // 2, 0)
+    )
+    return near.sum(1, keepdim=True) - near
 
 
 class Presence(nn.Module):

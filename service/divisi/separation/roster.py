@@ -2,9 +2,9 @@
 
 An absent voice is not quite silent then: it takes some partials of the others, now here, now there, and doubles their
 notes. So a voice counts by its share of the sound, by how often it has a note that no other voice has, and by how sure
-the model itself is that it sings. Then the
-model is told who was heard and listens again: a voice that was heard by mistake has less to say now, since the others
-say more. Whoever is in doubt is struck from the roster, the most doubtful first, until all that remain convince.
+the model itself is that it sings. Then the model is told who was heard and listens again: a voice that was heard by
+mistake has less to say now, since the others say more. Whoever is in doubt is struck from the roster, the most doubtful
+first, until all that remain convince.
 """
 
 from __future__ import annotations
@@ -62,27 +62,22 @@ class Evidence:
     Attributes:
         energies: float64 (K, S), of each voice's estimate, full scale squared times samples.
         own_note_shares: float64 (K, S), frames in which the voice has a note that no other has, among those in which
-            anybody has a pitch.
-        presence: float64 (K, S), the model's own log odds.
-        Both None when the model does not give both.
+            anybody has a pitch; 0 when the model gives no pitch.
+        presence: float64 (K, S), the model's own log odds; 0 when it gives none.
     """
 
     energies: NDArray[np.float64]
-    own_note_shares: NDArray[np.float64] | None = None
-    presence: NDArray[np.float64] | None = None
+    own_note_shares: NDArray[np.float64]
+    presence: NDArray[np.float64]
 
     def of(self, stretches: NDArray[np.intp]) -> Evidence:
         """What was heard of some of the stretches."""
-        if self.own_note_shares is None or self.presence is None:
-            return Evidence(self.energies[stretches])
         return Evidence(self.energies[stretches], self.own_note_shares[stretches], self.presence[stretches])
 
     def log_odds(self, ear: Ear) -> NDArray[np.float64]:
         """That a voice sings in a stretch. Shape: (K, S)."""
         total = np.maximum(self.energies.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
         decibels = 10 * np.log10(np.maximum(self.energies / total, QUIETEST_SHARE))
-        if self.own_note_shares is None or self.presence is None:
-            return BY_LOUDNESS.by_decibel * decibels + BY_LOUDNESS.constant
         return (
             ear.by_decibel * decibels
             + ear.by_note * self.own_note_shares
@@ -98,6 +93,8 @@ def hear_roster(engine: Engine, card: ModelCard, segments: Sequence[Segment]) ->
     Raises ModelError when the engine fails.
     """
     everybody = list(range(len(card.stems)))
+    says_enough = {"f0", "presence"} <= set(card.output_names)
+    untold, told = (UNTOLD, TOLD) if says_enough else (BY_LOUDNESS, BY_LOUDNESS)
     evidence = listen(engine, card, segments, everybody)
     totals = evidence.energies.sum(axis=1)
     sounding = np.flatnonzero(totals > QUIETEST_SEGMENT * totals.max(initial=0))
@@ -105,11 +102,11 @@ def hear_roster(engine: Engine, card: ModelCard, segments: Sequence[Segment]) ->
         return everybody
     segments = [segments[int(place)] for place in sounding]
     evidence = evidence.of(sounding)
-    roster: list[int] = np.flatnonzero(join(evidence.log_odds(UNTOLD)) > 0).tolist()
+    roster: list[int] = np.flatnonzero(join(evidence.log_odds(untold)) > 0).tolist()
     while len(roster) > 1:
         if len(roster) < len(everybody):
             evidence = listen(engine, card, segments, roster)
-        convinces = join(evidence.log_odds(TOLD))[roster]
+        convinces = join(evidence.log_odds(told))[roster]
         if convinces.min() > 0:
             break
         del roster[int(convinces.argmin())]
@@ -153,7 +150,6 @@ def listen(engine: Engine, card: ModelCard, segments: Sequence[Segment], roster:
     energies = np.zeros((len(segments), num_stems))
     shares = np.zeros((len(segments), num_stems))
     presence = np.zeros((len(segments), num_stems))
-    is_full = {"f0", "presence"} <= set(card.output_names)
     told = None
     if len(roster) < num_stems:
         told = np.zeros((1, num_stems), np.float32)
@@ -162,10 +158,11 @@ def listen(engine: Engine, card: ModelCard, segments: Sequence[Segment], roster:
         outputs = engine.run(segment.samples[None], told)
         estimates = outputs["estimates"][0, ..., : segment.num_real]
         energies[number] = np.square(estimates, dtype=np.float64).sum(axis=(1, 2))
-        if is_full and card.hop_length is not None:
+        if card.hop_length is not None:
             shares[number] = share_notes(outputs["f0"][0, :, : -(-segment.num_real // card.hop_length)])
+        if "presence" in outputs:
             presence[number] = outputs["presence"][0]
-    return Evidence(energies, shares, presence) if is_full else Evidence(energies)
+    return Evidence(energies, shares, presence)
 
 
 def share_notes(f0_hz: NDArray[np.float32]) -> NDArray[np.float64]:
