@@ -136,3 +136,20 @@ def test_a_cancelled_job_is_listed_as_such_and_waiting_for_it_says_so(gateway: G
         assert [(one["id"], one["state"]) for one in client.jobs()["jobs"]] == [(job["id"], "cancelled")]
         with pytest.raises(ConflictError):
             client.wait(job["id"])
+
+
+def test_waiting_ends_when_the_time_is_up_and_the_job_goes_on(
+    gateway: Gateway, recording: Path, work_off: WorkOff
+) -> None:
+    async def wait(job_id: str) -> None:
+        async with AsyncClient(gateway.url) as client:
+            await client.wait(job_id, timeout_seconds=0.2)
+
+    with Client(gateway.url) as client:
+        job = client.submit(recording)
+        with pytest.raises(TimeoutError, match=rf"job {job['id']} is queued .* after 0\.3 s"):
+            client.wait(job["id"], timeout_seconds=0.3)
+        with pytest.raises(TimeoutError, match=r"after 0\.2 s"):
+            asyncio.run(wait(job["id"]))
+        with worker(gateway, work_off, 1):
+            assert client.wait(job["id"], timeout_seconds=60)["state"] == "succeeded"

@@ -21,6 +21,7 @@ import httpx
 from divisi.client.records import Comparison, File, Job, JobPage
 from divisi.client.wire import (
     POLL_SECONDS,
+    Patience,
     Submission,
     arrived,
     broke_off,
@@ -89,15 +90,18 @@ class AsyncClient:
         """The job as it stands."""
         return cast(Job, await self._json("GET", f"v1/jobs/{job_id}"))
 
-    async def wait(self, job_id: str, *, on_progress: Callable[[Job], None] | None = None) -> Job:
+    async def wait(
+        self, job_id: str, *, timeout_seconds: float | None = None, on_progress: Callable[[Job], None] | None = None
+    ) -> Job:
         """Polls until the job succeeded; raises as `Client.wait` does."""
+        patience = Patience(timeout_seconds)
         while True:
             job = await self.get(job_id)
             if on_progress is not None:
                 on_progress(job)
             if ended(job):
                 return require_success(job)
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(patience.pause(job))
 
     async def cancel(self, job_id: str) -> Job:
         """Stops the job and keeps its record; ConflictError when it has ended otherwise."""

@@ -22,6 +22,7 @@ from divisi.bundles.fit_plan import FitRequest
 from divisi.client.records import Comparison, File, Job, JobPage
 from divisi.client.wire import (
     POLL_SECONDS,
+    Patience,
     Submission,
     arrived,
     broke_off,
@@ -134,20 +135,24 @@ class Client:
         query = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
         return cast(JobPage, self._json("GET", "v1/jobs", params=query))
 
-    def wait(self, job_id: str, *, on_progress: Callable[[Job], None] | None = None) -> Job:
+    def wait(
+        self, job_id: str, *, timeout_seconds: float | None = None, on_progress: Callable[[Job], None] | None = None
+    ) -> Job:
         """Polls until the job succeeded.
 
         Raises:
             InputError, ModelError: the job failed; the message is the server's.
             ConflictError: the job was cancelled.
+            TimeoutError: it had not ended after `timeout_seconds`; it goes on, and can be waited for again.
         """
+        patience = Patience(timeout_seconds)
         while True:
             job = self.get(job_id)
             if on_progress is not None:
                 on_progress(job)
             if ended(job):
                 return require_success(job)
-            time.sleep(POLL_SECONDS)
+            time.sleep(patience.pause(job))
 
     def cancel(self, job_id: str) -> Job:
         """Stops the job and keeps its record; ConflictError when it has ended otherwise."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -89,6 +90,26 @@ def progress_of(comparison: Comparison) -> float:
     """Share of the work that is done, 0..1."""
     jobs = [system["job"] for system in comparison["systems"]]
     return sum(1.0 if ended(job) else job["progress"] for job in jobs) / len(jobs)
+
+
+class Patience:
+    """How long a caller waits for a job: pauses between two looks at it, until the time is up."""
+
+    def __init__(self, timeout_seconds: float | None) -> None:
+        self.timeout_seconds = timeout_seconds
+        self._until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+
+    def pause(self, job: Job) -> float:
+        """Seconds until the next look; raises TimeoutError when the time is up, the job as it is now in the message."""
+        if self._until is None:
+            return POLL_SECONDS
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(
+                f"job {job['id']} is {job['state']} ({job['progress']:.0%} done) after {self.timeout_seconds:g} s of"
+                " waiting; it goes on, and can be waited for again"
+            )
+        return min(POLL_SECONDS, left)
 
 
 def ended(job: Job) -> bool:
