@@ -9,7 +9,7 @@ first, until all that remain convince.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +48,7 @@ class Ear:
     constant: float
 
 
-# Logistic regressions on 105 excerpts of 12 s: singers 1 to 3 of each part and synthetic choirs, in all fifteen sets.
+# Fitted by `divisi.training.fit_ears`, on singers 1 to 3 of each part and synthetic choirs, in all fifteen sets.
 UNTOLD = Ear(0.069, 1.75, 0.75, -0.14)
 TOLD = Ear(0.083, 2.26, 0.66, -0.30)
 BY_LOUDNESS = Ear(0.5, 0.0, 0.0, 8.5)
@@ -101,16 +101,27 @@ def hear_roster(engine: Engine, card: ModelCard, segments: Sequence[Segment]) ->
     if not len(sounding):
         return everybody
     segments = [segments[int(place)] for place in sounding]
-    evidence = evidence.of(sounding)
-    roster: list[int] = np.flatnonzero(join(evidence.log_odds(untold)) > 0).tolist()
+    roster = settle(evidence.of(sounding), lambda told_who: listen(engine, card, segments, told_who), untold, told)
+    return roster or everybody
+
+
+def settle(first: Evidence, listen_to: Callable[[list[int]], Evidence], untold: Ear, told: Ear) -> list[int]:
+    """Strike voices in doubt until all that remain convince; none may remain.
+
+    Args:
+        first: what was heard with a roster of all.
+        listen_to: what is heard when the model is told a roster.
+        untold, told: what to make of the one and of the other.
+    """
+    num_voices = first.energies.shape[1]
+    roster: list[int] = np.flatnonzero(join(first.log_odds(untold)) > 0).tolist()
     while len(roster) > 1:
-        if len(roster) < len(everybody):
-            evidence = listen(engine, card, segments, roster)
+        evidence = listen_to(roster) if len(roster) < num_voices else first
         convinces = join(evidence.log_odds(told))[roster]
         if convinces.min() > 0:
             break
         del roster[int(convinces.argmin())]
-    return roster or everybody
+    return roster
 
 
 def spread_segments(
