@@ -1,4 +1,4 @@
-"""The one training loop: draw a batch, take a step, keep a running average, save, score. Resumes where it stopped.
+"""The flagship's stages: which half learns, from which losses; the loop is that of `learning`.
 
     divisi train chorus_pitch --data DATA --cache CACHE --out RUN
 
@@ -6,23 +6,18 @@ DATA holds `nino_dios/`; CACHE holds `labels/nino_dios/` (see `f0_labels`) and, 
 RUN receives config.yaml, log.csv and checkpoint.pt.
 """
 
-import copy
-import csv
 import logging
-import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from divisi.networks.chorus import Chorus, build
 from divisi.training import losses
 from divisi.training.config import Stage, TrainConfig
+from divisi.training.learning import LearningRun, learn
 from divisi.training.pitch_errors import disturb
 from divisi.training.remix import Batch, Remixer
 from divisi.training.resung import load_resung
@@ -34,89 +29,35 @@ logger = logging.getLogger(__name__)
 VALIDATION_SECONDS = (4.0, 100.0)
 
 
-class Run:
-    """Everything that a checkpoint must restore: network, its running average, optimiser, step."""
+class Run(LearningRun[TrainConfig, Chorus, Batch]):
+    """A stage of the flagship's training."""
 
     def __init__(self, config: TrainConfig) -> None:
         torch.manual_seed(config.seed)
-        self.config = config
         network = build(config.network)
         assert isinstance(network, Chorus)
-        self.network = network
-        self.average = copy.deepcopy(network).requires_grad_(False).eval()
-        self.network.requires_grad_(False)
-        self.trained_part().requires_grad_(True)
-        self.optimiser = torch.optim.AdamW(
-            list(self.trained_part().parameters()), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        self.step = 0
-
-    def trained_part(self) -> nn.Module:
         parts: dict[Stage, nn.Module] = {
-            Stage.PITCH: self.network.pitch,
-            Stage.PRESENCE: self.network.pitch.presence,
-            Stage.JOINT: self.network,
+            Stage.PITCH: network.pitch,
+            Stage.PRESENCE: network.pitch.presence,
+            Stage.JOINT: network,
         }
-        return parts.get(self.config.stage, self.network.mask)
 
-    def learning_rate(self) -> float:
-        """Linear warm-up, then half a cosine down to nearly nothing."""
-        warm = min(1.0, (self.step + 1) / self.config.warmup_steps)
-        done = min(1.0, self.step / self.config.steps)
-        return self.config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+        def optimiser(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
 
-    def train_step(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step; returns the losses by name."""
-        # Seeding every step makes dropout and pitch errors the same after a resume.
-        torch.manual_seed((self.config.seed << 32) + self.step)
+        super().__init__(config, network, [parts.get(config.stage, network.mask)], optimiser)
+
+    def set_modes(self) -> None:
         self.network.train()
         self.network.pitch.train(self.config.stage in (Stage.PITCH, Stage.JOINT))
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate()
-        parts = batch_losses(self.network, batch, self.config, self.step)
-        total = torch.stack(list(parts.values())).sum()
-        self.optimiser.zero_grad()
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(self.trained_part().parameters(), self.config.clip_norm)
-        if torch.isfinite(norm):
-            self.optimiser.step()
-        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for kept, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                kept.lerp_(new, 1 - decay)
-        self.step += 1
-        return {name: value.item() for name, value in parts.items()}
 
-    def save(self, path: Path) -> None:
-        """Write a checkpoint in one piece; `torch.load(weights_only=True)` reads it."""
-        state = {
-            "config": self.config.as_plain(),
-            "step": self.step,
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(path)
+    def losses(self, material: Batch) -> dict[str, Tensor]:
+        return batch_losses(self.network, material, self.config, self.step)
 
-    def load(self, path: Path) -> None:
-        """Resume from a checkpoint of the same configuration."""
-        state = torch.load(path, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step = state["step"]
-
-    def start_from(self, path: Path) -> None:
-        """Take over what another run has trained: `pitch`, `mask` (also of an adapting run), who sings, or all."""
-        state = torch.load(path, weights_only=True)
+    def learned_names(self, state: dict[str, Any]) -> tuple[str, ...]:
+        """`pitch`, `mask` (also of an adapting run), who sings, or all."""
         prefixes = {"pitch": "pitch.", "presence": "pitch.presence.", "mask": "mask.", "adapt": "mask.", "joint": ""}
-        prefix = prefixes[state["config"]["stage"]]
-        learned = {name: value for name, value in state["average"].items() if name.startswith(prefix)}
-        for network in (self.network, self.average):
-            network.load_state_dict(learned, strict=False)
-        logger.info("started from %s: %d arrays", path, len(learned))
+        return (prefixes[state["config"]["stage"]],)
 
 
 def batch_losses(network: Chorus, batch: Batch, config: TrainConfig, step: int) -> dict[str, Tensor]:
@@ -169,45 +110,21 @@ def load_material(config: TrainConfig, data: Path, cache: Path) -> tuple[list[Ch
 
 def train(config: TrainConfig, data: Path, cache: Path, out: Path, start_from: list[Path]) -> Scores:
     """Train to the configured step, resuming `out/checkpoint.pt` if it is there; returns the last scores."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.yaml").write_text(yaml.safe_dump(config.as_plain(), sort_keys=False))
     real, held = load_material(config, data, cache)
     known: dict[str, Choir] = {}
     remixer = Remixer(real, load_resung(cache / "resung", known), config.remix, config.seed)
+    logger.info("%d re-sung choirs", len(remixer.resung))
     run = Run(config)
-    checkpoint = out / "checkpoint.pt"
-    if checkpoint.exists():
-        run.load(checkpoint)
-    else:
-        for path in start_from:
-            run.start_from(path)
-    logger.info("step %d of %d, %d re-sung choirs", run.step, config.steps, len(remixer.resung))
-    with (out / "log.csv").open("a", newline="") as handle:
-        log = csv.writer(handle)
-        recent: dict[str, float] = {}
-        for _ in progress(run, config.steps):
-            values = run.train_step(remixer.batch(run.step, config.batch_size))
-            recent = {name: 0.98 * recent.get(name, value) + 0.02 * value for name, value in values.items()}
-            if run.step % config.save_every == 0 or run.step == config.steps:
-                run.save(checkpoint)
-                log.writerow([run.step, *(f"{name}={value:.4f}" for name, value in recent.items())])
-                handle.flush()
-                remixer.resung = load_resung(cache / "resung", known)  # choirs still being made join as they come
-            if run.step % config.validate_every == 0 or run.step == config.steps:
-                report(run, held, log)
-                handle.flush()
-        if config.steps == 0:
-            run.save(checkpoint)  # nothing to learn: halves trained elsewhere are put together
-            report(run, held, log)
-    return validate(run.average, held, true_pitch=config.stage is Stage.MASK)
 
+    def take_new_choirs() -> None:
+        """Choirs still being made join as they come."""
+        remixer.resung = load_resung(cache / "resung", known)
 
-def progress(run: Run, steps: int) -> Iterator[Any]:
-    return iter(tqdm(range(run.step, steps), initial=run.step, total=steps, mininterval=10, dynamic_ncols=True))
-
-
-def report(run: Run, held: list[Excerpt], log: Any) -> None:
-    """Write the scores of the running average to the log."""
-    scores = validate(run.average, held, true_pitch=run.config.stage is Stage.MASK)
-    log.writerow([run.step, "held", *(f"{name}={value}" for name, value in vars(scores).items())])
-    logger.info("step %d: %s", run.step, scores)
+    return learn(
+        run,
+        out,
+        start_from,
+        draw=lambda step: remixer.batch(step, config.batch_size),
+        score=lambda: validate(run.average, held, true_pitch=config.stage is Stage.MASK),
+        on_save=take_new_choirs,
+    )

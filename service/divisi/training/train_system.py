@@ -1,4 +1,4 @@
-"""The loop for the published systems: like that of `train`, over parts that learn and weighted losses.
+"""The published systems: which parts learn, from which weighted losses; the loop is that of `learning`.
 
     divisi train umss_satb --data DATA --cache CACHE --out RUN
 
@@ -6,22 +6,18 @@ Folders and what RUN receives are those of `train`. F0 networks come first (`mul
 are started from their checkpoints (`--start-from`), which hand over every part they have trained.
 """
 
-import copy
-import csv
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from divisi.networks import umss, unet
 from divisi.training import system_losses as losses
 from divisi.training.choir_folders import load_dataset
+from divisi.training.learning import LearningRun, learn
 from divisi.training.remix import Remixer
 from divisi.training.resung import load_resung
 from divisi.training.system_config import NINO_DIOS, Part, Pitch, SystemConfig
@@ -32,28 +28,18 @@ from divisi.training.validate_system import SystemScores, validate_system
 logger = logging.getLogger(__name__)
 
 
-class SystemRun:
-    """Everything that a checkpoint must restore: network, its running average, optimiser, step."""
+class SystemRun(LearningRun[SystemConfig, Any, Material]):
+    """A schedule of a published system, or a stage of one."""
 
     def __init__(self, config: SystemConfig) -> None:
         torch.manual_seed(config.seed)
-        self.config = config
-        self.network = (unet if config.is_unet else umss).build(config.network)
-        parts = {part: find_part(self.network, part) for part in Part}
-        self.learning = nn.ModuleList(module for part in config.learns if (module := parts[part]) is not None)
-        self.network.requires_grad_(False)
-        self.learning.requires_grad_(True)
-        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
-        self.optimiser = torch.optim.Adam(
-            self.learning.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        self.step = 0
+        network = (unet if config.is_unet else umss).build(config.network)
+        learning = [module for part in config.learns if (module := find_part(network, part)) is not None]
 
-    def learning_rate(self) -> float:
-        """Linear warm-up, then half a cosine down to nearly nothing."""
-        warm = min(1.0, (self.step + 1) / self.config.warmup_steps)
-        done = min(1.0, self.step / self.config.steps)
-        return self.config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+        def optimiser(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+            return torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+        super().__init__(config, network, learning, optimiser)
 
     def set_modes(self) -> None:
         """Frozen parts are in evaluation mode; so are F0 networks that learn along with a separator (published)."""
@@ -62,63 +48,11 @@ class SystemRun:
         for part, module in zip(self.config.learns, self.learning, strict=True):
             module.train(alone or part in (Part.SEPARATOR, Part.UNET))
 
-    def train_step(self, material: Material) -> dict[str, float]:
-        """One optimiser step; returns the weighted losses by name."""
-        # Seeding every step makes noise and dropout the same after a resume.
-        torch.manual_seed((self.config.seed << 32) + self.step)
-        self.set_modes()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate()
-        parts = batch_losses(self.network, material, self.config)
-        total = torch.stack(list(parts.values())).sum()
-        self.optimiser.zero_grad()
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(self.learning.parameters(), self.config.clip_norm)
-        if torch.isfinite(norm):
-            self.optimiser.step()
-        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for kept, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                kept.lerp_(new, 1 - decay)
-            for kept, new in zip(self.average.buffers(), self.network.buffers(), strict=True):
-                kept.copy_(new)
-        self.step += 1
-        return {name: value.item() for name, value in parts.items()}
+    def losses(self, material: Material) -> dict[str, Tensor]:
+        return batch_losses(self.network, material, self.config)
 
-    def save(self, path: Path) -> None:
-        """Write a checkpoint in one piece; `torch.load(weights_only=True)` reads it."""
-        state = {
-            "config": self.config.as_plain(),
-            "step": self.step,
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(path)
-
-    def load(self, path: Path) -> None:
-        """Resume from a checkpoint of the same configuration."""
-        state = torch.load(path, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step = state["step"]
-
-    def start_from(self, path: Path) -> None:
-        """Take over the parts that another run has trained, where the shapes fit."""
-        state = torch.load(path, weights_only=True)
-        own = self.network.state_dict()
-        trained = [PREFIXES[Part(part)] for part in state["config"]["learns"]]
-        taken = {
-            name: value
-            for name, value in state["average"].items()
-            if name.startswith(tuple(trained)) and name in own and own[name].shape == value.shape
-        }
-        for network in (self.network, self.average):
-            network.load_state_dict(taken, strict=False)
-        logger.info("started from %s: %d arrays", path, len(taken))
+    def learned_names(self, state: dict[str, Any]) -> tuple[str, ...]:
+        return tuple(PREFIXES[Part(part)] for part in state["config"]["learns"])
 
 
 QUIETEST_VOICE = 0.05
@@ -231,35 +165,17 @@ def load_choirs(config: SystemConfig, data: Path, cache: Path) -> tuple[list[Cho
 
 def train_system(config: SystemConfig, data: Path, cache: Path, out: Path, start_from: list[Path]) -> SystemScores:
     """Train to the configured step, resuming `out/checkpoint.pt` if it is there; returns the last scores."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.yaml").write_text(yaml.safe_dump(config.as_plain(), sort_keys=False))
     real, held = load_choirs(config, data, cache)
     remixer = Remixer(real, load_resung(cache / "resung"), config.remix, config.seed)
+    logger.info("%d re-sung choirs", len(remixer.resung))
     run = SystemRun(config)
-    checkpoint = out / "checkpoint.pt"
-    if checkpoint.exists():
-        run.load(checkpoint)
-    else:
-        for path in start_from:
-            run.start_from(path)
-    logger.info("step %d of %d, %d re-sung choirs", run.step, config.steps, len(remixer.resung))
-    scores = None
-    with (out / "log.csv").open("a", newline="") as handle:
-        log = csv.writer(handle)
-        recent: dict[str, float] = {}
-        for _ in tqdm(range(run.step, config.steps), initial=run.step, total=config.steps, mininterval=10):
-            values = run.train_step(draw(remixer, config, run.step))
-            recent = {name: 0.98 * recent.get(name, value) + 0.02 * value for name, value in values.items()}
-            if run.step % config.save_every == 0 or run.step == config.steps:
-                run.save(checkpoint)
-                log.writerow([run.step, *(f"{name}={value:.4f}" for name, value in recent.items())])
-                handle.flush()
-            if run.step % config.validate_every == 0 or run.step == config.steps:
-                scores = validate_system(run.average, held, config)
-                log.writerow([run.step, "held", *(f"{name}={value}" for name, value in vars(scores).items())])
-                handle.flush()
-                logger.info("step %d: %s", run.step, scores)
-    return scores or validate_system(run.average, held, config)
+    return learn(
+        run,
+        out,
+        start_from,
+        draw=lambda step: draw(remixer, config, step),
+        score=lambda: validate_system(run.average, held, config),
+    )
 
 
 def draw(remixer: Remixer, config: SystemConfig, step: int) -> Material:
