@@ -12,6 +12,7 @@ from divisi.bundles.card import CardDraft
 from divisi.export import published_cards
 from divisi.networks import umss, unet
 from divisi.training.system_config import find_config, parse_system
+from divisi.training.train_system import SystemRun
 
 CARDS = yaml.safe_load(published_cards.CARDS.read_text(encoding="utf-8"))
 SPEED = {"real_time_factor": 0.1, "machine": "a machine", "engine": "ONNX Runtime", "num_threads": 1}
@@ -50,3 +51,44 @@ def test_only_systems_that_were_trained_are_drafted(tmp_path: Path, monkeypatch:
     }
     pair = torch.load(out / "umss-1s-duo.pt", weights_only=True)
     assert pair["config"]["network"]["voice_count"] == pair["config"]["network"]["heuristic"]["voice_count"] == 2
+
+
+@pytest.mark.parametrize(("name", "model_id"), [("umss_1s", "umss-1s"), ("unet_satb", "unet-satb")])
+def test_what_learned_from_true_pitches_takes_the_multi_f0_network_of_its_own_run(
+    name: str, model_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values, trained_values = find_config(name), find_config("multi_f0")
+    assert values is not None
+    assert trained_values is not None
+    trained_values["network"]["multi_f0"] = {"channels": 3, "late_channels": 5}
+    runs = {name: SystemRun(parse_system(values)), "multi_f0": SystemRun(parse_system(trained_values))}
+    for folder, run in runs.items():
+        (tmp_path / folder).mkdir()
+        run.save(tmp_path / folder / "checkpoint.pt")
+    out = tmp_path / "drafts"
+    monkeypatch.setattr("sys.argv", ["published_cards", "--runs", str(tmp_path), "--out", str(out)])
+    published_cards.main()
+    state = torch.load(out / f"{model_id}.pt", weights_only=True)
+    network = {"umss_1s": umss, "unet_satb": unet}[name].build(state["config"]["network"])
+    network.load_state_dict(state["average"])  # raises where sizes and weights are not of one network
+    own, expected = network.state_dict(), runs["multi_f0"].average.state_dict()
+    taken = [key for key in expected if key.startswith("pitch.multi_f0.")]
+    assert len(taken) > 20
+    for key in taken:
+        torch.testing.assert_close(own[key], expected[key])
+
+
+def test_what_learned_with_pitches_of_its_own_keeps_its_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seed in (("va_nn", 1), ("multi_f0", 2)):
+        values = find_config(name)
+        assert values is not None
+        (tmp_path / name).mkdir()
+        SystemRun(parse_system({**values, "seed": seed})).save(tmp_path / name / "checkpoint.pt")
+    monkeypatch.setattr("sys.argv", ["published_cards", "--runs", str(tmp_path), "--out", str(tmp_path / "drafts")])
+    published_cards.main()
+    before = torch.load(tmp_path / "va_nn" / "checkpoint.pt", weights_only=True)["average"]
+    after = torch.load(tmp_path / "drafts" / "va-nn.pt", weights_only=True)["average"]
+    for key, value in before.items():
+        torch.testing.assert_close(after[key], value)
