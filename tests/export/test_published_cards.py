@@ -38,11 +38,11 @@ def test_the_draft_says_what_the_network_of_its_run_gives(model_id: str) -> None
 
 
 def test_only_systems_that_were_trained_are_drafted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = find_config("umss_1s")
+    values = find_config("umss_1s_again")
     assert values is not None
     config = parse_system(values).as_plain()
-    (tmp_path / "umss_1s").mkdir()
-    torch.save({"config": config, "average": {"w": torch.ones(1)}}, tmp_path / "umss_1s" / "checkpoint.pt")
+    (tmp_path / "umss_1s_again").mkdir()
+    torch.save({"config": config, "average": {"w": torch.ones(1)}}, tmp_path / "umss_1s_again" / "checkpoint.pt")
     out = tmp_path / "drafts"
     monkeypatch.setattr("sys.argv", ["published_cards", "--runs", str(tmp_path), "--out", str(out)])
     published_cards.main()
@@ -53,14 +53,14 @@ def test_only_systems_that_were_trained_are_drafted(tmp_path: Path, monkeypatch:
     assert pair["config"]["network"]["voice_count"] == pair["config"]["network"]["heuristic"]["voice_count"] == 2
 
 
-@pytest.mark.parametrize(("name", "model_id"), [("umss_1s", "umss-1s"), ("unet_satb", "unet-satb")])
+@pytest.mark.parametrize(("name", "model_id"), [("umss_1s_again", "umss-1s"), ("unet_satb", "unet-satb")])
 def test_what_learned_from_true_pitches_takes_the_multi_f0_network_of_its_own_run(
     name: str, model_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values, trained_values = find_config(name), find_config("multi_f0")
     assert values is not None
     assert trained_values is not None
-    trained_values["network"]["multi_f0"] = {"channels": 3, "late_channels": 5}
+    trained_values["network"] |= {"multi_f0": {"channels": 3, "late_channels": 5}, "heuristic": {"threshold": 0.6}}
     runs = {name: SystemRun(parse_system(values)), "multi_f0": SystemRun(parse_system(trained_values))}
     for folder, run in runs.items():
         (tmp_path / folder).mkdir()
@@ -69,7 +69,10 @@ def test_what_learned_from_true_pitches_takes_the_multi_f0_network_of_its_own_ru
     monkeypatch.setattr("sys.argv", ["published_cards", "--runs", str(tmp_path), "--out", str(out)])
     published_cards.main()
     state = torch.load(out / f"{model_id}.pt", weights_only=True)
-    network = {"umss_1s": umss, "unet_satb": unet}[name].build(state["config"]["network"])
+    network = {"umss_1s_again": umss, "unet_satb": unet}[name].build(state["config"]["network"])
+    reader = state["config"]["network"].get("pitch", state["config"]["network"])
+    assert reader["heuristic"]["threshold"] == 0.6
+    assert reader["heuristic"]["refined"]
     network.load_state_dict(state["average"])  # raises where sizes and weights are not of one network
     own, expected = network.state_dict(), runs["multi_f0"].average.state_dict()
     taken = [key for key in expected if key.startswith("pitch.multi_f0.")]

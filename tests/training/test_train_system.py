@@ -24,6 +24,7 @@ SCHEDULES = {
     "umss_satb": ["separator"],
     "umss_duo": ["separator"],
     "umss_1s": ["separator"],
+    "umss_1s_again": ["separator"],
     "va_nn": ["separator"],
     "va_nn_0": ["separator", "assigner", "multi_f0"],
     "va_nn_1": ["separator", "assigner"],
@@ -239,3 +240,20 @@ def test_the_relative_loss_alone_counts_quiet_voices_as_loud_ones(is_relative: b
     assert quiet / loud == pytest.approx(1.0 if is_relative else 0.1, rel=1e-4)
     silent = magnitude_loss(KnowsNothing(), noise, 0 * noise[:, None], torch.ones(1, 1, 32), is_relative)
     assert float(silent) == pytest.approx(0.0, abs=1e-6)
+
+
+WIDTHS = sorted((Path(__file__).parents[2] / "benchmarks" / "widths").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", WIDTHS, ids=lambda path: path.stem)
+def test_runs_that_compare_widths_differ_from_what_is_served_in_width_alone(path: Path) -> None:
+    values = find_config(str(path))
+    assert values is not None
+    config = parse_system(values)
+    base = {"separator": "umss_1s", "unet": "unet_satb_efficient_again", "multi": "multi_f0"}
+    shipped = find_config(base[path.stem.split("_")[0]])
+    assert shipped is not None
+    assert config.weights == parse_system(shipped).weights
+    assert config.learns == parse_system(shipped).learns
+    is_served = config.network == parse_system(shipped).network
+    assert is_served == path.stem.endswith("_served")

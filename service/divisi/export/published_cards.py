@@ -58,10 +58,14 @@ def for_voices(state: dict[str, Any], voice_count: int | None) -> dict[str, Any]
 
 
 def with_multi_f0(state: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint whose multi-F0 network, weights and size, is that of another run; only `average` is kept."""
+    """A checkpoint whose multi-F0 network is that of another run: weights, size, and what counts as a peak of it. Only
+    `average` is kept.
+    """
     network = dict(state["config"]["network"])
     reader = dict(network["pitch"]) if "pitch" in network else network
     reader["multi_f0"] = trained["config"]["network"]["multi_f0"]
+    threshold = trained["config"]["network"]["heuristic"]["threshold"]
+    reader["heuristic"] = {**reader["heuristic"], "threshold": threshold}
     if "pitch" in network:
         network["pitch"] = reader
     average = {name: value for name, value in state["average"].items() if not name.startswith(MULTI_F0)}

@@ -173,19 +173,15 @@ def served(assignment: Assignment = Assignment.NETWORK, voice_count: int = 4) ->
         voice_count=voice_count,
         multi_f0=MultiF0Config(
             hcqt,
-            first_channels=16,
-            channels=16,
-            square_count=3,
             tall_height=36,
             tall_width=1,
-            late_channels=16,
             uses_phase=False,
         ),
         assigner=AssignerConfig(
             voice_count, square_channels=16, channels=16, tall_height=49, tall_width=1, branch_width=9
         ),
         link=LinkConfig(Link.REFINED, (0.25,) * voice_count, sums_low_bins=False),
-        heuristic=HeuristicConfig(voice_count, threshold=0.35, counts_missing_voices=False, refined=True),
+        heuristic=HeuristicConfig(voice_count, threshold=0.45, counts_missing_voices=False, refined=True),
         separator=SeparatorConfig(encoder_hidden=64, embedding=64, decoder_hidden=96, magnitude_floor=1e-4),
         mask_hop=512,
         mask_exponent=1.5,
