@@ -1,10 +1,11 @@
 """What narrower networks cost: runs that differ in width alone, scored side by side on the singer nobody learned from.
 
-    python benchmarks/published_width.py --data DIR --cache DIR RUN [RUN …] [--published-f0]
+    python benchmarks/published_width.py --data DIR --cache DIR RUN [RUN …] [--multi-f0 RUN …] [--published-f0]
 
 Each RUN is a folder of `divisi train`. Scores are SI-SDR of 1 s frames on Niño Dios, singer 4, as training logs them.
-`--published-f0` adds a row for each run: the same separator with the published multi-F0 network, published size and
-published weights (DIR/pretrained_f0), in place of its own.
+`--multi-f0` adds a row for each run: the same separator with the multi-F0 network of another run; `--published-f0` one
+with the published network, published size and published weights (DIR/pretrained_f0). `benchmarks/widths/` has runs to
+compare.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from divisi.export.published_cards import with_multi_f0
 from divisi.export.published_weights import load_multi_f0
 from divisi.networks import umss, unet
 from divisi.networks.hcqt import HcqtConfig
@@ -25,9 +27,11 @@ from divisi.training.train_system import load_choirs
 from divisi.training.validate_system import SystemScores, validate_system
 
 
-def load(run: Path, published_f0: Path | None) -> tuple[SystemConfig, Any]:
-    """A run's configuration and averaged network, with the published multi-F0 network if its weights are given."""
+def load(run: Path, multi_f0: Path | None = None, published_f0: Path | None = None) -> tuple[SystemConfig, Any]:
+    """A run's configuration and averaged network, with the multi-F0 network of another run or the published one."""
     state = torch.load(run / "checkpoint.pt", weights_only=True)
+    if multi_f0 is not None:
+        state = with_multi_f0(state, torch.load(multi_f0 / "checkpoint.pt", weights_only=True))
     config = parse_system(state["config"])
     weights, values = state["average"], dict(state["config"]["network"])
     if published_f0 is not None:
@@ -57,6 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--multi-f0", type=Path, action="append", default=[])
     parser.add_argument("--published-f0", action="store_true")
     parser.add_argument("runs", type=Path, nargs="+")
     arguments = parser.parse_args()
@@ -64,13 +69,15 @@ def main() -> None:
     table = Table(title="SI-SDR in dB on singer 4, 1 s frames")
     for heading in ("run", "separator", "F0 networks", "right pitches", *VOICES, "mean", "median"):
         table.add_column(heading, justify="right")
-    f0_weights = [None] + [arguments.data / "pretrained_f0" / "late_deep.npz"] * arguments.published_f0
     for run in arguments.runs:
-        for published_f0 in f0_weights:
-            config, network = load(run, published_f0)
+        rows: list[tuple[str, dict[str, Path]]] = [("", {})]
+        rows += [(f", {other.name}", {"multi_f0": other}) for other in arguments.multi_f0]
+        if arguments.published_f0:
+            rows.append((", published F0", {"published_f0": arguments.data / "pretrained_f0" / "late_deep.npz"}))
+        for name, instead in rows:
+            config, network = load(run, **instead)
             _, held = load_choirs(config, arguments.data, arguments.cache)
-            name = run.name + (", published F0" if published_f0 else "")
-            table.add_row(*row(name, network, validate_system(network, held, config)))
+            table.add_row(*row(run.name + name, network, validate_system(network, held, config)))
     Console(width=140).print(table)
 
 
