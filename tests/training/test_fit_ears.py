@@ -56,7 +56,7 @@ def test_what_is_not_weighed_does_not_count() -> None:
 def test_features_are_those_that_the_roster_weighs() -> None:
     item = evidence(np.random.default_rng(3), (0, 2), EVERYBODY)
     ear = Ear(0.07, 1.8, 0.7, -0.1)
-    by_hand = fit_ears.features(item) @ [ear.by_decibel, ear.by_note, ear.by_presence] + ear.constant
+    by_hand = item.features() @ [ear.by_decibel, ear.by_note, ear.by_presence] + ear.constant
     np.testing.assert_allclose(by_hand, item.log_odds(ear))
 
 

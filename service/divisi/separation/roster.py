@@ -74,16 +74,19 @@ class Evidence:
         """What was heard of some of the stretches."""
         return Evidence(self.energies[stretches], self.own_note_shares[stretches], self.presence[stretches])
 
-    def log_odds(self, ear: Ear) -> NDArray[np.float64]:
-        """That a voice sings in a stretch. Shape: (K, S)."""
+    def features(self) -> NDArray[np.float64]:
+        """What an `Ear` weighs: share of energy in dB, share of frames with a note of its own, the model's log odds.
+        Shape: (K, S, 3).
+        """
         total = np.maximum(self.energies.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
         decibels = 10 * np.log10(np.maximum(self.energies / total, QUIETEST_SHARE))
-        return (
-            ear.by_decibel * decibels
-            + ear.by_note * self.own_note_shares
-            + ear.by_presence * self.presence
-            + ear.constant
-        )
+        return np.stack([decibels, self.own_note_shares, self.presence], axis=-1)
+
+    def log_odds(self, ear: Ear) -> NDArray[np.float64]:
+        """That a voice sings in a stretch. Shape: (K, S)."""
+        weights = np.array([ear.by_decibel, ear.by_note, ear.by_presence])
+        odds: NDArray[np.float64] = self.features() @ weights + ear.constant
+        return odds
 
 
 def hear_roster(engine: Engine, card: ModelCard, segments: Sequence[Segment]) -> list[int]:

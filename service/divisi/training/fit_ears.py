@@ -21,7 +21,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from divisi.networks import chorus
-from divisi.separation.roster import QUIETEST_SHARE, Ear, Evidence, settle, share_notes
+from divisi.separation.roster import Ear, Evidence, settle, share_notes
 from divisi.training.resung import load_resung
 from divisi.training.rooms import place_in_room
 from divisi.training.takes import VOICES, Choir, Part, excerpt, load_nino_dios
@@ -106,15 +106,8 @@ def hear_choirs(network: Any, choirs: Sequence[Choir], is_real: bool, draws: int
     return heard
 
 
-def features(evidence: Evidence) -> np.ndarray:
-    """What `Evidence.log_odds` weighs. Shape: (K, S, 3)."""
-    shares = evidence.energies / np.maximum(evidence.energies.sum(1, keepdims=True), np.finfo(np.float64).tiny)
-    decibels = 10 * np.log10(np.maximum(shares, QUIETEST_SHARE))
-    return np.stack([decibels, evidence.own_note_shares, evidence.presence], axis=-1)
-
-
 def fit_ear(rows: np.ndarray, sings: np.ndarray, columns: tuple[int, ...]) -> Ear:
-    """Logistic regression by Newton's method, on some of the features. Shape: (R, 3), (R,)."""
+    """Logistic regression by Newton's method, on some of the features (`Evidence.features`). Shape: (R, 3), (R,)."""
     chosen = rows[:, columns]
     centre, spread = chosen.mean(0), chosen.std(0)
     design = np.c_[(chosen - centre) / spread, np.ones(len(chosen))]
@@ -130,22 +123,22 @@ def fit_ear(rows: np.ndarray, sings: np.ndarray, columns: tuple[int, ...]) -> Ea
     return Ear(decibel, note, presence, float(weights[-1] - (weights[:-1] * centre / spread).sum()))
 
 
-def fit(heard: Sequence[Heard], columns: tuple[int, ...]) -> tuple[Ear, Ear]:
-    """Ears for a roster of all, and for what the network was told: there only of voices on the roster."""
-    untold: list[tuple[np.ndarray, list[bool]]] = []
-    told: list[tuple[np.ndarray, list[bool]]] = []
+def gather(heard: Sequence[Heard], is_told: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Features of every voice in every stretch, and whether it sings: heard with a roster of all, or of voices that the
+    network was told. Shape: (R, 3), (R,).
+    """
+    rows, sings = [], []
     for item in heard:
         for roster, evidence in item.by_roster.items():
-            sings = [voice in item.sings for voice in roster]
-            for stretch in features(evidence):
-                if roster == EVERYBODY:
-                    untold.append((stretch, sings))
-                if len(roster) > 1:
-                    told.append((stretch[list(roster)], sings))
-    return tuple(  # type: ignore[return-value]
-        fit_ear(np.concatenate([rows for rows, _ in table]), np.concatenate([who for _, who in table]), columns)
-        for table in (untold, told)
-    )
+            if len(roster) > 1 if is_told else roster == EVERYBODY:
+                rows.append(evidence.features()[:, list(roster)].reshape(-1, 3))
+                sings.append(np.tile([voice in item.sings for voice in roster], STRETCHES))
+    return np.concatenate(rows), np.concatenate(sings)
+
+
+def fit(heard: Sequence[Heard], columns: tuple[int, ...]) -> tuple[Ear, Ear]:
+    """Ears for a roster of all, and for what the network was told: there only of voices on the roster."""
+    return fit_ear(*gather(heard, is_told=False), columns), fit_ear(*gather(heard, is_told=True), columns)
 
 
 def decide(item: Heard, untold: Ear, told: Ear, strikes: bool) -> tuple[int, ...]:
