@@ -5,7 +5,8 @@
         --recordings NINO_DIOS --labels LABELS --out CACHE/syn_valid
 
 The list is committed and stays as it is, so that scores of different days can be compared; what is rendered from it
-is as private as the recordings. The format of the choirs is that of `resung`.
+is as private as the recordings. Another draw (`--seed 77 --count 40`) is for choosing between settings. The format of
+the choirs is that of `resung`.
 """
 
 import argparse
@@ -117,6 +118,8 @@ def main() -> None:
     for command in (drawing, rendering):
         command.add_argument("--chorales", type=Path, required=True)
         command.add_argument("--list", type=Path, required=True)
+    drawing.add_argument("--seed", type=int, default=SEED)
+    drawing.add_argument("--count", type=int, help="the first so many alone")
     rendering.add_argument("--recordings", type=Path, required=True)
     rendering.add_argument("--labels", type=Path, required=True)
     rendering.add_argument("--singer", type=int, default=4)
@@ -124,7 +127,8 @@ def main() -> None:
     arguments = parser.parse_args()
     chorales = load_chorales(arguments.chorales, "valid")
     if arguments.command == "draw":
-        lines = ",\n".join(json.dumps(asdict(choir)) for choir in draw_list(chorales, SEED))
+        drawn = draw_list(chorales, arguments.seed)[: arguments.count]
+        lines = ",\n".join(json.dumps(asdict(choir)) for choir in drawn)
         arguments.list.write_text(f"[\n{lines}\n]\n")
         return
     stems = [f"{voice}_{arguments.singer}" for voice in VOICES]
