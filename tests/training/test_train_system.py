@@ -133,6 +133,17 @@ def test_a_run_that_was_stopped_ends_where_an_unbroken_one_does(choir: Choir, tm
         assert torch.equal(value, resumed.average.state_dict()[name]), name
 
 
+def test_a_start_from_another_width_is_refused(tmp_path: Path) -> None:
+    SystemRun(tiny("multi_f0")).save(tmp_path / "front.pt")
+    values = find_config("multi_f0")
+    assert values is not None
+    values["network"] = merge(values["network"], merge(TINY, {"multi_f0": {"channels": 3}}))
+    with pytest.raises(
+        ValueError, match=r"another width: pitch\.multi_f0\.\S+ is \(2, .* in .*front\.pt, \(3, .* here"
+    ):
+        SystemRun(parse_system(values)).start_from(tmp_path / "front.pt")
+
+
 def test_a_run_hands_on_what_it_has_trained(tmp_path: Path) -> None:
     front, separator = SystemRun(tiny("multi_f0")), SystemRun(tiny("unet_satb", seed=9))
     front.save(tmp_path / "front.pt")

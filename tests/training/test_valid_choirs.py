@@ -30,6 +30,20 @@ def test_a_drawn_list_is_a_function_of_its_seed() -> None:
     assert draw_list([CHORALE] * 5, 1) != draw_list([CHORALE] * 5, 2)
 
 
+def test_another_draw_is_told_by_its_seed_and_cut_short_by_its_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(valid_choirs, "load_chorales", lambda path, split: [CHORALE] * 5)
+    out = tmp_path / "list.json"
+    for options, expected in (
+        ([], draw_list([CHORALE] * 5, valid_choirs.SEED)),
+        (["--seed", "77", "--count", "2"], draw_list([CHORALE] * 5, 77)[:2]),
+    ):
+        monkeypatch.setattr("sys.argv", ["valid_choirs", "draw", "--chorales", "none", "--list", str(out), *options])
+        valid_choirs.main()
+        assert load_list(out) == expected
+
+
 def test_a_choir_starts_where_it_says_transposed_as_it_says() -> None:
     midi = pitches(PLAIN, CHORALE)
     assert midi.shape == (4, round(SECONDS * FRAME_RATE))

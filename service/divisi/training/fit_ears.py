@@ -151,6 +151,7 @@ def decide(item: Heard, untold: Ear, told: Ear, strikes: bool) -> tuple[int, ...
 
     everybody = item.by_roster[EVERYBODY]
     certain = Ear(0.0, 0.0, 0.0, 1.0)
+    # Only rosters that hold all who sing were heard.
     try:
         return tuple(settle(everybody, listen_to, untold, told if strikes else certain))
     except KeyError:

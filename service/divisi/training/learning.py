@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 LOG_MEMORY = 0.98
 """How much of the losses in the log is what they were one step before."""
 
-
 Config = TypeVar("Config", TrainConfig, SystemConfig)
 Network = TypeVar("Network", bound=nn.Module)
 Material = TypeVar("Material")
@@ -121,14 +120,18 @@ class LearningRun(ABC, Generic[Config, Network, Material]):
         self.step = state["step"]
 
     def start_from(self, path: Path) -> None:
-        """Take over what another run has trained, where the shapes fit."""
+        """Take over what another run has trained of the parts that both have.
+
+        Raises ValueError where an array has another size there: half a start would train unnoticed.
+        """
         state = torch.load(path, weights_only=True)
         own = self.network.state_dict()
-        taken = {
-            name: value
-            for name, value in state["average"].items()
-            if name.startswith(self.learned_names(state)) and name in own and own[name].shape == value.shape
-        }
+        names = self.learned_names(state)
+        taken = {name: value for name, value in state["average"].items() if name in own and name.startswith(names)}
+        for name, value in taken.items():
+            if value.shape != own[name].shape:
+                sizes = f"{tuple(value.shape)} in {path}, {tuple(own[name].shape)} here"
+                raise ValueError(f"cannot start from another width: {name} is {sizes}")
         for network in (self.network, self.average):
             network.load_state_dict(taken, strict=False)
         logger.info("started from %s: %d arrays", path, len(taken))
