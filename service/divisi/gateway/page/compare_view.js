@@ -159,7 +159,9 @@ export class CompareView {
   /** A player; `track` is what peaks.json calls it. */
   cell(voice, column, file, track, label = `Hear ${voice === SUNG_AGAIN ? SUNG_AGAIN_WORDS : title(voice)}, ${column.words}`, decibels = null) {
     const cell = { voice, name: column.key, words: column.words, href: file.href, job: column.job, track };
-    cell.canvas = h("canvas", { "aria-hidden": "true", hidden: true });
+    const drawn = column.job ? [column.job] : this.group.systems.map(({ job }) => job);
+    // Its room is kept from the start: what moves when the pictures come would take a press away from its button.
+    cell.canvas = h("canvas", { "aria-hidden": "true", hidden: !drawn.some(({ views }) => views?.peaks) });
     cell.button = h("button", { className: "toggle", "aria-pressed": "false", "aria-label": label, onclick: () => this.hear(cell) }, "▶");
     const best = Math.max(...this.group.systems.flatMap(({ cells }) => cells.filter((one) => one.voice === voice).map(({ si_sdr_db: score }) => score ?? -Infinity)));
     const isBest = decibels === best && this.group.systems.length > 1;
@@ -186,9 +188,7 @@ export class CompareView {
       for (const cell of cells) {
         const own = cell.job ? [this.peaks.get(cell.job.id)] : [...this.peaks.values()];
         const peaks = own.find((one) => one?.has(cell.track));
-        if (!peaks) continue;
-        cell.canvas.hidden = false;
-        peaks.draw(cell.canvas, cell.track);
+        peaks?.draw(cell.canvas, cell.track);
       }
     }
   }

@@ -47,14 +47,14 @@ export class MixerView {
 
   async fetchPictures() {
     const { views, confidence } = this.job;
-    const peaks = views?.peaks ? await getJsonIfAny(views.peaks).catch(() => null) : null;
-    this.peaks = peaks ? new Peaks(peaks) : this.peaks;
     for (const row of this.rows) {
       row.confidence = confidence?.find(({ stem }) => stem === row.name);
       row.spectrogram = views?.spectrograms?.find(({ name }) => name === row.name)?.href;
       row.score = this.job.scores?.find(({ stem }) => stem === row.name)?.si_sdr_db;
       row.describe();
     }
+    const peaks = views?.peaks ? await getJsonIfAny(views.peaks).catch(() => null) : null;
+    this.peaks = peaks ? new Peaks(peaks) : this.peaks;
     this.draw();
   }
 

@@ -85,7 +85,7 @@ export class StemRow {
     this.volumeSlider.value = this.volume;
   }
 
-  /** Says what is known of the stem once its pictures are there. */
+  /** Says what is known of the stem, before its waveform is there: what moved then would take presses away. */
   describe() {
     this.pictureButton.hidden = !this.spectrogram;
     this.strip.hidden = !this.confidence;
