@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+import obstore
 import pytest
 import redis
+from obstore.store import LocalStore
 
 from divisi.bundles.store import BundleStore
 from divisi.gateway.app import create_app
 from divisi.gateway.reconcile import ORPHAN_AGE, reconcile
+from divisi.jobs.job import new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.storage.keys import mixture_key
 
@@ -90,13 +93,23 @@ async def test_a_lost_job_whose_caller_has_sent_it_again_is_dropped(
 
 
 async def test_an_upload_that_was_broken_off_is_swept_when_it_is_old(gateway: Gateway, queue: JobQueue) -> None:
-    key = mixture_key("01m82509an0z2za7kt3a89vjd6")
+    key = mixture_key(new_job_id())
     await gateway.store.put_bytes(key, b"half a story")
     now = datetime.now(UTC)
     await reconcile(queue, gateway.store, now)
     assert gateway.objects() == [key]
     await reconcile(queue, gateway.store, now + ORPHAN_AGE + timedelta(minutes=1))
     assert gateway.objects() == []
+
+
+async def test_a_recording_that_is_being_stored_is_left_alone(gateway: Gateway, queue: JobQueue) -> None:
+    key = mixture_key(new_job_id())
+    # As a local folder has it until the last byte: a file that is no object yet.
+    with obstore.open_writer(LocalStore(gateway.folder / "store"), key, buffer_size=1) as storing:
+        storing.write(b"half of it")
+        storing.flush()
+        assert await reconcile(queue, gateway.store) == []
+    assert gateway.objects() == [key]
 
 
 async def test_a_starting_gateway_brings_lost_jobs_back_by_itself(

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from divisi.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
-from divisi.jobs.job import Job
+from divisi.jobs.job import Job, new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.storage.keys import JOBS_PREFIX, accepted_key, job_prefix
 from divisi.storage.object_store import ObjectStore
@@ -20,7 +20,7 @@ from divisi.telemetry import get_logger
 log = get_logger(__name__)
 
 PERIOD_SECONDS = 300.0
-# An upload that was broken off between its first object and its last is swept after this; none takes so long to store.
+# An upload that was broken off while it was stored is swept after this; none takes so long to store.
 ORPHAN_AGE = timedelta(hours=6)
 
 
@@ -92,7 +92,7 @@ async def _bring_back(queue: JobQueue, store: ObjectStore, jobs: list[Job]) -> I
 
 
 async def _sweep_orphan(store: ObjectStore, job_id: str, now: datetime) -> None:
-    stored = await store.list(job_prefix(job_id))
-    if all(now - one.modified > ORPHAN_AGE for one in stored):
+    # The id says when storing began, and ids sort by time. The objects do not: what is being stored is none yet.
+    if job_id < new_job_id((now - ORPHAN_AGE).timestamp()):
         await store.delete_prefix(job_prefix(job_id))
         log.info("abandoned upload swept", job_id=job_id)
