@@ -13,11 +13,13 @@ import redis
 from obstore.store import LocalStore
 
 from divisi.bundles.store import BundleStore
+from divisi.errors import UnavailableError
 from divisi.gateway.app import create_app
 from divisi.gateway.reconcile import ORPHAN_AGE, reconcile
 from divisi.jobs.job import new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.storage.keys import mixture_key
+from divisi.storage.object_store import ObjectStore
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, Serve, WorkOff
@@ -110,6 +112,28 @@ async def test_a_recording_that_is_being_stored_is_left_alone(gateway: Gateway, 
         storing.flush()
         assert await reconcile(queue, gateway.store) == []
     assert gateway.objects() == [key]
+
+
+async def test_nothing_of_a_group_is_queued_before_all_of_it_is_stored(
+    http: httpx.Client, song: bytes, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored: list[str] = []
+    put_file = ObjectStore.put_file
+
+    async def reconcile_before_the_second(store: ObjectStore, key: str, path: Path) -> None:
+        if stored:
+            async with JobQueue(gateway.redis_url) as queue:
+                assert await reconcile(queue, store) == []
+            raise UnavailableError("the object store is away", code="store-unavailable")
+        await put_file(store, key, path)
+        stored.append(key)
+
+    monkeypatch.setattr(ObjectStore, "put_file", reconcile_before_the_second)
+    answer = http.post("/v1/jobs", files={"file": song}, data={"model": "duo,quartet"})
+    assert answer.json()["code"] == "store-unavailable"
+    assert len(stored) == 1
+    assert http.get("/v1/jobs").json()["jobs"] == []
+    assert gateway.objects() == []
 
 
 async def test_a_starting_gateway_brings_lost_jobs_back_by_itself(

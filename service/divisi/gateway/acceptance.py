@@ -197,7 +197,9 @@ async def _publish(
                 await store.put_file(mixture_key(job.job_id), mixture)
                 for reference in job.references:
                     await store.put_file(reference.key, upload.references[reference.name].path)
-                await store.put_bytes(accepted_key(job.job_id), job.to_json().encode())
+        # Last of all: from then on `reconcile` may queue the job, though the others of its upload were refused.
+        for job in jobs:
+            await store.put_bytes(accepted_key(job.job_id), job.to_json().encode())
     except BaseException:
         await asyncio.shield(_erase(store, jobs))
         raise
