@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +22,16 @@ STOP_SECONDS = 10
 # Taking the interpreter apart can abort: it must not be begun.
 PROGRAM = (
     "import atexit, os; atexit.register(os.abort); "
-    "from divisi.gateway.app import run_gateway; from divisi.settings import load_settings; "
-    "from divisi.telemetry import configure_logging; "
-    "configure_logging('info', 'json', process='gateway'); run_gateway(load_settings())"
+    "from divisi.gateway import app; from divisi.settings import load_settings; "
+    "from divisi.telemetry import configure_logging; {before}"
+    "configure_logging('info', 'json', process='gateway'); app.run_gateway(load_settings())"
+)
+# With asyncio's own event loop, whose way of looking names up can be replaced.
+NAMES_ARE_NEVER_FOUND = (
+    "import socket, sys, time; sys.modules['uvloop'] = None; socket.getaddrinfo = lambda *_, **__: time.sleep(3600); "
+)
+TOLD_TO_STOP_BEFORE_IT_SERVES = (
+    "import signal; app.configure_tracing = lambda *_: os.kill(os.getpid(), signal.SIGTERM); "
 )
 
 
@@ -36,33 +43,52 @@ class Running:
 
 
 @pytest.fixture
-def running(redis_url: str, model_store: Path, tmp_path: Path) -> Iterator[Running]:
+def start(redis_url: str, model_store: Path, tmp_path: Path) -> Iterator[Callable[..., Running]]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
-    settings = Settings(
-        redis_url=redis_url,
-        store_url=f"file://{tmp_path / 'store'}",
-        model_store=model_store,
-        default_model="quartet",
-        port=port,
-    )
-    log = tmp_path / "log"
-    with (
-        log.open("wb") as stderr,
-        subprocess.Popen([sys.executable, "-c", PROGRAM], env=child_environment(settings), stderr=stderr) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}") as http,
-    ):
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            try:
-                if http.get("/readyz").status_code == 200:
-                    break
-            except httpx.ConnectError:
-                time.sleep(0.05)
-        yield Running(http, process, log)
-        process.kill()
+    started = []
+
+    def start(before: str = "", **changes: object) -> Running:
+        values = {
+            "redis_url": redis_url,
+            "store_url": f"file://{tmp_path / 'store'}",
+            "model_store": model_store,
+            "default_model": "quartet",
+            "port": port,
+        }
+        log = tmp_path / "log"
+        with log.open("wb") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM.format(before=before)],
+                env=child_environment(Settings(**{**values, **changes})),
+                stderr=stderr,
+            )
+        started.append(Running(httpx.Client(base_url=f"http://127.0.0.1:{port}"), process, log))
+        return started[-1]
+
+    yield start
+    for gateway in started:
+        gateway.process.kill()
+        gateway.process.wait()
+        gateway.http.close()
+
+
+@pytest.fixture
+def running(start: Callable[..., Running]) -> Running:
+    return when(start(), "/readyz")
+
+
+def when(gateway: Running, path: str) -> Running:
+    """The gateway as soon as it answers a probe with 200."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        assert gateway.process.poll() is None
+        assert time.monotonic() < deadline
+        try:
+            if gateway.http.get(path).status_code == 200:
+                return gateway
+        except httpx.ConnectError:
+            time.sleep(0.05)
 
 
 def test_a_stop_ends_open_streams_and_is_no_crash(running: Running, song: bytes) -> None:
@@ -72,6 +98,16 @@ def test_a_stop_ends_open_streams_and_is_no_crash(running: Running, song: bytes)
         assert next(lines) == ": divisi"
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(STOP_SECONDS) == 0
+
+
+def test_a_gateway_that_looks_for_its_redis_in_vain_stops_all_the_same(start: Callable[..., Running]) -> None:
+    gateway = when(start(NAMES_ARE_NEVER_FOUND, redis_url="redis://redis.away:6379/0"), "/livez")
+    gateway.process.send_signal(signal.SIGTERM)
+    assert gateway.process.wait(2 * STOP_SECONDS) == 0
+
+
+def test_a_stop_that_comes_before_it_serves_is_heeded(start: Callable[..., Running]) -> None:
+    assert start(TOLD_TO_STOP_BEFORE_IT_SERVES).process.wait(START_SECONDS) == 0
 
 
 def test_answers_do_not_tell_what_serves_them(running: Running) -> None:

@@ -262,13 +262,15 @@ async def test_a_worker_whose_engine_does_not_open_claims_nothing_and_says_why(
 
 @pytest.fixture
 def worker_process(make_settings: MakeSettings, tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
-    def start(**changes: object) -> subprocess.Popen[bytes]:
+    def start(before: str = "", **changes: object) -> subprocess.Popen[bytes]:
         settings = make_settings(**changes)
         # Taking the interpreter apart can abort: it must not be begun.
         program = (
             "import atexit, os; from divisi.settings import load_settings\n"
+            "from divisi.telemetry import configure_logging\n"
             "from divisi.worker.supervisor import run_worker\n"
-            "atexit.register(os.abort)\n"
+            "configure_logging('info', 'json', process='worker')\n"
+            f"atexit.register(os.abort)\n{before}\n"
         )
         with (tmp_path / "worker.log").open("wb") as log:
             return subprocess.Popen(
@@ -292,6 +294,22 @@ async def test_a_signal_stops_the_worker_with_its_child_and_hands_the_job_back(
     assert await asyncio.to_thread(worker.wait, 5) == 0
     assert not [child for child in children if child.is_running()]
     assert (await queue.get(job.job_id)).state is JobState.QUEUED
+
+
+async def test_a_worker_that_looks_for_its_redis_in_vain_stops_all_the_same(
+    worker_process: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    never = "import socket, time; socket.getaddrinfo = lambda *_, **__: time.sleep(3600)"
+    worker = worker_process(never, redis_url="redis://redis.away:6379/0")
+    try:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while "Timeout connecting" not in (tmp_path / "worker.log").read_text():
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait, PATIENCE_SECONDS) == 0
+    finally:
+        worker.kill()
 
 
 async def test_a_worker_process_tells_probes_how_it_is(

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from typing import NoReturn
 
 import uvicorn
 from fastapi import Depends, FastAPI
@@ -111,12 +110,13 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
     return app
 
 
-def run_gateway(settings: Settings) -> NoReturn:
+def run_gateway(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT; then answers what is under way and ends the process."""
-    # The server hands the signal that stopped it on to whoever listened before; by default that kills the process, and
-    # an orderly stop would look like a crash.
+    # The server has a signal to itself while it serves, and hands it on when all is answered. Here and not after it has
+    # returned: closing its event loop would wait for names that are being looked up, for as long as no server of names
+    # answers. By default the signal would kill the process, and an orderly stop would look like a crash.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: end_process())
     configure_tracing("divisi-gateway", settings.otel_endpoint)
     app = create_app(settings, open_queue(settings), open_store(settings), open_bundles(settings))
     uvicorn.run(
@@ -130,4 +130,3 @@ def run_gateway(settings: Settings) -> NoReturn:
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    end_process()

@@ -53,10 +53,9 @@ _ANNOUNCE_SECONDS = 2.0
 def run_worker(settings: Settings) -> NoReturn:
     """Runs one worker until SIGTERM or SIGINT, then ends the process; a second signal ends it at once."""
     asyncio.run(_run_worker(settings))
-    end_process()
 
 
-async def _run_worker(settings: Settings) -> None:
+async def _run_worker(settings: Settings) -> NoReturn:
     health = WorkerHealth(settings.worker_heartbeat_file)
     configure_tracing("divisi-worker", settings.otel_endpoint)
     if settings.worker_metrics_port:
@@ -72,6 +71,9 @@ async def _run_worker(settings: Settings) -> None:
         finally:
             await queue.close()
             stop_tracing()
+    # From within: closing the event loop would wait for the threads that look names up, for as long as no server of
+    # names answers.
+    end_process()
 
 
 class Supervisor:
