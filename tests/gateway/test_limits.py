@@ -97,6 +97,20 @@ def test_a_days_uploads_are_limited_and_refused_ones_do_not_count(
         assert 23 * 3600 < int(refused.headers["retry-after"]) <= 24 * 3600
 
 
+def test_true_sources_count_among_a_days_bytes(settings: Settings, serve: Serve, song: bytes) -> None:
+    with (
+        keyed_gateway(settings, serve, max_upload_bytes_per_day=3 * len(song)) as gateway,
+        gateway.caller(gateway.make_key(*BOTH)) as caller,
+    ):
+        recording, *sources = (
+            (field, (field, song)) for field in ("file", "reference_alto", "reference_tenor", "reference_bass")
+        )
+        refused = caller.post("/v1/jobs", files=[recording, *sources])
+        assert (refused.status_code, refused.json()["code"]) == (429, "upload-quota-used-up")
+        assert caller.post("/v1/jobs", files=[recording, *sources[:2]]).status_code == 202
+        assert submit(caller, song).status_code == 429
+
+
 def test_audio_counts_once_for_each_model(settings: Settings, serve: Serve, song: bytes) -> None:
     with (
         keyed_gateway(settings, serve, max_audio_seconds_per_day=3 * HALF_A_SECOND) as gateway,

@@ -78,7 +78,7 @@ async def accept_upload(
         _held_key(services.queue, idempotency_key) as reservation,
         receive_upload(request, settings.max_upload_bytes, settings.work_dir, settings.max_channels) as upload,
     ):
-        services.metrics.observe_upload(upload.num_bytes)
+        services.metrics.observe_upload(upload.total_bytes)
         options = read_options(upload.fields, request.query_params.multi_items())
         check_webhook(options, caller, settings)
         cards = await asyncio.to_thread(choose_models, options, services.bundles, settings.default_model)
@@ -94,7 +94,7 @@ async def accept_upload(
         stems = [wanted_stems(card, options, facts) for card in cards]
         jobs = _draft_jobs(cards, stems, options, upload, facts, idempotency_key, fingerprint, caller.owner)
         jobs = tuple(for_model(job, card, upload, facts, references) for job, card in zip(jobs, cards, strict=True))
-        async with shares_spent(services, caller, upload.num_bytes, facts.duration_seconds * len(jobs)) as shares:
+        async with shares_spent(services, caller, upload.total_bytes, facts.duration_seconds * len(jobs)) as shares:
             acceptance = await _publish(services, jobs, upload, reservation)
             shares.is_kept = not acceptance.is_replay
         return acceptance

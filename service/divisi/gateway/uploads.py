@@ -46,8 +46,8 @@ class Upload:
     Args:
         path: the bytes as they came; a folder where they came in several files.
         label: cleaned file name of the form's first file, None when there is none. Never a path.
-        num_bytes: of all files.
-        sha256: of the bytes, in hex.
+        num_bytes: of the recording's files.
+        sha256: of their bytes, in hex.
         fields: form fields by name, each with its values in order; empty for a bare body.
         references: true sources by the name of their stem.
     """
@@ -58,6 +58,11 @@ class Upload:
     sha256: str
     fields: dict[str, list[str]]
     references: dict[str, ReferenceFile] = field(default_factory=dict)
+
+    @property
+    def total_bytes(self) -> int:
+        """Of the recording and its true sources."""
+        return self.num_bytes + sum(reference.num_bytes for reference in self.references.values())
 
     @property
     def digest(self) -> str:
