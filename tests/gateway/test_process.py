@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import queue
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -108,6 +112,28 @@ def test_a_gateway_that_looks_for_its_redis_in_vain_stops_all_the_same(start: Ca
 
 def test_a_stop_that_comes_before_it_serves_is_heeded(start: Callable[..., Running]) -> None:
     assert start(TOLD_TO_STOP_BEFORE_IT_SERVES).process.wait(START_SECONDS) == 0
+
+
+def test_a_stop_sends_the_last_spans(start: Callable[..., Running]) -> None:
+    collected: queue.Queue[bytes] = queue.Queue()
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            collected.put(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        gateway = when(start(otel_endpoint=f"http://127.0.0.1:{server.server_port}"), "/readyz")
+        gateway.http.get("/v1/models").raise_for_status()
+        gateway.process.send_signal(signal.SIGTERM)
+        assert gateway.process.wait(STOP_SECONDS) == 0
+        server.shutdown()
+    assert any(b"/v1/models" in spans for spans in collected.queue)
 
 
 def test_answers_do_not_tell_what_serves_them(running: Running) -> None:

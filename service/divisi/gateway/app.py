@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
+from typing import NoReturn
 
 import uvicorn
 from fastapi import Depends, FastAPI
@@ -45,7 +46,7 @@ from divisi.process_end import end_process
 from divisi.settings import Settings, listed
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
-from divisi.tracing import configure_tracing
+from divisi.tracing import configure_tracing, stop_tracing
 
 log = get_logger(__name__)
 
@@ -116,7 +117,7 @@ def run_gateway(settings: Settings) -> None:
     # returned: closing its event loop would wait for names that are being looked up, for as long as no server of names
     # answers. By default the signal would kill the process, and an orderly stop would look like a crash.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: end_process())
+        signal.signal(number, _end)
     configure_tracing("divisi-gateway", settings.otel_endpoint)
     app = create_app(settings, open_queue(settings), open_store(settings), open_bundles(settings))
     uvicorn.run(
@@ -130,3 +131,8 @@ def run_gateway(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+
+
+def _end(*_: object) -> NoReturn:
+    stop_tracing()
+    end_process()
