@@ -7,12 +7,15 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
 import pytest
 import soundfile
+
+from divisi.audio.stacked_files import pack
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway
@@ -332,4 +335,13 @@ def test_uploads_rest_in_the_work_folder_while_they_come(http: httpx.Client, gat
 
     http.post("/v1/jobs", content=body())
     assert sizes[-1] >= 2**20
+    assert_nothing_is_left(gateway)
+
+
+def test_several_files_that_find_no_room_together_are_told_as_an_outage(
+    http: httpx.Client, song: bytes, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("divisi.gateway.uploads.pack", lambda folder, _: pack(folder, Path("/dev/full")))
+    answer = http.post("/v1/jobs", files=[("file", ("left.wav", song)), ("file", ("right.wav", song))])
+    assert (answer.status_code, answer.json()["code"]) == (503, "disk-full")
     assert_nothing_is_left(gateway)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import IO
 
@@ -58,10 +59,8 @@ class UploadSink:
         """Writes all that waits."""
         data, self._waiting = self._waiting, bytearray()
         starts, self._next_starts = self._next_starts, []
-        try:
+        with needing_room():
             await asyncio.to_thread(self._write, data, starts)
-        except OSError as error:
-            raise UnavailableError("there is no room for the recording at the moment", code="disk-full") from error
 
     def _write(self, data: bytearray, starts: list[int]) -> None:
         self._write_part(data[: starts[0]] if starts else data)
@@ -76,6 +75,15 @@ class UploadSink:
         self.sha256.update(data)
         self._file.write(data)
         self._file.flush()
+
+
+@contextmanager
+def needing_room() -> Iterator[None]:
+    """Tells a write that fails as an outage: UnavailableError (`disk-full`)."""
+    try:
+        yield
+    except OSError as error:
+        raise UnavailableError("there is no room for the recording at the moment", code="disk-full") from error
 
 
 def too_large(max_bytes: int) -> InputError:

@@ -23,7 +23,7 @@ from starlette.requests import Request
 from divisi.audio.stacked_files import file_name, pack
 from divisi.errors import InputError
 from divisi.gateway.multipart_form import FILE_FIELD, MULTIPART_OVERHEAD_BYTES, MultipartForm
-from divisi.gateway.upload_sink import UploadSink, too_large
+from divisi.gateway.upload_sink import UploadSink, needing_room, too_large
 
 IDLE_SECONDS = 60.0
 _STEM_NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*(?<!.{65})")
@@ -71,12 +71,17 @@ class Upload:
         return hashlib.sha256("\n".join([self.sha256, *parts]).encode()).hexdigest() if parts else self.sha256
 
     def mixture_file(self) -> Path:
-        """The one file to keep; several are packed into one beside them at the first call. Takes a while: thread it."""
+        """The one file to keep; several are packed into one beside them at the first call. Takes a while: thread it.
+
+        Raises:
+            UnavailableError: `disk-full`.
+        """
         if not self.path.is_dir():
             return self.path
         packed = self.path.with_name("packed")
         if not packed.exists():
-            pack(self.path, packed)
+            with needing_room():
+                pack(self.path, packed)
         return packed
 
 
