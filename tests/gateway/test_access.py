@@ -239,6 +239,25 @@ def test_a_link_lives_no_longer_than_the_job(gateway: Gateway, http: httpx.Clien
     assert http.get(week["archive"]).status_code == 404
 
 
+def test_a_link_to_a_comparison_lives_no_longer_than_its_jobs(
+    gateway: Gateway, http: httpx.Client, song: bytes, work_off: WorkOff
+) -> None:
+    async def finish() -> None:
+        async with JobQueue(gateway.redis_url) as queue:
+            await work_off(queue, gateway.store)
+
+    group = submit(http, song, model="quartet,duo").headers["location"]
+
+    def expiry_of_link() -> str:
+        return str(http.post(f"{group}/links", params={"seconds": 7 * 24 * 3600}).json()["expires_at"])
+
+    asyncio.run(finish())
+    one_runs = expiry_of_link()
+    asyncio.run(finish())
+    last = max(system["job"]["expires_at"] for system in http.get(group).json()["systems"])
+    assert expiry_of_link()[:19] == last[:19] < one_runs[:19]
+
+
 def test_an_open_gateway_asks_nobody_for_a_key(http: httpx.Client) -> None:
     assert http.get("/v1/jobs", headers={"Authorization": "Bearer whatever"}).status_code == 200
 

@@ -92,9 +92,10 @@ async def make_group_link(
     response: Response,
     seconds: Annotated[int | None, Query(ge=1, le=LONGEST_SECONDS, description="How long it shall work.")] = None,
 ) -> GroupLinkBody:
-    """A link to the comparison that anybody can open, until it expires."""
-    await known_group(services, group, None if caller.sees_all else caller.owner)
-    expires_at = int(time.time() + (seconds or services.settings.link_seconds))
+    """A link to the comparison that anybody can open, until it expires or the last of its jobs is erased."""
+    jobs = await known_group(services, group, None if caller.sees_all else caller.owner)
+    ends = time.time() + (seconds or services.settings.link_seconds)
+    expires_at = int(min(ends, max(job.expires_at or ends for job in jobs)))
     response.headers["Cache-Control"] = "no-store"
     return GroupLinkBody(
         expires_at=datetime.fromtimestamp(expires_at, UTC),
