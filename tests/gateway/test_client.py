@@ -6,8 +6,10 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +17,11 @@ import pytest
 from tests.conftest import free_port
 
 from divisi.client import AsyncClient, Client, Submission
-from divisi.errors import ConflictError, UnavailableError
+from divisi.client.wire import Patience
+from divisi.errors import ConflictError, InputError, UnavailableError
+from divisi.jobs.limits import WINDOW_SECONDS
 from divisi.jobs.queue import JobQueue
+from divisi.settings import Settings
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, StemBytes, WorkOff
@@ -136,6 +141,93 @@ def test_a_cancelled_job_is_listed_as_such_and_waiting_for_it_says_so(gateway: G
         assert [(one["id"], one["state"]) for one in client.jobs()["jobs"]] == [(job["id"], "cancelled")]
         with pytest.raises(ConflictError):
             client.wait(job["id"])
+
+
+@contextmanager
+def answering(*answers: tuple[int, dict[str, str], str]) -> Iterator[str]:
+    """A server that gives these answers (status, headers, body) one after the other, the last one for ever."""
+    left = list(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, headers, body = left.pop(0) if len(left) > 1 else left[0]
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def do_DELETE(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+REFUSED = (429, {}, '{"code": "rate-limited", "detail": "too many requests", "facts": {"retry_after_seconds": 0.4}}')
+
+
+def test_waiting_goes_on_when_the_server_asks_for_a_pause() -> None:
+    async def wait(url: str) -> str:
+        async with AsyncClient(url) as client:
+            return (await client.wait("a"))["state"]
+
+    done = (200, {}, '{"id": "a", "state": "succeeded", "progress": 1}')
+    for look in (lambda url: Client(url).wait("a")["state"], lambda url: asyncio.run(wait(url))):
+        began = time.monotonic()
+        with answering(REFUSED, done) as url:
+            assert look(url) == "succeeded"
+        assert time.monotonic() - began >= 0.4
+
+
+def test_a_pause_that_the_server_asks_for_is_no_longer_than_the_callers_patience() -> None:
+    with answering(REFUSED) as url, Client(url) as client, pytest.raises(TimeoutError, match=r"after 0\.6 s"):
+        client.wait("a", timeout_seconds=0.6)
+
+
+def test_looks_grow_rarer_so_that_ten_jobs_waited_for_stay_within_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("divisi.client.wire.time.monotonic", lambda: now)
+    patience, looks = Patience(), 0
+    while now < WINDOW_SECONDS:
+        now += patience.pause("it runs")
+        looks += 1
+    assert 10 * looks < Settings().requests_per_minute
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        ((200, {}, "<html>something else"), InputError, "is the address right"),
+        ((200, {}, '["a list"]'), InputError, "is the address right"),
+        ((301, {"Location": "https://choir.example/v1/jobs"}, ""), InputError, "leads on to https://choir.example/v1"),
+        ((400, {}, '["a list"]'), InputError, "the server answered 400"),
+        ((502, {}, "<html>bad gateway"), UnavailableError, "the server answered 502"),
+    ],
+)
+def test_an_answer_that_is_not_divisis_is_told_in_words(
+    answer: tuple[int, dict[str, str], str], error: type[Exception], message: str
+) -> None:
+    with answering(answer) as url, Client(url) as client, pytest.raises(error, match=message):
+        client.jobs()
+
+
+def test_a_redirected_erasure_is_not_taken_for_done() -> None:
+    with (
+        answering((301, {"Location": "https://choir.example/"}, "")) as url,
+        Client(url) as client,
+        pytest.raises(InputError, match="leads on"),
+    ):
+        client.delete("a")
 
 
 def test_waiting_ends_when_the_time_is_up_and_the_job_goes_on(

@@ -20,20 +20,22 @@ import httpx
 
 from divisi.client.records import Comparison, File, Job, JobPage
 from divisi.client.wire import (
-    POLL_SECONDS,
     Patience,
     Submission,
     arrived,
     broke_off,
     comparison_of,
     ended,
+    json_of,
     no_answer,
     problem_to_error,
     progress_of,
     require_success,
+    standing_of,
     target_of,
     unpack,
 )
+from divisi.errors import LimitError
 
 
 class AsyncClient:
@@ -69,13 +71,18 @@ class AsyncClient:
         """Separates one recording with several models; see `Client.compare`."""
         asked = comparison_of(models, stem_format, references)
         group = (await self._submit(path, asked, None))["group"]
+        patience = Patience()
         while True:
-            comparison = await self.comparison(group)
+            try:
+                comparison = await self.comparison(group)
+            except LimitError as refusal:
+                await asyncio.sleep(patience.pause("the comparison runs", refusal))
+                continue
             if on_progress is not None:
                 on_progress(progress_of(comparison))
             if comparison["state"] == "ended" or not waits:
                 return comparison
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(patience.pause("the comparison runs"))
 
     async def comparison(self, group: str) -> Comparison:
         """The table of one group as it stands."""
@@ -96,12 +103,16 @@ class AsyncClient:
         """Polls until the job succeeded; raises as `Client.wait` does."""
         patience = Patience(timeout_seconds)
         while True:
-            job = await self.get(job_id)
+            try:
+                job = await self.get(job_id)
+            except LimitError as refusal:
+                await asyncio.sleep(patience.pause(f"job {job_id} could not be looked at", refusal))
+                continue
             if on_progress is not None:
                 on_progress(job)
             if ended(job):
                 return require_success(job)
-            await asyncio.sleep(patience.pause(job))
+            await asyncio.sleep(patience.pause(standing_of(job)))
 
     async def cancel(self, job_id: str) -> Job:
         """Stops the job and keeps its record; ConflictError when it has ended otherwise."""
@@ -178,14 +189,13 @@ class AsyncClient:
         return digest.hexdigest()
 
     async def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = (await self._request(method, path, **request)).json()
-        return answer
+        return json_of(await self._request(method, path, **request))
 
     async def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
             answer = await self._http.request(method, path, **request)
         except httpx.HTTPError as error:
             raise no_answer(str(self._http.base_url), error) from error
-        if answer.is_error:
+        if not answer.is_success:
             raise problem_to_error(answer)
         return answer

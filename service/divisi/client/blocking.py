@@ -21,20 +21,22 @@ import httpx
 from divisi.bundles.fit_plan import FitRequest
 from divisi.client.records import Comparison, File, Job, JobPage
 from divisi.client.wire import (
-    POLL_SECONDS,
     Patience,
     Submission,
     arrived,
     broke_off,
     comparison_of,
     ended,
+    json_of,
     no_answer,
     problem_to_error,
     progress_of,
     require_success,
+    standing_of,
     target_of,
     unpack,
 )
+from divisi.errors import LimitError
 
 
 class Client:
@@ -114,13 +116,18 @@ class Client:
         """
         asked = comparison_of(models, stem_format, references)
         group: str = self._submit(path, asked, None)["group"]
+        patience = Patience()
         while True:
-            comparison = self.comparison(group)
+            try:
+                comparison = self.comparison(group)
+            except LimitError as refusal:
+                time.sleep(patience.pause("the comparison runs", refusal))
+                continue
             if on_progress is not None:
                 on_progress(progress_of(comparison))
             if comparison["state"] == "ended" or not waits:
                 return comparison
-            time.sleep(POLL_SECONDS)
+            time.sleep(patience.pause("the comparison runs"))
 
     def comparison(self, group: str) -> Comparison:
         """The table of one group as it stands."""
@@ -147,12 +154,16 @@ class Client:
         """
         patience = Patience(timeout_seconds)
         while True:
-            job = self.get(job_id)
+            try:
+                job = self.get(job_id)
+            except LimitError as refusal:
+                time.sleep(patience.pause(f"job {job_id} could not be looked at", refusal))
+                continue
             if on_progress is not None:
                 on_progress(job)
             if ended(job):
                 return require_success(job)
-            time.sleep(patience.pause(job))
+            time.sleep(patience.pause(standing_of(job)))
 
     def cancel(self, job_id: str) -> Job:
         """Stops the job and keeps its record; ConflictError when it has ended otherwise."""
@@ -231,14 +242,13 @@ class Client:
         return digest.hexdigest()
 
     def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = self._request(method, path, **request).json()
-        return answer
+        return json_of(self._request(method, path, **request))
 
     def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
             answer = self._http.request(method, path, **request)
         except httpx.HTTPError as error:
             raise no_answer(str(self._http.base_url), error) from error
-        if answer.is_error:
+        if not answer.is_success:
             raise problem_to_error(answer)
         return answer

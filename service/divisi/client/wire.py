@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import httpx
 
@@ -26,7 +26,9 @@ from divisi.errors import (
 )
 
 ENDED_STATES = frozenset({"succeeded", "failed", "cancelled"})
-POLL_SECONDS = 0.25
+# Between two looks at a job: a tenth of the time waited so far, so that many jobs waited for at once stay within the
+# requests that a caller has in a minute.
+SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 5.0
 # In an exported comparison: what to open.
 PAGE_NAME = "index.html"
 _ERROR_CLASSES: dict[int, type[DivisiError]] = {
@@ -93,23 +95,36 @@ def progress_of(comparison: Comparison) -> float:
 
 
 class Patience:
-    """How long a caller waits for a job: pauses between two looks at it, until the time is up."""
+    """How long a caller waits: pauses between two looks, until the time is up."""
 
-    def __init__(self, timeout_seconds: float | None) -> None:
+    def __init__(self, timeout_seconds: float | None = None) -> None:
         self.timeout_seconds = timeout_seconds
-        self._until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        self._began = time.monotonic()
 
-    def pause(self, job: Job) -> float:
-        """Seconds until the next look; raises TimeoutError when the time is up, the job as it is now in the message."""
-        if self._until is None:
-            return POLL_SECONDS
-        left = self._until - time.monotonic()
+    def pause(self, standing: str, refusal: LimitError | None = None) -> float:
+        """Seconds until the next look, no less than the server asked for; TimeoutError when the time is up.
+
+        Args:
+            standing: what the look said, such as "job … is queued".
+            refusal: the server's, where it did not let us look.
+        """
+        waited = time.monotonic() - self._began
+        seconds = min(max(SHORTEST_PAUSE_SECONDS, waited / 10), LONGEST_PAUSE_SECONDS)
+        if refusal is not None:
+            seconds = max(seconds, refusal.facts.get("retry_after_seconds", seconds))
+        if self.timeout_seconds is None:
+            return seconds
+        left = self.timeout_seconds - waited
         if left <= 0:
             raise TimeoutError(
-                f"job {job['id']} is {job['state']} ({job['progress']:.0%} done) after {self.timeout_seconds:g} s of"
-                " waiting; it goes on, and can be waited for again"
+                f"{standing} after {self.timeout_seconds:g} s of waiting; it goes on, and can be waited for again"
             )
-        return min(POLL_SECONDS, left)
+        return min(seconds, left)
+
+
+def standing_of(job: Job) -> str:
+    """How far the job is, in words."""
+    return f"job {job['id']} is {job['state']} ({job['progress']:.0%} done)"
 
 
 def ended(job: Job) -> bool:
@@ -171,15 +186,32 @@ def unpack(archive: Path, folder: Path) -> Path:
     return folder / PAGE_NAME
 
 
+def json_of(answer: httpx.Response) -> dict[str, Any]:
+    """What the server answered; InputError when it is no answer of divisi's."""
+    body = _object_of(answer)
+    if body is None:
+        raise InputError(f"{answer.url} does not answer as divisi does; is the address right?")
+    return body
+
+
 def problem_to_error(answer: httpx.Response) -> DivisiError:
-    """The error that a problem+json answer stands for."""
-    try:
-        problem = answer.json()
-    except ValueError:
-        problem = {}
+    """The error that a problem+json answer stands for, or any other that is no success."""
+    problem = _object_of(answer) or {}
     message = problem.get("detail") or problem.get("title") or f"the server answered {answer.status_code}"
+    if answer.has_redirect_location:
+        message = f"{answer.url} leads on to {answer.headers['location']}; is the address right?"
     default = UnavailableError if answer.status_code >= 500 else InputError
-    return _ERROR_CLASSES.get(answer.status_code, default)(message, code=problem.get("code"))
+    error = _ERROR_CLASSES.get(answer.status_code, default)(str(message), code=problem.get("code"))
+    error.facts.update(problem.get("facts") or {})
+    return error
+
+
+def _object_of(answer: httpx.Response) -> dict[str, Any] | None:
+    try:
+        body = answer.json()
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
 
 
 def _fields_of(fit: FitRequest) -> dict[str, str]:
