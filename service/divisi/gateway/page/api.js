@@ -40,6 +40,8 @@ export class Problem extends Error {
   }
 }
 
+export const unreachable = (detail = "The service cannot be reached.") => new Problem({ code: "unreachable", detail }, 0);
+
 export const apiKey = {
   get: () => localStorage.getItem(KEY) ?? "",
   set: (key) => (key ? localStorage.setItem(KEY, key.trim()) : localStorage.removeItem(KEY)),
@@ -54,16 +56,25 @@ export async function request(path, options = {}) {
     response = await fetch(path, { ...options, headers: { ...authorization(), ...options.headers } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem({ code: "unreachable", detail: "The service cannot be reached." }, 0);
+    throw unreachable();
   }
   if (!response.ok) throw new Problem(await response.json().catch(() => ({})), response.status);
   return response;
 }
 
-export const getJson = async (path) => (await request(path)).json();
-export const getBytes = async (path) => (await request(path)).arrayBuffer();
-/** An image or the like as an address that elements can show. */
-export const getObjectUrl = async (path) => URL.createObjectURL(await (await request(path)).blob());
+/** The answer's body as "json", "arrayBuffer" or "blob"; it may break off long after the answer began. */
+async function bodyOf(response, kind) {
+  try {
+    return await response[kind]();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw unreachable("The answer of the service broke off.");
+  }
+}
+
+export const getJson = async (path) => bodyOf(await request(path), "json");
+export const getBytes = async (path) => bodyOf(await request(path), "arrayBuffer");
+export const getBlob = async (path) => bodyOf(await request(path), "blob");
 
 /** What there may be or not: null when the service has none. */
 export async function getJsonIfAny(path) {
@@ -84,7 +95,7 @@ export function upload(form, idempotencyKey, onProgress) {
       if (xhr.status < 300) resolve(xhr.response);
       else reject(new Problem(xhr.response ?? {}, xhr.status));
     };
-    xhr.onerror = () => reject(new Problem({ code: "unreachable", detail: "The upload broke off." }, 0));
+    xhr.onerror = () => reject(unreachable("The upload broke off."));
     xhr.onabort = () => reject(new DOMException("cancelled", "AbortError"));
   });
   xhr.open("POST", "/v1/jobs");
@@ -113,7 +124,7 @@ export async function* events(path, signal) {
     }
     await new Promise((resolve) => setTimeout(resolve, 1000));
   }
-  throw new Problem({ code: "unreachable", detail: "The service no longer tells how far the job is." }, 0);
+  throw unreachable("The service no longer tells how far the job is.");
 }
 
 async function* parseEvents(body) {
@@ -140,7 +151,7 @@ export async function save(path, fileName) {
   if (!apiKey.get()) return saveAddress(path, fileName);
   const response = await request(path);
   const [, encoded] = (response.headers.get("Content-Disposition") ?? "").match(/filename\*=utf-8''([^;]+)/i) ?? [];
-  return saveAddress(URL.createObjectURL(await response.blob()), encoded ? decodeURIComponent(encoded) : fileName);
+  return saveAddress(URL.createObjectURL(await bodyOf(response, "blob")), encoded ? decodeURIComponent(encoded) : fileName);
 }
 
 function saveAddress(address, fileName) {

@@ -59,17 +59,18 @@ export class Player {
     player.products = productsOf(tracks);
     player.names = tracks.map(({ name }) => name);
     player.length = Math.max(...tracks.map(({ channels }) => channels[0].length));
-    player.transport = await openTransport(player.context, tracks.map(({ channels }) => channels));
+    try {
+      player.transport = await openTransport(player.context, tracks.map(({ channels }) => channels));
+    } catch (error) {
+      player.context.close();
+      throw error;
+    }
     player.master = new GainNode(player.context);
     player.master.connect(player.context.destination);
     player.strips = new Map(player.names.map((name, place) => [name, player.strip(place)]));
     player.clock = { position: 0, time: 0, playing: false };
     player.speed = 1;
-    player.transport.onclock = (clock) => {
-      const ended = player.clock.playing && !clock.playing;
-      player.clock = clock;
-      if (ended) player.onstop?.();
-    };
+    player.transport.onclock = (clock) => (player.clock = clock);
     return player;
   }
 

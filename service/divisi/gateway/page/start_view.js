@@ -1,6 +1,6 @@
 /* The first view: a recording is dropped or chosen, models and voices are picked, and it is sent. Below: recent jobs. */
 
-import { getJson, request, upload } from "./api.js";
+import { getBlob, getJson, upload } from "./api.js";
 import { announce, h, title } from "./dom.js";
 import { ModelChooser } from "./model_chooser.js";
 import { clearProblem, showProblem } from "./problem_view.js";
@@ -209,8 +209,7 @@ export class StartView {
 }
 
 async function fetchSample(name) {
-  const bytes = await (await request(`/page/sample/${name}.flac`)).blob();
-  return new File([bytes], `${name}.flac`, { type: "audio/flac" });
+  return new File([await getBlob(`/page/sample/${name}.flac`)], `${name}.flac`, { type: "audio/flac" });
 }
 
 /** 128 random bits; crypto.randomUUID is missing on plain HTTP. */

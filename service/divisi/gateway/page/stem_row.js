@@ -1,6 +1,6 @@
 /* One stem's row: name, mute, solo, volume, pan, meter; waveform or spectrogram to seek in and to drag a loop on. */
 
-import { getObjectUrl, save } from "./api.js";
+import { getBlob, save } from "./api.js";
 import { clockTime, h, title } from "./dom.js";
 import { drawConfidence, drawPitch } from "./drawing.js";
 import { showProblem } from "./problem_view.js";
@@ -112,7 +112,7 @@ export class StemRow {
     this.pictured = shows;
     this.pictureButton.setAttribute("aria-pressed", shows);
     try {
-      if (shows && !this.picture.src) this.picture.src = await getObjectUrl(this.spectrogram);
+      if (shows && !this.picture.src) this.picture.src = URL.createObjectURL(await getBlob(this.spectrogram));
     } catch (error) {
       showProblem(error);
       return;

@@ -2,6 +2,7 @@
  * HTTP from another machine gets no worklets, in a script processor, which every browser still has.
  */
 
+import { unreachable } from "./api.js";
 import { Transport } from "./transport.js";
 
 const SCRIPT_FRAMES = 4096;
@@ -12,7 +13,8 @@ export async function openTransport(context, tracks) {
 }
 
 async function openWorklet(context, tracks) {
-  await context.audioWorklet.addModule(new URL("transport_worklet.js", import.meta.url));
+  // A module that cannot be fetched is told of as an AbortError, which elsewhere is the visitor's own doing.
+  await context.audioWorklet.addModule(new URL("transport_worklet.js", import.meta.url)).catch(() => Promise.reject(unreachable()));
   const node = new AudioWorkletNode(context, "transport", {
     numberOfInputs: 0,
     numberOfOutputs: tracks.length,
