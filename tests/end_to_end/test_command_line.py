@@ -104,6 +104,12 @@ def test_every_command_explains_itself(command: str) -> None:
     assert len(done.stdout.splitlines()) > 5
 
 
+def test_help_for_compare_keeps_its_placeholder_and_an_example_a_line() -> None:
+    lines = [line.strip(" │") for line in divisi("compare", "--help").stdout.splitlines()]
+    assert any("OUT/<model>/" in line for line in lines)
+    assert "divisi compare choir.wav --models satb-small,chorus --open" in lines
+
+
 def test_models_lists_the_shipped_model_with_its_figure() -> None:
     done = divisi("models")
     assert done.returncode == 0

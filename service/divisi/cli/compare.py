@@ -21,7 +21,7 @@ def compare(
     file: Annotated[Path, typer.Argument(help="The recording.")],
     models: Annotated[str, typer.Option("--models", "-m", help="Two model ids or more, comma-separated.")],
     server: Annotated[str, typer.Option(help="Address of a divisi server.")] = DEFAULT_SERVER,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write stems to OUT/<model>/.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write stems to `OUT/<model>/`.")] = None,
     reference: Annotated[
         list[str] | None, typer.Option(help="True source to score against, as soprano=soprano.wav; repeat it.")
     ] = None,
@@ -34,9 +34,12 @@ def compare(
 ) -> None:
     """Separate FILE with several models and compare them, voice by voice.
 
-    divisi compare choir.wav --models satb-small,chorus --open
-    divisi compare mix.wav -m a,b --reference soprano=s.wav --reference alto=a.wav -o stems
-    divisi compare mix.wav -m a,b --export for-the-choir
+    A server does it, a job for each model. The table has the SI-SDR of each voice where true sources are given; without
+    them it says how sure the service is of each stem.
+
+        divisi compare choir.wav --models satb-small,chorus --open
+        divisi compare mix.wav -m a,b --reference soprano=s.wav --reference alto=a.wav -o stems
+        divisi compare mix.wav -m a,b --export for-the-choir
     """
     from divisi.client import Client
 
