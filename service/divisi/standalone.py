@@ -35,7 +35,8 @@ START_SECONDS = 60.0
 # A predecessor that was killed leaves its Redis a moment to write out; Redis holds the lock until it is gone.
 LOCK_SECONDS = 3.0
 REDIS_STOP_SECONDS = 10.0
-GATEWAY_STOP_SECONDS = 10.0
+# The gateway gives downloads that are under way ten seconds (gateway/app.py) and then ends in order.
+GATEWAY_STOP_SECONDS = 15.0
 WORKER_RESTART_SECONDS = 1.0
 WATCH_SECONDS = 0.2
 PR_SET_PDEATHSIG = 1

@@ -18,8 +18,9 @@ import soundfile
 
 from divisi.client import Client
 from divisi.errors import NotFoundError
+from divisi.gateway.app import STOP_SECONDS
 from divisi.sample import mixture_path
-from divisi.standalone import redis_executable
+from divisi.standalone import GATEWAY_STOP_SECONDS, redis_executable
 
 READY_SECONDS = 60
 
@@ -104,6 +105,10 @@ def test_jobs_that_wait_at_a_stop_are_done_after_the_next_start(tmp_path: Path) 
     with divisi_up(data, port), Client(f"http://127.0.0.1:{port}") as client:
         for job in jobs:
             assert client.wait(job)["state"] == "succeeded"
+
+
+def test_the_gateway_has_the_time_to_end_downloads_before_it_is_killed() -> None:
+    assert GATEWAY_STOP_SECONDS >= STOP_SECONDS + 5
 
 
 def test_a_killed_service_leaves_no_process_behind_and_loses_no_job(tmp_path: Path) -> None:
