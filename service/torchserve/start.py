@@ -28,7 +28,6 @@ from pathlib import Path
 log = logging.getLogger("start")
 
 _HERE = Path(__file__).resolve().parent
-_STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.2
 _PR_SET_PDEATHSIG = 1
 
