@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Route
     from tests.page.conftest import Tab
 
 AUDIBLE = 1e-3  # RMS; the quietest voice of the sample sings at 2e-2
@@ -44,6 +46,104 @@ window.AudioContext = class extends AudioContext {
 def open_sounds(tab: Tab) -> int:
     """Sounds that the page has opened and not closed."""
     return int(tab.page.evaluate("sounds.filter(({ state }) => state !== 'closed').length"))
+
+
+def hold(tab: Tab, address: str) -> list[Route]:
+    """Requests to the address wait in the list."""
+    held: list[Route] = []
+    tab.page.route(address, lambda route: held.append(route))
+    return held
+
+
+def release(tab: Tab, held: list[Route]) -> None:
+    """Lets through what was held back, for as long as the page asks for more; what it gave up is gone."""
+    seen = 0
+    while seen < len(held):
+        seen += 1
+        held[seen - 1].continue_()
+        tab.page.wait_for_timeout(500)
+
+
+def leave(tab: Tab) -> None:
+    tab.page.get_by_role("link", name="divisi", exact=True).click()
+    expect(tab.page.get_by_role("checkbox", name="choir, small")).to_be_visible()
+
+
+def open_comparison(tab: Tab) -> None:
+    tab.page.goto(f"{tab.service.url}/#/groups/{tab.service.group}")
+    expect(tab.page.get_by_role("table")).to_be_visible()
+
+
+def heard(tab: Tab) -> list[str]:
+    """What the table says that it plays."""
+    return [button.get_attribute("aria-label") or "" for button in tab.page.locator("td [aria-pressed=true]").all()]
+
+
+@pytest.mark.parametrize("view", ["mixer", "comparison"])
+def test_nothing_sounds_after_a_view_was_left_while_its_tracks_were_loading(tab: Tab, view: str) -> None:
+    tab.page.add_init_script(SOUNDS)
+    if view == "mixer":
+        held = hold(tab, "**/stems/residual")
+        tab.open_mixer(playing=False)
+        tab.page.get_by_role("button", name="Play", exact=True).click()
+    else:
+        held = hold(tab, "**/references/alto")
+        open_comparison(tab)
+        tab.page.get_by_role("button", name="Hear Alto, Original").click()
+    tab.until(lambda: held)
+    leave(tab)
+    release(tab, held)
+    assert open_sounds(tab) == 0
+    expect(tab.page.get_by_role("alert")).to_be_hidden()
+
+
+def test_the_last_of_several_presses_is_heard_whatever_comes_first(tab: Tab) -> None:
+    tab.page.add_init_script(SOUNDS)
+    held = hold(tab, "**/references/soprano")
+    open_comparison(tab)
+    slow = tab.page.get_by_role("button", name="Hear Soprano, Original")
+    slow.click()
+    tab.until(lambda: held)
+    slow.click()
+    tab.page.get_by_role("button", name="Hear Bass, Original").click()
+    tab.until(lambda: heard(tab) == ["Hear Bass, Original"])
+    assert len(held) == 1  # the second press waited for what the first one asked for
+    release(tab, held)
+    assert heard(tab) == ["Hear Bass, Original"]
+    assert open_sounds(tab) == 1
+
+
+def test_the_blind_test_plays_its_own_row_after_another_one_was_heard(tab: Tab) -> None:
+    tab.page.add_init_script(SOUNDS)
+    open_comparison(tab)
+    tab.page.get_by_role("button", name="Begin").click()
+    tab.page.get_by_role("button", name="A", exact=True).click()
+    tab.until(lambda: tab.level() > AUDIBLE)
+    tab.page.get_by_role("button", name="Hear Bass, Original").click()
+    tab.until(lambda: tab.page.evaluate("sounds[0].state") == "closed")
+    tab.requests.clear()
+    tab.page.get_by_role("button", name="A", exact=True).click()
+    tab.until(lambda: any("/references/soprano" in url for url in tab.requests))
+
+
+def test_a_blind_test_that_cannot_begin_leaves_the_table_as_it_was(tab: Tab) -> None:
+    tab.page.route("**/references/soprano", lambda route: route.abort())
+    open_comparison(tab)
+    tab.page.get_by_role("button", name="Begin").click()
+    expect(tab.page.get_by_role("alert")).to_contain_text("The service cannot be reached.")
+    tab.page.get_by_role("button", name="Hear Bass, Original").click()
+    tab.until(lambda: heard(tab) == ["Hear Bass, Original"])
+
+
+def test_a_refusal_that_comes_after_its_view_was_left_asks_nobody_for_a_key(tab: Tab) -> None:
+    held = hold(tab, f"**/v1/jobs/{tab.service.jobs[0]}")
+    tab.page.goto(tab.service.job_url)
+    tab.until(lambda: held)
+    leave(tab)
+    held[0].fulfill(status=401, json={"code": "key-expired", "detail": "The key's time is over."})
+    tab.page.wait_for_timeout(500)
+    expect(tab.page.get_by_role("alert")).to_be_hidden()
+    expect(tab.page.get_by_role("dialog")).to_be_hidden()
 
 
 def test_stems_that_break_off_are_told_of_as_the_network_s_fault(tab: Tab) -> None:

@@ -72,9 +72,9 @@ async function bodyOf(response, kind) {
   }
 }
 
-export const getJson = async (path) => bodyOf(await request(path), "json");
-export const getBytes = async (path) => bodyOf(await request(path), "arrayBuffer");
-export const getBlob = async (path) => bodyOf(await request(path), "blob");
+export const getJson = async (path, signal) => bodyOf(await request(path, { signal }), "json");
+export const getBytes = async (path, signal) => bodyOf(await request(path, { signal }), "arrayBuffer");
+export const getBlob = async (path, signal) => bodyOf(await request(path, { signal }), "blob");
 
 /** What there may be or not: null when the service has none. */
 export async function getJsonIfAny(path) {

@@ -39,8 +39,8 @@ export class BlindTest {
   }
 
   async begin(a, b) {
-    Object.assign(this, { isRunning: true, a, b, right: 0, trials: 0 });
     await this.view.playerOf(a.voice);
+    Object.assign(this, { isRunning: true, a, b, right: 0, trials: 0 });
     this.nextTrial("");
   }
 
@@ -64,8 +64,7 @@ export class BlindTest {
 
   async hear(cell, button) {
     for (const other of this.players.children) other.setAttribute("aria-pressed", other === button);
-    this.view.select(cell);
-    if (!this.view.player.playing) await this.view.player.play();
+    await this.view.play(cell).catch(showProblem);
   }
 
   answer(cell) {

@@ -22,7 +22,7 @@ const LOOK_SECONDS = 1;
 export class CompareView {
   /** @param {string} path of the group, or a shared link to it */
   constructor(path, { isShared = false } = {}) {
-    Object.assign(this, { path, isShared, rows: new Map(), heard: null, closed: false, peaks: new Map() });
+    Object.assign(this, { path, isShared, rows: new Map(), heard: null, closing: new AbortController(), peaks: new Map() });
     this.element = h("div", { className: "compare" }, h("p", {}, "Loading …"));
     this.start().catch((error) => {
       this.element.replaceChildren(h("p", {}, h("a", { href: "#/" }, "Separate a recording")));
@@ -31,19 +31,20 @@ export class CompareView {
   }
 
   close() {
-    this.closed = true;
+    this.closing.abort();
+    this.loading?.giveUp.abort();
     cancelAnimationFrame(this.frame);
     this.resizing?.disconnect();
     this.player?.close();
   }
 
   async start() {
-    let group = await getJson(this.path);
+    const { signal } = this.closing;
+    let group = await getJson(this.path, signal);
     while (!group.systems.every(({ job }) => isEnded(job.state))) {
       this.showWaiting(group);
       await new Promise((resolve) => setTimeout(resolve, LOOK_SECONDS * 1000));
-      if (this.closed) return;
-      group = await getJson(this.path);
+      group = await getJson(this.path, signal);
     }
     this.group = group;
     this.seconds = group.input.duration_seconds || 1;
@@ -51,7 +52,7 @@ export class CompareView {
     announce("The comparison is ready");
     this.tick();
     await this.fetchPeaks();
-    if (this.closed) return;
+    if (signal.aborted) return;
     this.resizing = new ResizeObserver(() => this.draw());
     this.resizing.observe(this.element);
   }
@@ -199,15 +200,16 @@ export class CompareView {
   async hear(cell) {
     try {
       if (this.heard === cell && this.player?.playing) this.player.pause();
-      else {
-        const player = await this.playerOf(cell.voice);
-        this.select(cell);
-        await player.play();
-      }
+      else await this.play(cell);
     } catch (error) {
-      this.message.textContent = "";
       showProblem(error);
     }
+  }
+
+  async play(cell) {
+    const player = await this.playerOf(cell.voice);
+    this.select(cell);
+    await player.play();
   }
 
   toggle() {
@@ -215,19 +217,37 @@ export class CompareView {
     if (cell) this.hear(cell);
   }
 
-  /** A player of one row's cells, at the place where the last row's was. */
+  /** A player of one row's cells. What loads for another row is given up: the last wish is heard. */
   async playerOf(voice) {
+    if (this.loading?.voice === voice) return this.loading.player;
+    this.loading?.giveUp.abort();
+    this.loading = null;
+    this.message.textContent = "";
     if (this.playing === voice) return this.player;
+    const giveUp = new AbortController();
+    const loading = (this.loading = { voice, giveUp, player: this.load(voice, giveUp.signal) });
+    try {
+      return await loading.player;
+    } finally {
+      if (this.loading === loading) {
+        this.loading = null;
+        this.message.textContent = "";
+      }
+    }
+  }
+
+  /** Loads a row's cells and takes them in the place of the last row's, where that one was. */
+  async load(voice, signal) {
     const { cells } = this.rows.get(voice);
     const rate = playingRate(this.group.input, cells.length);
-    const tracks = await loadTracks(cells, rate, (place, count) => (this.message.textContent = `Loading ${place + 1} of ${count} …`));
-    this.message.textContent = "";
+    const onProgress = (place, count) => (this.message.textContent = `Loading ${place + 1} of ${count} …`);
+    const tracks = await loadTracks(cells, rate, { signal, onProgress });
+    const player = await Player.open(tracks, rate, signal);
     const at = this.player?.position ?? Number(this.slider.value);
     this.player?.close();
-    this.player = await Player.open(tracks, rate);
-    this.playing = voice;
-    if (at < this.seconds - 0.1) this.player.seek(at);
-    return this.player;
+    Object.assign(this, { player, playing: voice });
+    if (at < this.seconds - 0.1) player.seek(at);
+    return player;
   }
 
   /** One cell heard, the others silent; all as loud as the quietest, so that louder does not win. */
@@ -248,7 +268,6 @@ export class CompareView {
   }
 
   tick() {
-    if (this.closed) return;
     this.frame = requestAnimationFrame(() => this.tick());
     const isPlaying = this.player?.playing ?? false;
     if (isPlaying) {

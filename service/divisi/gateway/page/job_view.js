@@ -23,13 +23,13 @@ export class JobView {
 
   async start() {
     try {
-      let job = await getJson(this.path);
+      let job = await getJson(this.path, this.stopping.signal);
       if (!isEnded(job.state)) {
         this.showWaiting(job);
         await this.follow(job);
-        job = await getJson(this.path);
+        job = await getJson(this.path, this.stopping.signal);
       }
-      if (!this.stopping.signal.aborted) this.showEnd(job);
+      this.showEnd(job);
     } catch (error) {
       if (error.name === "AbortError") return;
       this.element.replaceChildren(h("p", {}, h("a", { href: "#/" }, "Separate a recording")));

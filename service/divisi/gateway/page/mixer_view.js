@@ -17,6 +17,7 @@ export class MixerView {
     this.seconds = job.input.duration_seconds || 1;
     this.hearsMixture = false;
     this.player = null;
+    this.closing = new AbortController();
     const tracks = job.stems.map(({ name, href, file_name: fileName, is_residual: isResidual }) => ({ name, href, fileName, isResidual }));
     this.rows = tracks.map((track, place) => new StemRow(track, colourOf(track.name, place), this));
     this.bar = new TransportBar(this, { seconds: this.seconds, canCompare: tracks.some(({ isResidual }) => isResidual) });
@@ -37,6 +38,7 @@ export class MixerView {
   }
 
   close() {
+    this.closing.abort();
     document.removeEventListener("keydown", this.onkey);
     cancelAnimationFrame(this.frame);
     this.resizing.disconnect();
@@ -93,16 +95,17 @@ export class MixerView {
   }
 
   async load() {
+    const { signal } = this.closing;
     const rate = playingRate(this.job.input, this.rows.length + 1);
-    const tracks = await loadTracks(this.rows.map(({ track }) => track), rate, (place, count) =>
-      this.bar.say(`Loading ${place + 1} of ${count} …`),
-    );
+    const onProgress = (place, count) => this.bar.say(`Loading ${place + 1} of ${count} …`);
+    const tracks = await loadTracks(this.rows.map(({ track }) => track), rate, { signal, onProgress });
     if (!this.peaks) {
       this.peaks = Peaks.of(tracks);
       this.draw();
     }
     if (this.bar.canCompare) tracks.push(sumOf(MIXTURE, tracks));
-    this.player = await Player.open(tracks, rate);
+    this.player = await Player.open(tracks, rate, signal);
+    this.player.setVolume(this.bar.volume);
     this.player.setSpeed(this.bar.speed);
     this.player.setLoop(this.bar.loop);
     if (this.wanted) this.player.seek(this.wanted);

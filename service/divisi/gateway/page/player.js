@@ -20,12 +20,12 @@ export function playingRate({ sample_rate: rate = 44100, num_samples: samples = 
 }
 
 /** Fetches and decodes one after the other: a phone never holds two files' worth of scratch memory. */
-export async function loadTracks(files, sampleRate, onProgress = () => {}) {
+export async function loadTracks(files, sampleRate, { signal, onProgress = () => {} } = {}) {
   const decoder = new OfflineAudioContext(1, 1, sampleRate);
   const tracks = [];
   for (const [place, { name, href }] of files.entries()) {
     onProgress(place, files.length);
-    const buffer = await decoder.decodeAudioData(await getBytes(href));
+    const buffer = await decoder.decodeAudioData(await getBytes(href, signal));
     tracks.push({ name, channels: channelsOf(buffer) });
   }
   return tracks;
@@ -52,8 +52,10 @@ function channelsOf(buffer) {
 }
 
 export class Player {
-  /** Opens the sound; call it from a press of a key or button. The tracks' samples go over to the audio thread. */
-  static async open(tracks, sampleRate) {
+  /** Opens the sound; call it from a press of a key or button. The tracks' samples go over to the audio thread.
+   * @param {AbortSignal} signal by which it was given up since: there is no sound then
+   */
+  static async open(tracks, sampleRate, signal) {
     const player = new Player();
     player.context = new AudioContext({ sampleRate, latencyHint: "interactive" });
     player.products = productsOf(tracks);
@@ -61,6 +63,7 @@ export class Player {
     player.length = Math.max(...tracks.map(({ channels }) => channels[0].length));
     try {
       player.transport = await openTransport(player.context, tracks.map(({ channels }) => channels));
+      signal.throwIfAborted();
     } catch (error) {
       player.context.close();
       throw error;

@@ -79,7 +79,7 @@ export class StartView {
 
   async loadModels() {
     try {
-      const { models, default_model: standard } = await getJson("/v1/models");
+      const { models, default_model: standard } = await getJson("/v1/models", this.stopListening.signal);
       this.models.show(models, standard);
     } catch (error) {
       showProblem(error);

@@ -6,7 +6,7 @@ const SPEEDS = [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25];
 
 export class TransportBar {
   constructor(mixer, { seconds, canCompare }) {
-    Object.assign(this, { mixer, seconds, canCompare, loop: null, speed: 1, loopStart: null });
+    Object.assign(this, { mixer, seconds, canCompare, loop: null, speed: 1, volume: 1 });
     this.playButton = h("button", { className: "play", "aria-label": "Play", title: "Play (space)", onclick: () => mixer.toggle() }, "▶");
     this.clock = h("span", { className: "clock" }, clockTime(0));
     this.slider = h("input", { type: "range", min: 0, max: seconds, step: 0.01, className: "position", "aria-label": "Position" });
@@ -21,7 +21,7 @@ export class TransportBar {
     this.mixtureButton = h("button", { className: "toggle", "aria-pressed": "false", title: "The recording as it was, as loud as the stems (X)", onclick: () => this.toggleMixture() }, "Original");
     const volume = h("input", { type: "range", min: 0, max: 1.5, step: 0.01, "aria-label": "Volume" });
     volume.value = 1;
-    volume.addEventListener("input", () => mixer.setVolume(Number(volume.value)));
+    volume.addEventListener("input", () => mixer.setVolume((this.volume = Number(volume.value))));
     this.message = h("span", { className: "message", role: "status" });
     this.element = h(
       "div",
