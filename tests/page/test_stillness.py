@@ -1,4 +1,4 @@
-"""Nothing moves when pictures arrive: a press begun on a button ends on it."""
+"""Nothing moves when pictures or sound arrive: a press begun on a button ends on it."""
 
 from __future__ import annotations
 
@@ -36,3 +36,28 @@ def test_no_button_moves_when_the_waveforms_arrive(tab: Tab, kind: str) -> None:
         route.continue_()
     tab.until(lambda: tab.page.evaluate(INKED))
     assert tab.page.evaluate(PLACES) == places
+
+
+@pytest.mark.parametrize("width", [360, 900, 1280])
+@pytest.mark.parametrize("kind", ["jobs", "groups"])
+def test_no_button_moves_while_tracks_load_and_when_they_play(tab: Tab, kind: str, width: int) -> None:
+    held: list[Route] = []
+    tab.page.set_viewport_size({"width": width, "height": 800})
+    if kind == "jobs":
+        tab.page.route("**/stems/soprano", lambda route: held.append(route))
+        tab.open_mixer(playing=False)
+        tab.page.get_by_role("button", name="Loop").click()
+        play = tab.page.get_by_role("button", name="Play", exact=True)
+    else:
+        tab.page.route("**/references/bass", lambda route: held.append(route))
+        tab.page.goto(f"{tab.service.url}/#/groups/{tab.service.group}")
+        play = tab.page.get_by_role("button", name="Hear Bass, Original")
+    play.scroll_into_view_if_needed()
+    places = tab.page.evaluate(PLACES)
+    play.click()
+    expect(tab.page.get_by_text("Loading 1 of")).to_be_visible()
+    assert tab.page.evaluate(PLACES) == places
+    held[0].continue_()
+    expect(tab.page.get_by_text("❚❚").first).to_be_visible()
+    expect(tab.page.get_by_text("Loading")).to_have_count(0)
+    assert [place[1:] for place in tab.page.evaluate(PLACES)] == [place[1:] for place in places]  # Play is now Pause

@@ -110,7 +110,7 @@ export class CompareView {
       ...failed.map(({ job, title: words }) => h("p", {}, `${words} ${job.state}${job.problem ? `: ${job.problem.detail}` : ""}.`)),
       whole,
       h("div", { className: "scroller", tabIndex: 0, role: "region", "aria-label": "Voices and systems" }, table),
-      h("div", { className: "transport", role: "group", "aria-label": "Playing" }, this.playButton, this.clock, this.slider, h("span", { className: "clock" }, clockTime(this.seconds)), this.message),
+      h("div", { className: "transport", role: "group", "aria-label": "Playing" }, this.playButton, this.clock, this.slider, h("span", { className: "clock" }, clockTime(this.seconds)), h("div", { className: "hints" }, this.message)),
       this.blind.element,
       this.downloads(),
       this.isShared ? "" : shareButton(this.path),

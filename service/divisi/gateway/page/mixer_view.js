@@ -109,7 +109,7 @@ export class MixerView {
     this.player.setSpeed(this.bar.speed);
     this.player.setLoop(this.bar.loop);
     if (this.wanted) this.player.seek(this.wanted);
-    this.bar.say(rate < (this.job.input.sample_rate ?? 0) / 1.5 ? "Long recording: played with less treble; downloads are whole." : "");
+    this.bar.say(rate < (this.job.input.sample_rate ?? 0) / 1.5 ? "Long recording: less treble here; downloads are whole." : "");
     this.balance();
     return this.player;
   }

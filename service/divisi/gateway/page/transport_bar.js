@@ -34,8 +34,7 @@ export class TransportBar {
       h("label", {}, "Speed ", this.speedChoice),
       canCompare && this.mixtureButton,
       h("label", { className: "volume" }, "Volume", volume),
-      this.message,
-      h("span", { className: "keys" }, "space play · ←/→ 1 s · [ ] loop · esc loop off · X original"),
+      h("div", { className: "hints" }, this.message, h("span", { className: "keys" }, "space play · ←/→ 1 s · [ ] loop · esc loop off · X original")),
     );
   }
 
