@@ -146,6 +146,51 @@ def test_a_refusal_that_comes_after_its_view_was_left_asks_nobody_for_a_key(tab:
     expect(tab.page.get_by_role("dialog")).to_be_hidden()
 
 
+# Keeps the addresses of files in memory that the page has not let go of.
+ADDRESSES = """window.addresses = new Set();
+const { createObjectURL, revokeObjectURL } = URL;
+URL.createObjectURL = (file) => {
+  const address = createObjectURL(file);
+  addresses.add(address);
+  return address;
+};
+URL.revokeObjectURL = (address) => {
+  addresses.delete(address);
+  revokeObjectURL(address);
+};"""
+
+
+def test_a_spectrogram_is_shown_as_its_button_says_whenever_it_comes(tab: Tab) -> None:
+    tab.page.add_init_script(ADDRESSES)
+    held = hold(tab, "**/spectrograms/tenor*")
+    tab.open_mixer(playing=False)
+    button = tab.page.get_by_role("button", name="Spectrogram of Tenor")
+    picture = tab.page.get_by_role("img", name="Spectrogram of Tenor")
+    button.click()
+    tab.until(lambda: held)
+    button.click()
+    release(tab, held)
+    expect(button).to_have_attribute("aria-pressed", "false")
+    expect(picture).to_be_hidden()
+    button.click()
+    expect(picture).to_be_visible()
+    tab.until(lambda: picture.evaluate("image => image.complete && image.naturalWidth > 0"))
+    tab.until(lambda: tab.page.evaluate("addresses.size") == 0)
+    assert len(held) == 1
+
+
+def test_a_spectrogram_that_does_not_come_leaves_its_button_to_be_pressed_again(tab: Tab) -> None:
+    tab.page.route("**/spectrograms/tenor*", lambda route: route.abort())
+    tab.open_mixer(playing=False)
+    button = tab.page.get_by_role("button", name="Spectrogram of Tenor")
+    button.click()
+    expect(tab.page.get_by_role("alert")).to_contain_text("The service cannot be reached.")
+    expect(button).to_have_attribute("aria-pressed", "false")
+    tab.page.unroute("**/spectrograms/tenor*")
+    button.click()
+    expect(tab.page.get_by_role("img", name="Spectrogram of Tenor")).to_be_visible()
+
+
 def test_stems_that_break_off_are_told_of_as_the_network_s_fault(tab: Tab) -> None:
     tab.page.add_init_script(BREAK_OFF)
     tab.open_mixer(playing=False)

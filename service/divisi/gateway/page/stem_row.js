@@ -112,15 +112,24 @@ export class StemRow {
     this.pictured = shows;
     this.pictureButton.setAttribute("aria-pressed", shows);
     try {
-      if (shows && !this.picture.src) this.picture.src = URL.createObjectURL(await getBlob(this.spectrogram));
+      if (shows) await (this.fetching ??= this.fetchPicture());
     } catch (error) {
+      this.fetching = null;
+      this.pictured = false;
       showProblem(error);
-      return;
     }
-    this.lane.classList.toggle("pictured", shows);
-    this.picture.hidden = this.pitchLine.hidden = !shows;
-    if (shows) this.mixer.fetchPitch();
+    // While it was fetched the button may have been pressed again.
+    this.pictureButton.setAttribute("aria-pressed", this.pictured);
+    this.lane.classList.toggle("pictured", this.pictured);
+    this.picture.hidden = this.pitchLine.hidden = !this.pictured;
+    if (this.pictured) this.mixer.fetchPitch();
     this.draw();
+  }
+
+  async fetchPicture() {
+    const address = URL.createObjectURL(await getBlob(this.spectrogram, this.mixer.closing.signal));
+    this.picture.onload = () => URL.revokeObjectURL(address);
+    this.picture.src = address;
   }
 
   /** Playhead, loop and meter as they are now. */
