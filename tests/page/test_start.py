@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from divisi.sample import mixture_path
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Route
     from tests.page.conftest import Tab
 
 JOB_MILLISECONDS = 300_000
@@ -63,6 +64,43 @@ def test_the_sample_can_be_taken_instead_of_a_file(tab: Tab) -> None:
     tab.page.get_by_role("button", name="sample").click()
     expect(tab.page.get_by_text("chorale.flac")).to_be_visible()
     expect(tab.page.get_by_role("button", name="Separate")).to_be_enabled()
+
+
+def choose(tab: Tab, name: str, label: str | None = None) -> None:
+    """Chooses a file as the recording, or for the labelled input."""
+    place = tab.page.get_by_label(label) if label else tab.page.locator("#file")
+    place.set_input_files({"name": name, "mimeType": "audio/wav", "buffer": b"no matter"})
+
+
+def test_the_sample_s_sources_do_not_go_with_a_recording_chosen_meanwhile(tab: Tab) -> None:
+    held: list[Route] = []
+    tab.page.route("**/sample/tenor.flac", lambda route: held.append(route))
+    tab.page.goto(tab.service.url)
+    expect(tab.page.get_by_role("checkbox", name="choir, small")).to_be_checked()
+    tab.page.get_by_role("button", name="sample").click()
+    tab.until(lambda: held)
+    choose(tab, "mine.wav")
+    with tab.page.expect_response("**/sample/tenor.flac"):
+        held[0].continue_()
+    tab.page.wait_for_timeout(500)
+    expect(tab.page.get_by_text("mine.wav")).to_be_visible()
+    expect(tab.page.get_by_text("For soprano")).to_have_count(0)
+
+
+def test_true_sources_wait_for_the_models_and_for_the_recording(tab: Tab) -> None:
+    held: list[Route] = []
+    tab.page.route("**/v1/models", lambda route: held.append(route))
+    tab.page.goto(tab.service.url)
+    tab.page.get_by_text("I have the true sources").click()
+    choose(tab, "alto.wav", "True sources")
+    tab.until(lambda: held)
+    held[0].continue_()
+    expect(tab.page.get_by_text("For alto")).to_be_visible()
+    choose(tab, "mine.wav")
+    expect(tab.page.get_by_text("For alto")).to_be_visible()
+    choose(tab, "another.wav")
+    expect(tab.page.get_by_text("For alto")).to_have_count(0)
+    assert tab.page.get_by_label("True sources").input_value() == ""  # what is shown is what is sent
 
 
 def test_a_refusal_says_what_to_do(tab: Tab) -> None:

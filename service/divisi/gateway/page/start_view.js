@@ -30,15 +30,15 @@ export class StartView {
     this.sendButton = h("button", { type: "submit", className: "primary", disabled: true }, "Separate");
     this.progress = h("progress", { max: 1, value: 0, "aria-label": "Upload" });
     this.sending = h("div", { className: "sending", hidden: true }, this.progress, h("span", {}, "Sending …"), h("button", { type: "button", className: "plain", onclick: () => this.abort?.() }, "Stop"));
-    this.sources = new Map();
+    this.sourceFiles = [];
     this.matched = h("p", { className: "facts", role: "status" });
-    const sourceInput = h("input", { type: "file", multiple: true, accept: "audio/*", onchange: () => this.matchSources([...sourceInput.files]) });
+    this.sourceInput = h("input", { type: "file", multiple: true, accept: "audio/*", onchange: () => this.chooseSources([...this.sourceInput.files]) });
     const trueSources = h(
       "details",
       {},
       h("summary", {}, "I have the true sources, too"),
       h("p", { className: "facts" }, "Files as long as the recording, with the voice in their names (soprano.wav): every stem is scored against its own."),
-      h("label", {}, "True sources ", sourceInput),
+      h("label", {}, "True sources ", this.sourceInput),
       this.matched,
     );
     this.form = h(
@@ -109,6 +109,7 @@ export class StartView {
       ...(deaf ? [h("small", {}, `“${deaf.title}” cannot be told who sings.`)] : [radio("auto", "Find out", false)]),
       ...(!deaf && shared.length ? [radio("named", "Only …", false), this.named] : []),
     );
+    this.matchSources();
     this.updateButton();
   }
 
@@ -119,24 +120,47 @@ export class StartView {
   choose(file) {
     if (!file) return;
     clearProblem();
-    this.matchSources([]);
+    if (this.file) this.forgetSources(); // they were another recording's
     this.file = file;
-    this.chosen.textContent = `${file.name} · ${(file.size / 1e6).toFixed(1)} MB`;
+    this.showChosen();
     this.updateButton();
     this.sendButton.focus();
   }
 
+  showChosen() {
+    this.chosen.textContent = this.file ? `${this.file.name} · ${(this.file.size / 1e6).toFixed(1)} MB` : "";
+  }
+
   async chooseSample() {
+    const before = this.file;
+    this.chosen.textContent = "Loading …";
     try {
-      this.choose(await fetchSample(SAMPLE));
-      this.matchSources(await Promise.all(SAMPLE_SOURCES.map(fetchSample)));
+      const fetched = [SAMPLE, ...SAMPLE_SOURCES].map((name) => fetchSample(name, this.stopListening.signal));
+      const [recording, ...sources] = await Promise.all(fetched);
+      if (this.file !== before) return; // another recording was chosen meanwhile
+      this.choose(recording);
+      this.forgetSources();
+      this.chooseSources(sources);
     } catch (error) {
       showProblem(error);
+    } finally {
+      this.showChosen();
     }
   }
 
+  chooseSources(files) {
+    this.sourceFiles = files;
+    this.matchSources();
+  }
+
+  forgetSources() {
+    this.sourceInput.value = "";
+    this.chooseSources([]);
+  }
+
   /** Sources by the voice that a file's name names; those of voices that no chosen model has are not sent. */
-  matchSources(files) {
+  matchSources() {
+    const files = this.sourceFiles;
     const stems = [...new Set(this.models.cards.flatMap((card) => card.stems))];
     this.sources = new Map();
     for (const file of files) {
@@ -208,8 +232,8 @@ export class StartView {
   }
 }
 
-async function fetchSample(name) {
-  return new File([await getBlob(`/page/sample/${name}.flac`)], `${name}.flac`, { type: "audio/flac" });
+async function fetchSample(name, signal) {
+  return new File([await getBlob(`/page/sample/${name}.flac`, signal)], `${name}.flac`, { type: "audio/flac" });
 }
 
 /** 128 random bits; crypto.randomUUID is missing on plain HTTP. */
