@@ -43,8 +43,21 @@ def test_a_shared_link_opens_the_same_table(tab: Tab) -> None:
     tab.page.goto("about:blank")
     tab.page.goto(link)
     expect(tab.page.get_by_role("button", name="Hear Bass, Original")).to_be_visible()
+    expect(tab.page.get_by_role("columnheader").get_by_role("link")).to_have_count(0)  # jobs ask for a key
     tab.page.get_by_role("button", name="Hear Bass, Original").click()
     tab.until(lambda: tab.level() > AUDIBLE)
+
+
+@pytest.mark.parametrize("end", ["", "%", "%2", "%E0%A4%A"])
+def test_a_shared_link_that_was_cut_short_says_so(tab: Tab, end: str) -> None:
+    tab.page.goto(f"{tab.service.url}/#/shared=%2Fv1%2Fgroups%2F{tab.service.group}%2Fshared%3Fsignature%3Da{end}")
+    expect(tab.page.get_by_role("alert")).to_contain_text("Open the whole link")
+
+
+def test_the_clock_follows_the_slider_while_nothing_plays(tab: Tab) -> None:
+    open_comparison(tab)
+    tab.page.get_by_role("slider", name="Position").fill("5")
+    expect(tab.page.get_by_role("group", name="Playing").get_by_text("0:05")).to_be_visible()
 
 
 def test_another_model_is_heard_from_the_same_place(tab: Tab) -> None:

@@ -210,3 +210,38 @@ def test_a_player_whose_module_does_not_come_is_told_of_and_opens_at_the_next_pr
     tab.page.get_by_role("button", name="Loop").click()
     tab.page.get_by_role("button", name="Play", exact=True).click()
     tab.until(lambda: tab.level() > AUDIBLE)
+
+
+def test_a_comparison_is_waited_for_though_the_service_is_away_for_a_moment(tab: Tab) -> None:
+    address = f"{tab.service.url}/v1/groups/{tab.service.group}"
+    running = tab.page.request.get(address).json()
+    for system in running["systems"]:
+        system["job"]["state"] = "running"
+    answers = [lambda route: route.fulfill(json=running), lambda route: route.abort()]
+    tab.page.route(address, lambda route: answers.pop(0)(route) if answers else route.continue_())
+    open_comparison(tab)
+    assert answers == []
+    expect(tab.page.get_by_role("alert")).to_be_hidden()
+
+
+def test_refusals_that_come_late_leave_the_key_that_is_being_typed(tab: Tab) -> None:
+    held = hold(tab, "**/spectrograms/*")
+    tab.open_mixer(playing=False)
+    tab.page.get_by_label("All spectrograms").check()
+    tab.until(lambda: len(held) >= 2)
+    refuse = {"status": 401, "json": {"code": "key-expired", "detail": "The key's time is over."}}
+    held[0].fulfill(**refuse)
+    field = tab.page.get_by_role("dialog").get_by_label("Key", exact=True)
+    expect(field).to_be_focused()
+    tab.page.keyboard.type("dv_new")
+    with tab.page.expect_response(held[1].request.url):
+        held[1].fulfill(**refuse)
+    tab.page.wait_for_timeout(300)
+    expect(field).to_have_value("dv_new")
+
+
+def test_a_key_that_no_header_takes_is_called_what_it_is(tab: Tab) -> None:
+    tab.page.add_init_script("localStorage.setItem('divisi.key', 'dv_\u2026')")
+    tab.page.goto(tab.service.url)
+    expect(tab.page.get_by_role("alert")).to_contain_text("characters in this API key")
+    expect(tab.page.get_by_role("dialog")).to_be_visible()

@@ -1,11 +1,14 @@
 /* The service as the page sees it: JSON, uploads with progress, events that resume, downloads; all with the key. */
 
 const KEY = "divisi.key";
+export const MOST_SILENT = 10; // seconds for which the service may be away while a job is waited for
 
 const ADVICE = {
   "key-missing": "This service asks for an API key. Enter yours below.",
   "key-invalid": "Enter another API key below, or ask whoever runs this service for one.",
   "key-expired": "Enter another API key below, or ask whoever runs this service for one.",
+  "link-invalid": "Open the whole link, as it was sent, or ask for a new one.",
+  "link-expired": "Ask whoever sent it for a new one.",
   "scope-missing": "Enter a key that may do this below.",
   "upload-too-large": "Send a shorter recording, or the same one as FLAC or MP3.",
   "audio-too-long": "Cut the recording into shorter parts and send them one by one.",
@@ -47,13 +50,19 @@ export const apiKey = {
   set: (key) => (key ? localStorage.setItem(KEY, key.trim()) : localStorage.removeItem(KEY)),
 };
 
-const authorization = () => (apiKey.get() ? { Authorization: `Bearer ${apiKey.get()}` } : {});
+/** Headers take no other characters; without this one would be told that the service cannot be reached. */
+function authorization() {
+  const key = apiKey.get();
+  if (/[^\x21-\x7e]/.test(key)) throw new Problem({ code: "key-invalid", detail: "There are characters in this API key that no key has." }, 401);
+  return key ? { Authorization: `Bearer ${key}` } : {};
+}
 
 /** The answer, or a Problem. */
 export async function request(path, options = {}) {
+  const headers = { ...authorization(), ...options.headers };
   let response;
   try {
-    response = await fetch(path, { ...options, headers: { ...authorization(), ...options.headers } });
+    response = await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw unreachable();
@@ -106,10 +115,13 @@ export function upload(form, idempotencyKey, onProgress) {
   return { answer, abort: () => xhr.abort() };
 }
 
+/** True for what asking again will not change: a refusal, or that it was given up. */
+export const isFinal = (error) => error.name === "AbortError" || (error instanceof Problem && error.status >= 400 && error.status < 500);
+
 /** The job's events to their end; resumes where a connection broke off. EventSource could not show the key. */
 export async function* events(path, signal) {
   let lastId = "";
-  for (let silent = 0; silent < 10; silent++) {
+  for (let silent = 0; silent < MOST_SILENT; silent++) {
     try {
       const response = await request(path, { signal, headers: lastId ? { "Last-Event-ID": lastId } : {} });
       for await (const event of parseEvents(response.body)) {
@@ -120,7 +132,7 @@ export async function* events(path, signal) {
         if (["succeeded", "failed", "cancelled"].includes(body.state)) return;
       }
     } catch (error) {
-      if (error.name === "AbortError" || (error instanceof Problem && error.status >= 400 && error.status < 500)) throw error;
+      if (isFinal(error)) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, 1000));
   }

@@ -3,7 +3,7 @@
  * clock, so that another system is heard at the same place and as loud. The recording has a row to itself.
  */
 
-import { getJson, getJsonIfAny, request, save } from "./api.js";
+import { getJson, getJsonIfAny, isFinal, MOST_SILENT, request, save } from "./api.js";
 import { BlindTest } from "./blind_test.js";
 import { announce, clockTime, colourOf, duration, h, title } from "./dom.js";
 import { Peaks } from "./drawing.js";
@@ -41,10 +41,17 @@ export class CompareView {
   async start() {
     const { signal } = this.closing;
     let group = await getJson(this.path, signal);
+    let silent = 0;
     while (!group.systems.every(({ job }) => isEnded(job.state))) {
       this.showWaiting(group);
       await new Promise((resolve) => setTimeout(resolve, LOOK_SECONDS * 1000));
-      group = await getJson(this.path, signal);
+      try {
+        group = await getJson(this.path, signal);
+        silent = 0;
+      } catch (error) {
+        silent += 1;
+        if (isFinal(error) || silent === MOST_SILENT) throw error;
+      }
     }
     this.group = group;
     this.seconds = group.input.duration_seconds || 1;
@@ -99,7 +106,7 @@ export class CompareView {
     this.playButton = h("button", { className: "play", "aria-label": "Play or pause", onclick: () => this.toggle() }, "▶");
     this.clock = h("span", { className: "clock" }, clockTime(0));
     this.message = h("span", { className: "message", role: "status" });
-    const head = (column) => h("th", { scope: "col" }, column.job ? h("a", { href: `#/jobs/${column.job.id}` }, column.words) : column.words, column.mean != null && h("small", {}, ` mean ${column.mean.toFixed(1)} dB`));
+    const head = (column) => h("th", { scope: "col" }, column.job && !this.isShared ? h("a", { href: `#/jobs/${column.job.id}` }, column.words) : column.words, column.mean != null && h("small", {}, ` mean ${column.mean.toFixed(1)} dB`));
     const failed = group.systems.filter(({ job }) => job.state !== "succeeded");
     const table = h("table", { className: "comparison" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Voice"), columns.map(head))), h("tbody", {}, rows));
     table.style.minWidth = `${7 + (columns.length > MOST_WIDE ? NARROW_REM : WIDE_REM) * columns.length}rem`;
@@ -265,6 +272,7 @@ export class CompareView {
 
   seek(seconds) {
     this.player?.seek(seconds);
+    this.clock.textContent = clockTime(seconds);
   }
 
   tick() {

@@ -21,7 +21,8 @@ async function viewOf(hash) {
   const [, kind, id] = hash.match(/^#\/(jobs|groups)\/([0-9a-z]{26})$/) ?? [];
   if (kind === "jobs") return new JobView(`/v1/jobs/${id}`);
   if (kind === "groups") return new CompareView(`/v1/groups/${id}`);
-  const shared = decodeURIComponent(hash.match(/^#\/shared=(.+)$/)?.[1] ?? "");
+  // Escapes one by one: letters cut links short, and half an escape must not break the page.
+  const shared = (hash.match(/^#\/shared=(.+)$/)?.[1] ?? "").replaceAll(/%[0-7][0-9a-f]/gi, (escape) => decodeURIComponent(escape));
   if (!/^\/v1\/(jobs|groups)\//.test(shared)) return new StartView();
   return shared.startsWith("/v1/jobs/") ? new JobView(shared, { isShared: true }) : new CompareView(shared, { isShared: true });
 }

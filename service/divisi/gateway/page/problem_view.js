@@ -27,6 +27,7 @@ export function clearProblem() {
 /** Opens the dialog for the key; what was shown loads again with it. */
 export function askForKey() {
   const dialog = document.getElementById("key-dialog");
+  if (dialog.open) return; // somebody may be typing
   const input = dialog.querySelector("input");
   input.value = apiKey.get();
   dialog.returnValue = "";
@@ -36,5 +37,5 @@ export function askForKey() {
     clearProblem();
     window.dispatchEvent(new HashChangeEvent("hashchange"));
   };
-  if (!dialog.open) dialog.showModal();
+  dialog.showModal();
 }
