@@ -78,6 +78,11 @@ def test_two_workers_run_and_a_gpu_worker_runs_on_the_gpu() -> None:
     assert device["capabilities"] == ["gpu"]
 
 
+def test_prometheus_asks_every_service_that_has_metrics() -> None:
+    jobs = yaml.safe_load((ROOT / "service/monitoring/prometheus.yml").read_text())["scrape_configs"]
+    assert {name for job in jobs for source in job["dns_sd_configs"] for name in source["names"]} == set(OURS)
+
+
 def test_torchserve_and_its_worker_share_the_key() -> None:
     settings = settings_of(SERVICES["worker-torchserve"])
     assert settings.engine == "torch_serve"

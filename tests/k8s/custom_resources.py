@@ -148,12 +148,23 @@ class LabelSelector(Strict):
     matchLabels: dict[str, str] = Field(min_length=1)
 
 
+class SecretKey(Strict):
+    name: str
+    key: str
+
+
+class Authorization(Strict):
+    type: str = "Bearer"
+    credentials: SecretKey
+
+
 class Endpoint(Strict):
     port: str
     path: str = "/metrics"
     interval: Duration | None = None
     scrapeTimeout: Duration | None = None
     honorLabels: bool = False
+    authorization: Authorization | None = None
 
 
 class ServiceMonitorSpec(Strict):

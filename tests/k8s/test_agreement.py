@@ -207,6 +207,13 @@ def test_torchserve_stands_beside_its_worker_and_shares_its_key(rendered: dict[s
     assert f'"--key-file", "{settings.torch_serve_key_file}"' in (ROOT / "service/Dockerfile").read_text()
 
 
+def test_prometheus_shows_a_key_where_the_gateway_asks_for_one(resources: list[Resource]) -> None:
+    _, gateway = ours(resources)["gateway"]
+    for monitor in of_kind(resources, "ServiceMonitor"):
+        for endpoint in monitor["spec"]["endpoints"]:
+            assert ("authorization" in endpoint) == settings_of(gateway, resources).require_keys
+
+
 def test_alerts_are_those_of_the_rule_file(rendered: dict[str, list[Resource]]) -> None:
     groups = find(rendered["production-cpu"], "PrometheusRule/divisi")["spec"]["groups"]
     assert groups == yaml.safe_load((ROOT / "service/monitoring/alerts.yml").read_text())["groups"]
