@@ -52,7 +52,7 @@ async def same_key(num_posts: int, num_gateways: int) -> list[Row]:
         seconds = time.monotonic() - began
         in_queue = len((await cruel.queue.list(limit=num_posts)).jobs)
         stored = len(await cruel.store.list_folders("jobs"))
-        left = len(list((cruel.folder / "work").glob("divisi-upload-*")))
+        left = len(list((cruel.folder / "work").rglob("divisi-upload-*")))
         counted = (await cruel.queue.counters()).get("accepted", 0)
     others = statuses.total() - sum(statuses[status] for status in (202, 409, 503, BROKEN_OFF))
     return [

@@ -74,7 +74,7 @@ class Gateway:
 
     def uploads(self) -> list[Path]:
         """Temporary files of uploads."""
-        return list((self.folder / "work").iterdir())
+        return list((self.folder / "work").glob("divisi-gateway-*/divisi-*"))
 
     def redis_keys(self) -> list[str]:
         """Keys in Redis beside the empty streams that carry the consumer groups."""

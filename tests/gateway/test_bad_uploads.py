@@ -329,7 +329,8 @@ def test_uploads_rest_in_the_work_folder_while_they_come(http: httpx.Client, gat
             yield bytes(500_000)
         deadline = time.monotonic() + WAIT_SECONDS
         while not sizes or sizes[-1] < 2**20:
-            sizes.extend(path.stat().st_size for path in (gateway.folder / "work").rglob("*") if path.is_file())
+            files = (path for upload in gateway.uploads() for path in upload.rglob("*") if path.is_file())
+            sizes.extend(path.stat().st_size for path in files)
             assert time.monotonic() < deadline
         yield b"end"
 

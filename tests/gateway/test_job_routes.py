@@ -243,7 +243,7 @@ def test_a_key_whose_upload_is_under_way_is_answered_409(http: httpx.Client, son
     def slow_body() -> Iterator[bytes]:
         yield song[:1000]
         deadline = time.monotonic() + 30
-        while not any(path.is_file() for path in (gateway.folder / "work").rglob("*")):
+        while not gateway.uploads():
             assert time.monotonic() < deadline  # the gateway holds the key before it opens a file
         answers.append(submit_with_key(http, song, "k1"))  # while the first is being sent
         yield song[1000:]

@@ -91,7 +91,7 @@ def when(gateway: Running, path: str) -> Running:
         try:
             if gateway.http.get(path).status_code == 200:
                 return gateway
-        except httpx.ConnectError:
+        except httpx.TransportError:
             time.sleep(0.05)
 
 
@@ -102,6 +102,24 @@ def test_a_stop_ends_open_streams_and_is_no_crash(running: Running, song: bytes)
         assert next(lines) == ": divisi"
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(STOP_SECONDS) == 0
+
+
+def test_what_a_killed_gateway_left_of_uploads_is_removed_by_the_next(
+    start: Callable[..., Running], tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    killed = when(start(work_dir=work), "/livez")
+    with socket.create_connection(("127.0.0.1", killed.http.base_url.port)) as wire:
+        head = "POST /v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: audio/wav\r\nContent-Length: 4000000\r\n\r\n"
+        wire.sendall(head.encode() + bytes(3_000_000))
+        deadline = time.monotonic() + START_SECONDS
+        while not any(path.is_file() and path.stat().st_size for path in work.rglob("*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        killed.process.kill()
+        killed.process.wait()
+    when(start(work_dir=work), "/livez")
+    assert not any(path.is_file() and path.stat().st_size for path in work.rglob("*"))
 
 
 def test_a_gateway_that_looks_for_its_redis_in_vain_stops_all_the_same(start: Callable[..., Running]) -> None:

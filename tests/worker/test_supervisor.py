@@ -19,11 +19,11 @@ from divisi.bootstrap import open_store
 from divisi.jobs.door import QueueOptions
 from divisi.jobs.job import Job, JobEvent, JobState, Problem
 from divisi.jobs.queue import JobQueue
+from divisi.scratch import Scratch
 from divisi.settings import Settings, child_environment
 from divisi.storage.keys import attempt_prefix
 from divisi.storage.object_store import ObjectStore
 from divisi.worker.health import WorkerHealth
-from divisi.worker.scratch import Scratch
 from divisi.worker.supervisor import Supervisor
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +41,7 @@ async def working(
     """A supervisor at work, stopped at the end."""
     health = WorkerHealth()
     assert settings.work_dir is not None
-    with Scratch(settings.work_dir) as scratch:
+    with Scratch(settings.work_dir, "worker") as scratch:
         supervisor = Supervisor(settings, queue, store, health, scratch)
         run = asyncio.create_task(supervisor.run())
         try:

@@ -76,7 +76,7 @@ async def accept_upload(
         idempotency_key = f"{caller.owner} {idempotency_key}"
     async with (
         _held_key(services.queue, idempotency_key) as reservation,
-        receive_upload(request, settings.max_upload_bytes, settings.work_dir, settings.max_channels) as upload,
+        receive_upload(request, settings.max_upload_bytes, services.work_dir, settings.max_channels) as upload,
     ):
         services.metrics.observe_upload(upload.total_bytes)
         options = read_options(upload.fields, request.query_params.multi_items())

@@ -43,6 +43,7 @@ from divisi.gateway.services import Services
 from divisi.gateway.webhooks.sender import WebhookSender
 from divisi.jobs.queue import JobQueue
 from divisi.process_end import end_process
+from divisi.scratch import Scratch
 from divisi.settings import Settings, listed
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
@@ -62,8 +63,6 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        if settings.work_dir is not None:
-            settings.work_dir.mkdir(parents=True, exist_ok=True)
         try:
             await queue.connect()
         except UnavailableError as error:
@@ -73,7 +72,9 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
             asyncio.create_task(WebhookSender(queue, settings).run()),
         ]
         try:
-            yield
+            with Scratch(settings.work_dir, "gateway") as scratch:
+                app.state.services = Services(settings, queue, store, bundles, metrics, scratch.path)
+                yield
         finally:
             for task in background:
                 task.cancel()
@@ -92,7 +93,6 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
         lifespan=lifespan,
     )
     metrics = Metrics(store.failures)
-    app.state.services = Services(settings, queue, store, bundles, metrics)
     app.include_router(health_routes.router)
     app.include_router(page_routes.router)
     for module in (

@@ -83,7 +83,7 @@ async def ready_mix(services: Services, job: Job, manifest: Manifest, mix: Pract
 
 def _make(services: Services, job: Job, manifest: Manifest, mix: PracticeMix, key: str) -> ManifestFile:
     store = services.store
-    with tempfile.TemporaryDirectory(dir=services.settings.work_dir, prefix="divisi-mix-") as scratch:
+    with tempfile.TemporaryDirectory(dir=services.work_dir, prefix="divisi-mix-") as scratch:
         parts = []
         for place, stem in enumerate(manifest.stems):
             if gain := mix.gain_of(stem):

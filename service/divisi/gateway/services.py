@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
@@ -33,6 +34,7 @@ class Services:
     store: ObjectStore
     bundles: BundleStore
     metrics: Metrics
+    work_dir: Path  # for what is on its way through this process
     # Each inspection is a process that decodes: more at once than there are cores only makes all of them late.
     inspection_places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(os.cpu_count() or 1))
 

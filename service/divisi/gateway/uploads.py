@@ -86,14 +86,12 @@ class Upload:
 
 
 @asynccontextmanager
-async def receive_upload(
-    request: Request, max_bytes: int, work_dir: Path | None, max_files: int = 1
-) -> AsyncIterator[Upload]:
+async def receive_upload(request: Request, max_bytes: int, work_dir: Path, max_files: int = 1) -> AsyncIterator[Upload]:
     """Reads the body of a request into temporary files, which are gone when the context ends.
 
     Args:
         max_bytes: of all files together.
-        work_dir: where the files lie; None: the system's folder.
+        work_dir: where the files lie.
         max_files: that a form may have.
 
     Raises:

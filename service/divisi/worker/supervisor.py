@@ -25,6 +25,7 @@ from divisi.errors import DivisiError, UnavailableError
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import Claim
 from divisi.process_end import end_process
+from divisi.scratch import Scratch
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
@@ -33,7 +34,6 @@ from divisi.worker.attempt import Attempt, Ending
 from divisi.worker.child_process import ChildProcess
 from divisi.worker.health import WorkerHealth, serve_health
 from divisi.worker.messages import Failed, Ready
-from divisi.worker.scratch import Scratch
 from divisi.worker.sweeper import sweep_attempt, sweep_expired
 
 log = get_logger(__name__)
@@ -61,7 +61,7 @@ async def _run_worker(settings: Settings) -> NoReturn:
     if settings.worker_metrics_port:
         serve_health(health, settings.worker_metrics_port)
     queue = open_queue(settings)
-    with Scratch(settings.work_dir) as scratch:
+    with Scratch(settings.work_dir, "worker") as scratch:
         supervisor = Supervisor(settings, queue, open_store(settings), health, scratch)
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):

@@ -1,4 +1,4 @@
-"""A worker's folder for temporary files, removed at its end, and the folders of workers that were killed before theirs.
+"""A process's folder for temporary files, removed at its end, and the folders of those of its kind that were killed.
 
 A killed process cannot tidy up, and what it leaves is somebody's recording. Each folder holds a locked file; the kernel
 drops the lock of a dead process, so a folder whose lock is free belongs to nobody.
@@ -16,34 +16,35 @@ from typing import IO, Self
 
 from divisi.errors import InputError
 
-_PREFIX = "divisi-worker-"
 _LOCK = "lock"
 
 
 class Scratch:
-    """The folder of one worker, as a context manager; `fresh_folder` gives an empty one for an attempt.
+    """The folder of one gateway or worker, as a context manager; `fresh_folder` gives an empty one for an attempt.
 
     Raises:
         InputError: on entering, where nothing can be written.
     """
 
-    def __init__(self, parent: Path | None) -> None:
+    def __init__(self, parent: Path | None, kind: str) -> None:
         """
         Args:
             parent: where to make it; None: the system's folder for temporary files.
+            kind: of process, such as `worker`.
         """
         self._parent = Path(tempfile.gettempdir()) if parent is None else parent
+        self._prefix = f"divisi-{kind}-"
 
     def __enter__(self) -> Self:
         try:
             self._parent.mkdir(parents=True, exist_ok=True)
             self._remove_orphans()
-            # Locked before it gets its name: a worker that starts at the same time must not take it for an orphan.
-            unnamed = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=self._parent))
+            # Locked before it gets its name: another that starts at the same time must not take it for an orphan.
+            unnamed = Path(tempfile.mkdtemp(prefix=f".{self._prefix}", dir=self._parent))
         except OSError as error:
             raise InputError(
-                f"{self._parent} cannot be written to ({error.strerror}); DIVISI_WORK_DIR names the folder that a "
-                "worker puts recordings and stems in while it works",
+                f"{self._parent} cannot be written to ({error.strerror}); DIVISI_WORK_DIR names the folder that "
+                "recordings and stems are in while they are worked on",
                 code="work-dir-unwritable",
             ) from error
         self._lock = (unnamed / _LOCK).open("w")
@@ -69,7 +70,7 @@ class Scratch:
         shutil.rmtree(self.path / name, ignore_errors=True)
 
     def _remove_orphans(self) -> None:
-        for folder in self._parent.glob(f"{_PREFIX}*"):
+        for folder in self._parent.glob(f"{self._prefix}*"):
             lock_path = folder / _LOCK
             if not os.access(lock_path, os.W_OK):
                 continue  # another user's

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 
 from divisi.errors import InputError
-from divisi.worker.scratch import Scratch
+from divisi.scratch import Scratch
 
 
 def test_the_folder_and_all_in_it_are_gone_at_the_end(tmp_path: Path) -> None:
-    with Scratch(tmp_path / "work") as scratch:
+    with Scratch(tmp_path / "work", "worker") as scratch:
         (scratch.fresh_folder("job") / "mixture").write_bytes(b"audio")
         assert scratch.path.parent == tmp_path / "work"
     assert list((tmp_path / "work").iterdir()) == []
 
 
 def test_a_folder_is_fresh_each_time(tmp_path: Path) -> None:
-    with Scratch(tmp_path) as scratch:
+    with Scratch(tmp_path, "worker") as scratch:
         (scratch.fresh_folder("job") / "mixture").write_bytes(b"audio")
         assert list(scratch.fresh_folder("job").iterdir()) == []
         scratch.remove("job")
@@ -28,23 +28,23 @@ def test_a_folder_is_fresh_each_time(tmp_path: Path) -> None:
 
 def test_what_a_killed_worker_left_is_removed_and_a_living_one_keeps_its_own(tmp_path: Path) -> None:
     killed = (
-        "import os, signal, sys; from pathlib import Path; from divisi.worker.scratch import Scratch\n"
-        "scratch = Scratch(Path(sys.argv[1])).__enter__()\n"
+        "import os, signal, sys; from pathlib import Path; from divisi.scratch import Scratch\n"
+        "scratch = Scratch(Path(sys.argv[1]), 'worker').__enter__()\n"
         "(scratch.fresh_folder('job') / 'mixture').write_bytes(b'audio')\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     subprocess.run([sys.executable, "-c", killed, str(tmp_path)], check=False)
     (left,) = tmp_path.iterdir()
-    with Scratch(tmp_path) as living:
+    with Scratch(tmp_path, "worker") as living:
         assert not left.exists()
-        with Scratch(tmp_path):
+        with Scratch(tmp_path, "worker"):
             assert living.path.exists()
 
 
 def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "divisi-worker-notes").mkdir()
     (tmp_path / "music").mkdir()
-    with Scratch(tmp_path):
+    with Scratch(tmp_path, "worker"):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {"divisi-worker-notes", "music"}
 
@@ -53,6 +53,6 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with (
         pytest.raises(InputError, match=f"{tmp_path}/file/work .*Not a directory.*DIVISI_WORK_DIR"),
-        Scratch(tmp_path / "file" / "work"),
+        Scratch(tmp_path / "file" / "work", "worker"),
     ):
         pass
