@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import soundfile
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from tests.conftest import free_port
@@ -248,6 +250,14 @@ def keep_picture(page: Page, name: str) -> None:
     page.set_viewport_size({"width": size["width"], "height": max(height, size["height"])})
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
     page.set_viewport_size(size)
+
+
+def long_recording(times: int) -> bytes:
+    """The sample again and again, FLAC: its job lasts long enough to be seen at work, however slow the browser is."""
+    samples, rate = soundfile.read(mixture_path(), dtype="int16")
+    file = io.BytesIO()
+    soundfile.write(file, np.tile(samples, (times, 1)), rate, format="FLAC")
+    return file.getvalue()
 
 
 def serious_violations(page: Page) -> list[str]:

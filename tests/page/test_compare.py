@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
+from tests.page.conftest import long_recording
 
 if TYPE_CHECKING:
     from tests.page.conftest import Tab
@@ -76,7 +77,8 @@ def test_a_comparison_can_be_cancelled_while_it_runs(tab: Tab) -> None:
     page = tab.page
     page.goto(tab.service.url)
     page.get_by_role("checkbox", name="choir, twin").check()
-    page.get_by_role("button", name="Take the sample").click()
+    recording = {"name": "chorale.flac", "mimeType": "audio/flac", "buffer": long_recording(12)}
+    page.locator("#file").set_input_files(recording)
     page.get_by_role("button", name="Compare 2 models").click()
     expect(page.get_by_role("progressbar", name="Progress of Four voices of a choir, twin")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()

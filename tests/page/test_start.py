@@ -6,8 +6,7 @@ import base64
 from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
-
-from divisi.sample import mixture_path
+from tests.page.conftest import long_recording
 
 if TYPE_CHECKING:
     from playwright.sync_api import Route
@@ -40,7 +39,7 @@ def test_a_dropped_recording_is_sent_followed_and_found_again_after_a_reload(tab
     page.goto(tab.service.url)
     page.get_by_role("checkbox", name="choir, small").check()
     tab.picture("start")
-    drop(tab, mixture_path().read_bytes(), "chorale.flac")
+    drop(tab, long_recording(6), "chorale.flac")
     page.evaluate(WATCH_PROGRESS)
     page.get_by_role("button", name="Separate").click()
     expect(page.get_by_role("progressbar", name="Progress")).to_be_visible(timeout=60_000)
