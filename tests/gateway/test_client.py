@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from tests.conftest import free_port
 
-from divisi.client import AsyncClient, Client, Submission
+from divisi.client import AsyncClient, Client, Job, Submission
 from divisi.client.wire import Patience
-from divisi.errors import ConflictError, InputError, UnavailableError
+from divisi.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from divisi.jobs.limits import WINDOW_SECONDS
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
@@ -152,7 +152,7 @@ def answering(*answers: tuple[int, dict[str, str], str]) -> Iterator[str]:
         def do_GET(self) -> None:
             status, headers, body = left.pop(0) if len(left) > 1 else left[0]
             self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body.encode())
@@ -219,6 +219,42 @@ def test_an_answer_that_is_not_divisis_is_told_in_words(
 ) -> None:
     with answering(answer) as url, Client(url) as client, pytest.raises(error, match=message):
         client.jobs()
+
+
+def test_a_download_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    job = cast(Job, {"stems": [{"name": name, "href": f"/{name}", "file_name": f"{name}.wav"} for name in "ab"]})
+
+    async def download(url: str) -> None:
+        async with AsyncClient(url) as client:
+            await client.download_stems(job, tmp_path)
+
+    with answering((200, {"Content-Length": "1000"}, "half of it")) as url, Client(url) as client:
+        with pytest.raises(UnavailableError, match="broke off"):
+            client.download_stems(job, tmp_path)
+        with pytest.raises(UnavailableError, match="broke off"):
+            asyncio.run(download(url))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_when_one_download_fails_the_others_are_not_left_running(tmp_path: Path) -> None:
+    stems = [{"name": name, "href": f"/{name}", "file_name": f"{name}.wav", "sha256": ""} for name in "ab"]
+
+    async def tasks_left() -> int:
+        async with AsyncClient("http://nowhere") as client:
+            never = asyncio.Event()
+
+            async def fetch(href: str, *_: object) -> str:
+                if href == "/b":
+                    raise NotFoundError("gone")
+                await never.wait()
+                return ""
+
+            client._fetch = fetch  # type: ignore[method-assign]
+            with pytest.raises(NotFoundError):
+                await client.download_stems(cast(Job, {"stems": stems}), tmp_path)
+        return len(asyncio.all_tasks()) - 1
+
+    assert asyncio.run(tasks_left()) == 0
 
 
 def test_a_redirected_erasure_is_not_taken_for_done() -> None:

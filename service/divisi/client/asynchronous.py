@@ -28,6 +28,7 @@ from divisi.client.wire import (
     ended,
     json_of,
     no_answer,
+    opened_partial,
     problem_to_error,
     progress_of,
     require_success,
@@ -120,13 +121,11 @@ class AsyncClient:
 
     async def download_stems(self, job: Job, folder: Path) -> list[Path]:
         """Writes each stem as `folder/<stem>.<extension>`, all at once, and checks their SHA-256."""
-        folder.mkdir(parents=True, exist_ok=True)
-        return list(await asyncio.gather(*(self._download(stem, folder) for stem in job["stems"])))
+        return await self._download_all(job["stems"], folder)
 
     async def download_pitch(self, job: Job, folder: Path) -> list[Path]:
         """Writes `pitch.csv`, `pitch.json` and `notes.mid`, as `download_stems`; nothing for models without pitch."""
-        folder.mkdir(parents=True, exist_ok=True)
-        return list(await asyncio.gather(*(self._download(file, folder) for file in job["pitch"])))
+        return await self._download_all(job["pitch"], folder)
 
     async def download_resynthesis(self, job: Job, folder: Path) -> Path | None:
         """Writes the mixture as the model sings it again, as `download_stems`; None for models that do not."""
@@ -166,6 +165,16 @@ class AsyncClient:
             files = asked.open_files(path, opened)
             return await self._json("POST", "v1/jobs", data=asked.fields(), files=files, headers=headers)
 
+    async def _download_all(self, files: Sequence[File], folder: Path) -> list[Path]:
+        folder.mkdir(parents=True, exist_ok=True)
+        downloads = [asyncio.create_task(self._download(file, folder)) for file in files]
+        try:
+            return list(await asyncio.gather(*downloads))
+        finally:  # when one has failed, nobody waits for the others
+            for download in downloads:
+                download.cancel()
+            await asyncio.gather(*downloads, return_exceptions=True)
+
     async def _download(self, file: File, folder: Path) -> Path:
         path = target_of(file, folder)
         partial = path.with_name(path.name + ".part")
@@ -180,7 +189,7 @@ class AsyncClient:
                 if answer.is_error:
                     await answer.aread()
                     raise problem_to_error(answer)
-                with path.open("wb") as part:
+                with opened_partial(path) as part:
                     async for block in answer.aiter_bytes():
                         digest.update(block)
                         await asyncio.to_thread(part.write, block)

@@ -29,6 +29,7 @@ from divisi.client.wire import (
     ended,
     json_of,
     no_answer,
+    opened_partial,
     problem_to_error,
     progress_of,
     require_success,
@@ -233,7 +234,7 @@ class Client:
                 if answer.is_error:
                     answer.read()
                     raise problem_to_error(answer)
-                with path.open("wb") as part:
+                with opened_partial(path) as part:
                     for block in answer.iter_bytes():
                         digest.update(block)
                         part.write(block)

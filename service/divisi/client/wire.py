@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -163,6 +163,17 @@ def no_answer(server: str, error: httpx.HTTPError) -> UnavailableError:
 def broke_off(name: str, error: httpx.HTTPError) -> UnavailableError:
     """The error of a download that ended too early."""
     return UnavailableError(f"download of {name} broke off: {error}")
+
+
+@contextmanager
+def opened_partial(path: Path) -> Iterator[IO[bytes]]:
+    """A file for what is on its way; gone when it does not arrive."""
+    try:
+        with path.open("wb") as part:
+            yield part
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def arrived(file: File, partial: Path, sha256: str, path: Path) -> Path:
