@@ -55,6 +55,19 @@ def test_the_keyboard_alone_plays_solos_loops_and_seeks(tab: Tab) -> None:
     expect(page.get_by_role("button", name="Loop")).to_have_attribute("aria-pressed", "false")
 
 
+def test_a_key_that_is_held_down_is_one_press(tab: Tab) -> None:
+    tab.open_mixer()
+    tab.page.get_by_role("slider", name="Position in Alto").focus()  # buttons have a press of their own
+    for _ in range(4):  # of which the last three are repeats, as long as it is not let go
+        tab.page.keyboard.down("Space")
+        tab.page.wait_for_timeout(200)
+    tab.page.keyboard.up("Space")
+    expect(tab.page.get_by_role("button", name="Play", exact=True)).to_be_visible()
+    at = tab.position
+    tab.page.wait_for_timeout(500)
+    assert tab.position == at
+
+
 def test_the_keyboard_alone_leads_from_the_sample_to_stems_that_are_heard_and_saved(tab: Tab) -> None:
     page = tab.page
     page.goto(tab.service.url)

@@ -121,6 +121,10 @@ def test_voices_are_offered_for_models_that_can_be_told_who_sings(tab: Tab) -> N
     named = tab.page.get_by_role("group", name="Voices")
     for voice in ("Soprano", "Alto", "Tenor", "Bass"):
         expect(named.get_by_role("checkbox", name=voice)).to_be_visible()
+    choose(tab, "mine.wav")
+    tab.page.get_by_role("button", name="Separate").click()
+    expect(tab.page.get_by_role("alert")).to_contain_text("“Only …” names no voice yet.")
+    assert not [url for url in tab.requests if url.endswith("/v1/jobs")]
 
 
 MANY_MODELS = """async () => {

@@ -1,6 +1,6 @@
 /* The first view: a recording is dropped or chosen, models and voices are picked, and it is sent. Below: recent jobs. */
 
-import { getBlob, getJson, upload } from "./api.js";
+import { getBlob, getJson, Problem, upload } from "./api.js";
 import { announce, h, title } from "./dom.js";
 import { ModelChooser } from "./model_chooser.js";
 import { clearProblem, showProblem } from "./problem_view.js";
@@ -193,6 +193,10 @@ export class StartView {
     event.preventDefault();
     if (!this.file || this.abort) return;
     clearProblem();
+    if (this.form.elements.singing?.value === "named" && !this.named.querySelector("input:checked")) {
+      showProblem(new Problem({ detail: "“Only …” names no voice yet." }, 422));
+      return;
+    }
     this.sending.hidden = false;
     this.sendButton.disabled = true;
     announce("Sending the recording");

@@ -95,7 +95,7 @@ export class TransportBar {
     }[event.key];
     if (!action) return;
     event.preventDefault();
-    action();
+    if (!event.repeat || event.key.startsWith("Arrow")) action(); // a key held down is one press
   }
 
   setEdge(start, end) {
