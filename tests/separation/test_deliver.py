@@ -242,6 +242,25 @@ def test_progress_is_reported(tmp_path, separator, recording, noise) -> None:
     assert len(progress) > 5
 
 
+@pytest.mark.parametrize("is_one_of_several", [False, True])
+def test_a_recording_called_like_a_stem_is_not_replaced(
+    is_one_of_several, tmp_path, separator, recording, noise
+) -> None:
+    path = recording(noise(1, 8000)).rename(tmp_path / "low.wav")
+    content = path.read_bytes()
+    mixture = path
+    if is_one_of_several:
+        mixture = tmp_path / "files"
+        mixture.mkdir()
+        (mixture / "000").symlink_to(path)
+    with pytest.raises(InputError, match=r"low\.wav is the recording itself") as refused:
+        separate_file(mixture, tmp_path, separator, StemFormat.WAV24)
+    assert refused.value.code == "would-replace-recording"
+    assert path.read_bytes() == content
+    separate_file(path, tmp_path, separator, StemFormat.FLAC)
+    assert path.read_bytes() == content
+
+
 def test_a_recording_that_goes_bad_late_leaves_no_file(tmp_path, separator, recording, noise) -> None:
     samples = noise(1, 200_000)
     samples[0, -1] = np.nan

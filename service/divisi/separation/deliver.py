@@ -21,6 +21,7 @@ from divisi.audio.encode import StemFormat, check_stem_format, open_encoder
 from divisi.audio.facts import AudioLimits
 from divisi.bundles.card import AUTO
 from divisi.bundles.roster import check_voices
+from divisi.errors import InputError
 from divisi.separation.confidence import ConfidenceResult
 from divisi.separation.fitted_separator import FittedSeparator
 from divisi.separation.model_input import model_channels
@@ -119,7 +120,8 @@ def separate_file(
         title: of the recording, for its picture; None: the name of its file.
 
     Raises:
-        InputError: the recording, the wanted stems or the format cannot be had, or a true source does not fit.
+        InputError: the recording, the wanted stems or the format cannot be had, a true source does not fit, or a file
+            would take the recording's own place.
         ModelError: the model failed.
     """
     began = time.monotonic()
@@ -132,6 +134,8 @@ def separate_file(
         voices = check_voices(options.voices, card)
         is_auto = voices == AUTO
         check_stem_format(stem_format, sample_rate, num_channels)
+        beside = [RESIDUAL] * options.include_residual + [RESYNTHESIS] * options.include_resynthesis
+        _check_places(path, [out_dir / f"{name}{stem_format.extension}" for name in names + beside])
         if voices == AUTO:
             voices = _hear_voices(path, separator, clock)
             options = replace(options, voices=voices)
@@ -231,6 +235,17 @@ class _Writers:
             self.views.write(block, beside)
         total = block.stems.sum(axis=0, dtype=np.float64) + block.residual
         self.largest_difference = max(self.largest_difference, peak_of(total - block.mixture))
+
+
+def _check_places(path: Path, places: list[Path]) -> None:
+    """A singer's track is often called like a stem, `bass.wav`: it must not be replaced by what was made of it."""
+    parts = list(path.iterdir()) if path.is_dir() else [path]
+    for place in places:
+        if place.exists() and any(place.samefile(part) for part in parts):
+            raise InputError(
+                f"{place} is the recording itself, which a stem would replace; write to another folder",
+                code="would-replace-recording",
+            )
 
 
 def _hear_voices(path: Path, separator: AnySeparator, clock: StageClock) -> tuple[str, ...]:
