@@ -14,6 +14,16 @@ def test_a_folder_gives_its_recordings_at_any_depth_and_nothing_else(tmp_path: P
     assert recordings_in([named, tmp_path]) == [named, tmp_path / "1.wav", tmp_path / "b/2.FLAC"]
 
 
+def test_stems_of_an_earlier_run_are_no_recordings(tmp_path: Path) -> None:
+    recording, stem = tmp_path / "a/a.wav", tmp_path / "a/alto.wav"
+    recording.parent.mkdir()
+    recording.touch()
+    stem.touch()
+    mark_done(tmp_path / "a", "digest", [recording])
+    assert recordings_in([tmp_path]) == [recording]
+    assert recordings_in([stem]) == [stem]
+
+
 def test_what_is_done_is_known_by_content_options_and_the_files_that_are_there(tmp_path: Path) -> None:
     song, renamed, out = tmp_path / "a.wav", tmp_path / "b.wav", tmp_path / "out"
     song.write_bytes(b"one")
@@ -22,7 +32,7 @@ def test_what_is_done_is_known_by_content_options_and_the_files_that_are_there(t
     (out / "alto.wav").touch()
     digest = digest_of([song], "options")
     assert not is_done(out, digest)
-    mark_done(out, digest)
+    mark_done(out, digest, [song])
     assert is_done(out, digest_of([renamed], "options"))
     assert not is_done(out, digest_of([song], "other options"))
     song.write_bytes(b"two")

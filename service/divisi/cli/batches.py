@@ -21,12 +21,17 @@ DONE_NAME = ".divisi.json"
 
 
 def recordings_in(paths: Sequence[Path]) -> list[Path]:
-    """The files themselves, and of folders all recordings at any depth, in order of their names."""
+    """The files themselves, and of folders all recordings at any depth, in order of their names.
+
+    Stems that an earlier run wrote there are no recordings.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
             inside = sorted(path.rglob("*"))
-            found += [one for one in inside if one.is_file() and one.suffix.lower() in _EXTENSIONS]
+            found += [
+                one for one in inside if one.is_file() and one.suffix.lower() in _EXTENSIONS and not _is_stem(one)
+            ]
         else:
             found.append(path)
     return found
@@ -50,7 +55,16 @@ def is_done(folder: Path, digest: str) -> bool:
         return False
 
 
-def mark_done(folder: Path, digest: str) -> None:
-    """Says so beside the stems."""
-    files = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != DONE_NAME)
+def _is_stem(path: Path) -> bool:
+    try:
+        return path.name in json.loads((path.parent / DONE_NAME).read_text())["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def mark_done(folder: Path, digest: str, recordings: Sequence[Path]) -> None:
+    """Says so beside the stems; recordings that lie in the same folder are none."""
+    others = {path.resolve() for path in recordings}
+    written = [path for path in folder.iterdir() if path.is_file() and path.resolve() not in others]
+    files = sorted(path.name for path in written if path.name != DONE_NAME)
     (folder / DONE_NAME).write_text(json.dumps({"digest": digest, "files": files}))

@@ -83,9 +83,9 @@ def separate(
     """Separate recordings into stems.
 
     One FILE is written as `OUT/<stem>.<format>`; of several, each gets a folder `OUT/<file name>/`. Stems have the
-    sample rate, channels and length of their recording. Folders are searched at any depth. Of several recordings those
-    are skipped that an earlier run with the same options has done, known by their content; one that cannot be read is
-    told of, and the others are done all the same.
+    sample rate, channels and length of their recording. Folders are searched at any depth, for all
+    but the stems of earlier runs. Of several recordings those are skipped that an earlier run with the same options has
+    done, known by their content; one that cannot be read is told of, and the others are done all the same.
 
         divisi separate choir.wav -o stems
         divisi separate duet.wav -o stems --voices soprano,alto --pitch
@@ -131,7 +131,7 @@ def separate(
                     refused.append(f"{paths[0]}: {error.message}")
                     continue
                 if is_batch:
-                    mark_done(folder, digest)
+                    mark_done(folder, digest, files)
             done.append(folder)
             progress.update(task, completed=1.0)
     for folder in done:
