@@ -41,6 +41,13 @@ def exit_on_error() -> Iterator[None]:
             message = problem["msg"].removeprefix("Value error, ")
             errors.print(f"[red]error:[/red] {name}{escape(message)}", soft_wrap=True, highlight=False)
         raise typer.Exit(EXIT_BAD_INPUT) from error
+    except OSError as error:
+        if error.filename is None:
+            raise  # no file that somebody named
+        errors.print(
+            f"[red]error:[/red] {escape(f'{error.filename}: {error.strerror}')}", soft_wrap=True, highlight=False
+        )
+        raise typer.Exit(EXIT_FAILED) from error
     except ModuleNotFoundError as error:
         errors.print(
             f"[red]error:[/red] this command needs the package {error.name}; install its extra, "
