@@ -325,8 +325,17 @@ def test_doubles_too_large_for_float_are_refused(make_file: MakeFile) -> None:
     assert error_of(make_file("WAV", "DOUBLE", samples=samples)).code == "non-finite-samples"
 
 
-def test_large_numbers_are_not_mistaken_for_infinite_ones(make_file: MakeFile) -> None:
-    samples = np.full((1, 1_000), 3e38, np.float32)  # their sum overflows
+def test_samples_whose_powers_would_overflow_are_refused_by_place(make_file: MakeFile) -> None:
+    samples = np.zeros((2, 1_000), np.float32)
+    samples[1, 500] = -3e38
+    error = error_of(make_file("WAV", "FLOAT", samples=samples, sample_rate=10_000))
+    assert error.code == "samples-too-large"
+    assert error.facts == {"first_seconds": 0.05, "channel": 2}
+    assert "larger than 1e+10" in error.message
+
+
+def test_integers_in_a_float_file_are_audio(make_file: MakeFile) -> None:
+    samples = np.full((1, 1_000), -(2.0**31), np.float32)
     np.testing.assert_array_equal(decode_all(make_file("WAV", "FLOAT", samples=samples)), samples)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,13 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path, capsys
         taken.mkdir()
     assert left.value.exit_code == EXIT_FAILED
     assert capsys.readouterr().err == f"error: {taken}: File exists\n"
+
+
+def test_a_full_disk_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as left, exit_on_error():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert left.value.exit_code == EXIT_FAILED
+    assert capsys.readouterr().err == "error: No space left on device\n"
 
 
 def test_a_failure_that_names_no_file_stays_a_fault_of_ours() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from divisi.cli.terminal import EXIT_BAD_INPUT
 from divisi.client import Client
 from divisi.errors import NotFoundError
 from divisi.gateway.app import STOP_SECONDS
@@ -93,6 +94,19 @@ def test_the_command_line_separates_through_a_server_as_it_does_without(tmp_path
     there, here = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("there", "here"))
     assert sorted(there) == ["alto.wav", "notes.mid", "pitch.csv", "pitch.json"]
     assert there == here
+
+
+def test_a_stem_from_a_server_does_not_replace_the_recording(tmp_path: Path) -> None:
+    port = free_port()
+    recording = tmp_path / "alto.wav"
+    recording.write_bytes(mixture_path().read_bytes())
+    separate = [sys.executable, "-m", "divisi.cli", "separate", str(recording), "--stems", "alto", "-o", str(tmp_path)]
+    with divisi_up(tmp_path / "data", port):
+        through_server = [*separate, "--server", f"http://127.0.0.1:{port}"]
+        done = subprocess.run(through_server, timeout=120, check=False, capture_output=True, text=True)
+    assert done.returncode == EXIT_BAD_INPUT
+    assert "is the recording itself" in done.stderr
+    assert recording.read_bytes() == mixture_path().read_bytes()
 
 
 def test_jobs_that_wait_at_a_stop_are_done_after_the_next_start(tmp_path: Path) -> None:

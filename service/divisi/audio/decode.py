@@ -1,14 +1,13 @@
 """A recording as a stream of blocks: `open_decoder`, the second step of *upload → job → worker → engine → stems*.
 
 Memory stays flat. What the header promised is held against what was decoded, and every sample is looked at: damage,
-missing audio and samples that are no numbers are errors here, so that nothing downstream meets them.
+missing audio and samples that no recording has are errors here, so that nothing downstream meets them.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -25,6 +24,8 @@ from divisi.errors import InputError
 
 # By name, because PyAV is an extra and 100 MB: only a file that needs it loads it.
 _AV_SOURCE = ("divisi.audio.av_source", "AvSource")
+# Full scale is 1. Integers stored as floats are below this, 32 bits included; powers of what is above overflow.
+LOUDEST = 1e10
 
 
 class AudioDecoder:
@@ -51,8 +52,8 @@ class AudioDecoder:
             float32 `(C, n)`, n ≥ 1, in WAV channel order.
 
         Raises:
-            InputError: `undecodable`, `non-finite-samples`, `audio-too-long` and `audio-too-large` (with limits),
-                `empty-audio` (at the end).
+            InputError: `undecodable`, `non-finite-samples`, `samples-too-large`, `audio-too-long` and `audio-too-large`
+                (with limits), `empty-audio` (at the end).
         """
         pending: list[Samples] = []
         num_pending = 0
@@ -80,25 +81,29 @@ class AudioDecoder:
         self.close()
 
     def _check_block(self, block: Samples) -> None:
-        # A sum is not finite when any term is not (the reverse can be an overflow, told apart below), at a quarter of
-        # the cost.
-        with np.errstate(over="ignore", invalid="ignore"):
-            is_suspect = not math.isfinite(float(block.sum()))
-        if is_suspect and not (is_finite := np.isfinite(block)).all():
-            first = int(np.argmin(is_finite.all(axis=0)))
-            channel = int(np.argmin(is_finite[:, first]))
-            seconds = (self.num_decoded + first) / self.facts.sample_rate
-            raise InputError(
-                f"the sample at {seconds:.3f} s in channel {channel + 1} is {block[channel, first]}, which is no audio",
-                code="non-finite-samples",
-                first_seconds=seconds,
-                channel=channel + 1,
-            )
+        # NaN is neither, and comes through both.
+        if not (block.max() <= LOUDEST and block.min() >= -LOUDEST):
+            raise self._no_audio(block)
         self.num_decoded += block.shape[1]
         if self._limits and self.num_decoded > self._limits.max_duration_seconds * self.facts.sample_rate:
             raise too_long(f"goes on after {self._limits.max_duration_seconds:.0f} s", self._limits)
         if self._limits:
             check_decoded_bytes(self.num_decoded, self.facts.num_channels, self._limits)
+
+    def _no_audio(self, block: Samples) -> InputError:
+        """The error for the first sample of a block that is none."""
+        is_audio = np.abs(block) <= LOUDEST
+        first = int(np.argmin(is_audio.all(axis=0)))
+        channel = int(np.argmin(is_audio[:, first]))
+        value = block[channel, first]
+        seconds = (self.num_decoded + first) / self.facts.sample_rate
+        reason = f"larger than {LOUDEST:g} (full scale is 1)" if np.isfinite(value) else "no number"
+        return InputError(
+            f"the sample at {seconds:.3f} s in channel {channel + 1} is {value}, {reason}: this is no audio",
+            code="samples-too-large" if np.isfinite(value) else "non-finite-samples",
+            first_seconds=seconds,
+            channel=channel + 1,
+        )
 
     def _check_end(self) -> None:
         promised = self._source.promised_samples

@@ -214,6 +214,8 @@ def local_separation(request: Request) -> SeparateOne:
 def remote_separation(server: str, request: Request) -> SeparateOne:
     """Separation by a server; its record and audio are erased there once the stems are here."""
     from divisi.client import Client
+    from divisi.client.wire import target_of
+    from divisi.separation.deliver import check_places
 
     key = settings_with().api_key
     client = Client(server, api_key=key.get_secret_value() if key else None)
@@ -230,6 +232,9 @@ def remote_separation(server: str, request: Request) -> SeparateOne:
         )
         try:
             job = client.wait(submitted["id"], on_progress=lambda job: on_progress(job["progress"]))
+            files = [*job["stems"], *([job["resynthesis"]] if job["resynthesis"] else [])]
+            for path in paths:
+                check_places(path, (target_of(file, folder) for file in files))
             client.download_stems(job, folder)
             if request.include_pitch:
                 client.download_pitch(job, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,11 +43,10 @@ def exit_on_error() -> Iterator[None]:
             errors.print(f"[red]error:[/red] {name}{escape(message)}", soft_wrap=True, highlight=False)
         raise typer.Exit(EXIT_BAD_INPUT) from error
     except OSError as error:
-        if error.filename is None:
-            raise  # no file that somebody named
-        errors.print(
-            f"[red]error:[/red] {escape(f'{error.filename}: {error.strerror}')}", soft_wrap=True, highlight=False
-        )
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise  # no file that somebody named, and no room that somebody can make
+        where = "" if error.filename is None else f"{error.filename}: "
+        errors.print(f"[red]error:[/red] {escape(f'{where}{error.strerror}')}", soft_wrap=True, highlight=False)
         raise typer.Exit(EXIT_FAILED) from error
     except ModuleNotFoundError as error:
         errors.print(

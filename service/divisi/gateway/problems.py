@@ -57,6 +57,7 @@ CALLER_CODES = frozenset(
         "empty-audio",
         "invalid-sample-rate",
         "non-finite-samples",
+        "samples-too-large",
         "audio-too-long",
         "audio-too-large",
         "too-many-channels",

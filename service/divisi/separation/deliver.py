@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -135,7 +135,7 @@ def separate_file(
         is_auto = voices == AUTO
         check_stem_format(stem_format, sample_rate, num_channels)
         beside = [RESIDUAL] * options.include_residual + [RESYNTHESIS] * options.include_resynthesis
-        _check_places(path, [out_dir / f"{name}{stem_format.extension}" for name in names + beside])
+        check_places(path, [out_dir / f"{name}{stem_format.extension}" for name in names + beside])
         if voices == AUTO:
             voices = _hear_voices(path, separator, clock)
             options = replace(options, voices=voices)
@@ -237,8 +237,16 @@ class _Writers:
         self.largest_difference = max(self.largest_difference, peak_of(total - block.mixture))
 
 
-def _check_places(path: Path, places: list[Path]) -> None:
-    """A singer's track is often called like a stem, `bass.wav`: it must not be replaced by what was made of it."""
+def check_places(path: Path, places: Iterable[Path]) -> None:
+    """A singer's track is often called like a stem, `bass.wav`: it must not be replaced by what was made of it.
+
+    Args:
+        path: the recording, a folder where it is in several files.
+        places: where files will be written.
+
+    Raises:
+        InputError: `would-replace-recording`.
+    """
     parts = list(path.iterdir()) if path.is_dir() else [path]
     for place in places:
         if place.exists() and any(place.samefile(part) for part in parts):
