@@ -245,3 +245,26 @@ def test_a_key_that_no_header_takes_is_called_what_it_is(tab: Tab) -> None:
     tab.page.goto(tab.service.url)
     expect(tab.page.get_by_role("alert")).to_contain_text("characters in this API key")
     expect(tab.page.get_by_role("dialog")).to_be_visible()
+
+
+def test_a_recording_whose_answer_was_lost_is_not_separated_twice(tab: Tab) -> None:
+    """The gateway has taken it, but its answer does not arrive; the visitor sends it again."""
+    accepted: list[str] = []
+
+    def lose_the_first(route: Route) -> None:
+        answer = route.fetch()
+        accepted.append(answer.json()["id"])
+        if len(accepted) == 1:
+            route.abort()
+        else:
+            route.fulfill(response=answer)
+
+    page = tab.page
+    page.route("**/v1/jobs", lose_the_first)
+    page.goto(tab.service.url)
+    page.get_by_role("button", name="Take the sample").click()
+    page.get_by_role("button", name="Separate").click()
+    expect(page.get_by_role("alert")).to_contain_text("broke off")
+    page.get_by_role("button", name="Separate").click()
+    tab.until(lambda: len(accepted) == 2 and page.url.endswith(f"#/jobs/{accepted[1]}"))
+    assert accepted[0] == accepted[1]

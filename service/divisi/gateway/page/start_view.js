@@ -1,6 +1,6 @@
 /* The first view: a recording is dropped or chosen, models and voices are picked, and it is sent. Below: recent jobs. */
 
-import { getBlob, getJson, Problem, upload } from "./api.js";
+import { getBlob, getJson, isFinal, Problem, upload } from "./api.js";
 import { announce, h, title } from "./dom.js";
 import { ModelChooser } from "./model_chooser.js";
 import { clearProblem, showProblem } from "./problem_view.js";
@@ -43,7 +43,7 @@ export class StartView {
     );
     this.form = h(
       "form",
-      { onsubmit: (event) => this.send(event) },
+      { onsubmit: (event) => this.send(event), onchange: () => (this.key = null) },
       this.drop,
       this.models.element,
       this.voices,
@@ -121,6 +121,7 @@ export class StartView {
     if (!file) return;
     clearProblem();
     if (this.file) this.forgetSources(); // they were another recording's
+    this.key = null;
     this.file = file;
     this.showChosen();
     this.updateButton();
@@ -149,6 +150,7 @@ export class StartView {
   }
 
   chooseSources(files) {
+    this.key = null;
     this.sourceFiles = files;
     this.matchSources();
   }
@@ -201,14 +203,18 @@ export class StartView {
     this.sendButton.disabled = true;
     announce("Sending the recording");
     try {
-      const { answer, abort } = upload(this.formData(), randomKey(), (share) => (this.progress.value = share));
+      // Where no answer came, what was sent may have become a job: the next press must not make a second one.
+      this.key ??= randomKey();
+      const { answer, abort } = upload(this.formData(), this.key, (share) => (this.progress.value = share));
       this.abort = abort;
       const body = await answer;
       this.abort = null;
+      this.key = null;
       const hash = body.group ? `#/groups/${body.group}` : `#/jobs/${body.id}`;
       remember({ hash, name: this.file.name, models: this.chosenModels, time: new Date().toISOString() });
       location.hash = hash;
     } catch (error) {
+      if (isFinal(error)) this.key = null;
       showProblem(error);
     } finally {
       this.abort = null;
