@@ -41,7 +41,7 @@ def draft(model_id: str, cards: dict[str, Any], config: dict[str, Any], speed: d
     return {
         "id": model_id,
         **cards["common"],
-        **{name: system[name] for name in ("title", "description", "stem_family")},
+        **{name: system[name] for name in ("version", "title", "description", "stem_family")},
         "stems": cards["stems"][system["stem_family"]],
         "extra_outputs": outputs,
         "speed": [speed] if speed else [],

@@ -180,7 +180,7 @@ def served(assignment: Assignment = Assignment.NETWORK, voice_count: int = 4) ->
         assigner=AssignerConfig(
             voice_count, square_channels=16, channels=16, tall_height=49, tall_width=1, branch_width=9
         ),
-        link=LinkConfig(Link.REFINED, (0.25,) * voice_count, sums_low_bins=False),
+        link=LinkConfig(Link.REFINED, (0.35,) * voice_count, sums_low_bins=False),
         heuristic=HeuristicConfig(voice_count, threshold=0.45, counts_missing_voices=False, refined=True),
         separator=SeparatorConfig(encoder_hidden=64, embedding=64, decoder_hidden=96, magnitude_floor=1e-4),
         mask_hop=512,
