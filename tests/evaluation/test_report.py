@@ -24,6 +24,13 @@ SCORES = (
 EVALUATION = Evaluation("hands", VOICES, True, (SystemScores("trio 1.0.0", SCORES, 0.25),))
 
 
+def shown(evaluation: Evaluation) -> str:
+    """What a terminal of 80 columns shows."""
+    screen = StringIO()
+    Console(file=screen, width=80).print(make_table(evaluation))
+    return screen.getvalue()
+
+
 def test_mean_and_median_pool_all_voices_of_one_kind_of_stretch() -> None:
     summary = summarise(EVALUATION.systems[0], Stretch.FRAME, VOICES)
     assert (summary.count, summary.mean, summary.median) == (3, pytest.approx(4.0), 2.0)
@@ -51,8 +58,16 @@ def test_saved_files_hold_the_summary_and_every_score(tmp_path: Path) -> None:
 
 
 def test_the_table_shows_both_kinds_of_stretch_and_a_dash_for_a_silent_voice() -> None:
-    screen = StringIO()
-    Console(file=screen, width=140).print(make_table(EVALUATION))
-    frames, excerpts = (line for line in screen.getvalue().splitlines() if "trio" in line)
-    assert [cell.strip() for cell in frames.split("│")[3:-1]] == ["1.50", "9.00", "–", "4.00", "2.00", "3", "0.250"]
-    assert [cell.strip() for cell in excerpts.split("│")[3:7]] == ["–", "7.50", "–", "7.50"]
+    frames, excerpts = (line.split() for line in shown(EVALUATION).splitlines() if "trio" in line)
+    assert frames == ["trio", "1.0.0", "1.50", "9.00", "–", "4.00", "2.00", "3", "0.250"]
+    assert excerpts == ["trio", "1.0.0", "–", "7.50", "–", "7.50", "7.50", "1", "0.250"]
+
+
+def test_no_figure_is_cut_on_a_narrow_terminal() -> None:
+    voices = ("soprano", "alto", "tenor", "bass")
+    scores = tuple(Score(Stretch.FRAME, 0.0, voice, -10.25 - place) for place, voice in enumerate(voices))
+    system = SystemScores("unet-satb-efficient 1.2.0", scores, 0.052)
+    text = shown(Evaluation("sample chorale, formant voices", voices, False, (system,)))
+    for figure in ("-10.25", "-11.25", "-12.25", "-13.25", "-11.75", "0.052", "soprano", "median", "factor"):
+        assert figure in text
+    assert "…" not in text

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.table import Table
+from rich.box import SIMPLE
+from rich.table import Column, Table
 
 from divisi.evaluation.evaluate import Evaluation, SystemScores
 from divisi.evaluation.protocol import Stretch
@@ -47,18 +48,18 @@ def summarise(system: SystemScores, stretch: Stretch, voices: tuple[str, ...]) -
 def make_table(evaluation: Evaluation) -> Table:
     """One row per system and kind of stretch, one column per voice, mean and median of all."""
     way = "recording separated in one go" if evaluation.is_whole else "each excerpt separated by itself"
-    table = Table(title=f"SI-SDR in dB, {evaluation.dataset}, {way}")
-    for heading in ("", "system"):
-        table.add_column(heading)
-    for heading in (*evaluation.voices, "mean", "median", "scores", "real-time factor"):
-        table.add_column(heading, justify="right")
+    title = f"SI-SDR in dB, {evaluation.dataset}, {way}"
+    # Fits into 80 columns: of what is too wide, names fold, never figures.
+    table = Table(Column("system", overflow="fold"), title=title, box=SIMPLE, show_edge=False, padding=0)
+    for heading in (*evaluation.voices, "mean", "median", "scores", "real-time\nfactor"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for stretch, label in _STRETCHES.items():
+        table.add_row(f"[bold]{label}[/bold]")
         for system in evaluation.systems:
             summary = summarise(system, stretch, evaluation.voices)
             figures = [_show(value) for value in (*summary.per_voice.values(), summary.mean, summary.median)]
             speed = "" if system.real_time_factor is None else f"{system.real_time_factor:.3f}"
-            table.add_row(label, system.system, *figures, str(summary.count), speed)
-            label = ""
+            table.add_row(system.system, *figures, str(summary.count), speed)
         table.add_section()
     return table
 
