@@ -83,6 +83,17 @@ def test_a_recording_goes_in_over_rest_and_its_stems_come_back(tmp_path: Path) -
     assert process.returncode == 0
 
 
+def over_the_recording(folder: Path, port: int) -> subprocess.CompletedProcess[str]:
+    """The sample, called like one of its stems, separated by the server into its own folder; without what only workers
+    have installed.
+    """
+    (folder / "alto.wav").write_bytes(mixture_path().read_bytes())
+    bare = "import sys; sys.modules.update(PIL=None, onnxruntime=None); from divisi.cli.app import main; main()"
+    options = ["--stems", "alto", "-o", str(folder), "--server", f"http://127.0.0.1:{port}"]
+    command = [sys.executable, "-c", bare, "separate", str(folder / "alto.wav"), *options]
+    return subprocess.run(command, timeout=120, check=False, capture_output=True, text=True)
+
+
 def test_the_command_line_separates_through_a_server_as_it_does_without(tmp_path: Path) -> None:
     port = free_port()
     separate = [sys.executable, "-m", "divisi.cli", "separate", str(mixture_path()), "--stems", "alto", "--pitch", "-o"]
@@ -90,23 +101,14 @@ def test_the_command_line_separates_through_a_server_as_it_does_without(tmp_path
         through_server = [*separate, str(tmp_path / "there"), "--server", f"http://127.0.0.1:{port}"]
         assert subprocess.run(through_server, timeout=120, check=False).returncode == 0
         assert not [path for path in (tmp_path / "data" / "store").rglob("*") if path.is_file()]
+        refused = over_the_recording(tmp_path, port)
+    assert refused.returncode == EXIT_BAD_INPUT
+    assert "is the recording itself" in refused.stderr
+    assert (tmp_path / "alto.wav").read_bytes() == mixture_path().read_bytes()
     assert subprocess.run([*separate, str(tmp_path / "here")], timeout=120, check=False).returncode == 0
     there, here = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("there", "here"))
     assert sorted(there) == ["alto.wav", "notes.mid", "pitch.csv", "pitch.json"]
     assert there == here
-
-
-def test_a_stem_from_a_server_does_not_replace_the_recording(tmp_path: Path) -> None:
-    port = free_port()
-    recording = tmp_path / "alto.wav"
-    recording.write_bytes(mixture_path().read_bytes())
-    separate = [sys.executable, "-m", "divisi.cli", "separate", str(recording), "--stems", "alto", "-o", str(tmp_path)]
-    with divisi_up(tmp_path / "data", port):
-        through_server = [*separate, "--server", f"http://127.0.0.1:{port}"]
-        done = subprocess.run(through_server, timeout=120, check=False, capture_output=True, text=True)
-    assert done.returncode == EXIT_BAD_INPUT
-    assert "is the recording itself" in done.stderr
-    assert recording.read_bytes() == mixture_path().read_bytes()
 
 
 def test_jobs_that_wait_at_a_stop_are_done_after_the_next_start(tmp_path: Path) -> None:

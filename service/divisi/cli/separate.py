@@ -83,9 +83,9 @@ def separate(
     """Separate recordings into stems.
 
     One FILE is written as `OUT/<stem>.<format>`; of several, each gets a folder `OUT/<file name>/`. Stems have the
-    sample rate, channels and length of their recording. Folders are searched at any depth, for all
-    but the stems of earlier runs. Of several recordings those are skipped that an earlier run with the same options has
-    done, known by their content; one that cannot be read is told of, and the others are done all the same.
+    sample rate, channels and length of their recording. Folders are searched at any depth, for all but the stems of
+    earlier runs. Of several recordings those are skipped that an earlier run with the same options has done, known by
+    their content; one that cannot be read is told of, and the others are done all the same.
 
         divisi separate choir.wav -o stems
         divisi separate duet.wav -o stems --voices soprano,alto --pitch
@@ -215,7 +215,7 @@ def remote_separation(server: str, request: Request) -> SeparateOne:
     """Separation by a server; its record and audio are erased there once the stems are here."""
     from divisi.client import Client
     from divisi.client.wire import target_of
-    from divisi.separation.deliver import check_places
+    from divisi.separation.stem_file import check_places
 
     key = settings_with().api_key
     client = Client(server, api_key=key.get_secret_value() if key else None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,7 +21,6 @@ from divisi.audio.encode import StemFormat, check_stem_format, open_encoder
 from divisi.audio.facts import AudioLimits
 from divisi.bundles.card import AUTO
 from divisi.bundles.roster import check_voices
-from divisi.errors import InputError
 from divisi.separation.confidence import ConfidenceResult
 from divisi.separation.fitted_separator import FittedSeparator
 from divisi.separation.model_input import model_channels
@@ -35,6 +34,7 @@ from divisi.separation.stem_file import (
     DeliveredFile,
     StemFile,
     StemWriter,
+    check_places,
     peak_of,
     publish,
 )
@@ -235,25 +235,6 @@ class _Writers:
             self.views.write(block, beside)
         total = block.stems.sum(axis=0, dtype=np.float64) + block.residual
         self.largest_difference = max(self.largest_difference, peak_of(total - block.mixture))
-
-
-def check_places(path: Path, places: Iterable[Path]) -> None:
-    """A singer's track is often called like a stem, `bass.wav`: it must not be replaced by what was made of it.
-
-    Args:
-        path: the recording, a folder where it is in several files.
-        places: where files will be written.
-
-    Raises:
-        InputError: `would-replace-recording`.
-    """
-    parts = list(path.iterdir()) if path.is_dir() else [path]
-    for place in places:
-        if place.exists() and any(place.samefile(part) for part in parts):
-            raise InputError(
-                f"{place} is the recording itself, which a stem would replace; write to another folder",
-                code="would-replace-recording",
-            )
 
 
 def _hear_voices(path: Path, separator: AnySeparator, clock: StageClock) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from divisi.audio.encode import AudioEncoder, StemFormat
 from divisi.audio.waveform import Samples
+from divisi.errors import InputError
 
 RESIDUAL, RESYNTHESIS = "residual", "resynthesis"
 # Formats that cannot hold samples beyond full scale.
@@ -103,3 +105,22 @@ def _moved(path: Path, out_dir: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return {"path": path, "bytes": path.stat().st_size, "sha256": sha256}
+
+
+def check_places(path: Path, places: Iterable[Path]) -> None:
+    """A singer's track is often called like a stem, `bass.wav`: it must not be replaced by what was made of it.
+
+    Args:
+        path: the recording, a folder where it is in several files.
+        places: where files will be written.
+
+    Raises:
+        InputError: `would-replace-recording`.
+    """
+    parts = list(path.iterdir()) if path.is_dir() else [path]
+    for place in places:
+        if place.exists() and any(place.samefile(part) for part in parts):
+            raise InputError(
+                f"{place} is the recording itself, which a stem would replace; write to another folder",
+                code="would-replace-recording",
+            )
