@@ -93,6 +93,8 @@ def separate(
         divisi separate *.flac -o stems --format flac --server http://127.0.0.1:8000
         divisi separate 1.wav 2.wav 3.wav --together -m fastmnmf2 --spots violin:1,piano:2 -o stems
     """
+    from divisi.cli.remote_separation import remote_separation
+
     is_batch = not together and (len(files) > 1 or any(path.is_dir() for path in files))
     files = recordings_in(files)
     recordings = [tuple(files)] if together else [(path,) for path in files]
@@ -206,51 +208,12 @@ def local_separation(request: Request) -> SeparateOne:
         for view in delivery.views:
             if view.name != REPORT_NAME:
                 view.path.unlink()
-        _tell_voices(paths[0], delivery.voices, delivery.are_voices_detected)
+        report_voices(paths[0], delivery.voices, delivery.are_voices_detected)
 
     return separate_one
 
 
-def remote_separation(server: str, request: Request) -> SeparateOne:
-    """Separation by a server; its record and audio are erased there once the stems are here."""
-    from divisi.client import Client
-    from divisi.client.wire import target_of
-    from divisi.separation.stem_file import check_places
-
-    key = settings_with().api_key
-    client = Client(server, api_key=key.get_secret_value() if key else None)
-
-    def separate_one(paths: tuple[Path, ...], folder: Path, on_progress: Callable[[float], None]) -> None:
-        submitted = client.submit(
-            paths,
-            model=request.model,
-            stem_format=request.stem_format,
-            stems=request.stems,
-            voices=request.voices,
-            include_residual=request.include_residual,
-            fit=request.fit,
-        )
-        try:
-            job = client.wait(submitted["id"], on_progress=lambda job: on_progress(job["progress"]))
-            files = [*job["stems"], *([job["resynthesis"]] if job["resynthesis"] else [])]
-            for path in paths:
-                check_places(path, (target_of(file, folder) for file in files))
-            client.download_stems(job, folder)
-            if request.include_pitch:
-                client.download_pitch(job, folder)
-            if request.include_resynthesis:
-                client.download_resynthesis(job, folder)
-            if request.include_plot:
-                client.download_report(job, folder)
-            if report := job["report"]:
-                _tell_voices(paths[0], report["voices"], report["are_voices_detected"])
-        finally:
-            client.delete(submitted["id"])
-
-    return separate_one
-
-
-def _tell_voices(path: Path, voices: Sequence[str], are_detected: bool) -> None:
+def report_voices(path: Path, voices: Sequence[str], are_detected: bool) -> None:
     """Says whom `--voices auto` heard."""
     if are_detected:
         console.print(f"{path.name}: heard {', '.join(voices)}")
