@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 from tests.conftest import free_port
+from tests.path_proxy import proxy_below
 
 from divisi.client import AsyncClient, Client, Job, Submission
-from divisi.client.wire import Patience
+from divisi.client.wire import Patience, address_of
 from divisi.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from divisi.jobs.limits import WINDOW_SECONDS
 from divisi.jobs.queue import JobQueue
@@ -67,6 +68,51 @@ def test_a_comparison_waits_for_all_models_and_tells_how_far_they_are(
     assert [source["name"] for source in comparison["references"]] == ["alto"]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_both_clients_find_everything_of_a_gateway_below_a_path(
+    end: str, gateway: Gateway, recording: Path, work_off: WorkOff, stem_bytes: StemBytes, tmp_path: Path
+) -> None:
+    async def fetch_again(url: str, job: Job) -> list[Path]:
+        async with AsyncClient(url) as client:
+            return await client.download_stems(await client.get(job["id"]), tmp_path / "again")
+
+    async def work() -> None:
+        async with JobQueue(gateway.redis_url) as queue:
+            await work_off(queue, gateway.store, sings_again=True)
+
+    with proxy_below("/choir/divisi", gateway.url, strips=True) as url, Client(url + end) as client:
+        job = client.submit(recording)
+        asyncio.run(work())
+        job = client.wait(job["id"])
+        stems = client.download_stems(job, tmp_path)
+        stems_again = asyncio.run(fetch_again(url + end, job))
+        assert {path.name for path in client.download_pitch(job, tmp_path)} == {"pitch.csv", "pitch.json", "notes.mid"}
+        report = client.download_report(job, tmp_path)
+        assert report is not None
+        assert report.read_bytes() == b"PNG"
+        assert client.download_resynthesis(job, tmp_path) is not None
+        with worker(gateway, work_off, 2):
+            comparison = client.compare(recording, ["quartet", "duo"])
+        assert client.export(comparison, tmp_path / "comparison").is_file()
+        client.delete(job["id"])
+    assert stems[0].read_bytes() == stem_bytes("soprano")
+    assert [path.read_bytes() for path in stems_again] == [path.read_bytes() for path in stems]
+
+
+@pytest.mark.parametrize(
+    ("href", "relative"),
+    [
+        ("/v1/jobs/1/stems/alto", "v1/jobs/1/stems/alto"),
+        ("/divisi/v1/jobs/1/mixes/v1?without=true", "v1/jobs/1/mixes/v1?without=true"),
+        ("/v1/divisi/v1/jobs/1", "v1/jobs/1"),
+        ("//elsewhere.example/v1/jobs/1", "v1/jobs/1"),
+        ("https://store.example/v1/stem", "https://store.example/v1/stem"),
+    ],
+)
+def test_the_path_in_front_of_an_address_is_the_clients_own(href: str, relative: str) -> None:
+    assert address_of(href) == relative
 
 
 def test_the_asynchronous_client_brings_the_stems_as_they_are(

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self, cast
-from urllib.parse import urljoin
 
 import httpx
 
@@ -22,6 +21,7 @@ from divisi.client.records import Comparison, File, Job, JobPage
 from divisi.client.wire import (
     Patience,
     Submission,
+    address_of,
     arrived,
     broke_off,
     comparison_of,
@@ -138,7 +138,7 @@ class AsyncClient:
             return None
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "report.png"
-        path.write_bytes((await self._request("GET", job["views"]["report"])).content)
+        path.write_bytes((await self._request("GET", address_of(job["views"]["report"]))).content)
         return path
 
     async def export(self, comparison: Comparison, folder: Path) -> Path:
@@ -183,9 +183,8 @@ class AsyncClient:
     async def _fetch(self, href: str, path: Path, name: str) -> str:
         """Writes what is at an address; gives its SHA-256."""
         digest = hashlib.sha256()
-        address = urljoin(str(self._http.base_url), href)
         try:
-            async with self._http.stream("GET", address, follow_redirects=True) as answer:
+            async with self._http.stream("GET", address_of(href), follow_redirects=True) as answer:
                 if answer.is_error:
                     await answer.aread()
                     raise problem_to_error(answer)

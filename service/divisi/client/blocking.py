@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self, cast
-from urllib.parse import urljoin
 
 import httpx
 
@@ -23,6 +22,7 @@ from divisi.client.records import Comparison, File, Job, JobPage
 from divisi.client.wire import (
     Patience,
     Submission,
+    address_of,
     arrived,
     broke_off,
     comparison_of,
@@ -195,7 +195,7 @@ class Client:
             return None
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "report.png"
-        path.write_bytes(self._request("GET", job["views"]["report"]).content)
+        path.write_bytes(self._request("GET", address_of(job["views"]["report"])).content)
         return path
 
     def export(self, comparison: Comparison, folder: Path) -> Path:
@@ -228,9 +228,8 @@ class Client:
     def _fetch(self, href: str, path: Path, name: str) -> str:
         """Writes what is at an address; gives its SHA-256."""
         digest = hashlib.sha256()
-        address = urljoin(str(self._http.base_url), href)
         try:
-            with self._http.stream("GET", address, follow_redirects=True) as answer:
+            with self._http.stream("GET", address_of(href), follow_redirects=True) as answer:
                 if answer.is_error:
                     answer.read()
                     raise problem_to_error(answer)

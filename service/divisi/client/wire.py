@@ -154,6 +154,11 @@ def target_of(file: File, folder: Path) -> Path:
     return folder / Path(file["file_name"]).name
 
 
+def address_of(href: str) -> str:
+    """An address that the server gave, relative to the server's own: only its proxy knows below which path that is."""
+    return href[href.rfind("/v1/") + 1 :] if href.startswith("/") else href
+
+
 def no_answer(server: str, error: httpx.HTTPError) -> UnavailableError:
     """The error of a server that is not there, or went away."""
     reason = str(error) or type(error).__name__
