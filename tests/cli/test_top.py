@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,18 +53,25 @@ async def test_one_frame_shows_lanes_workers_and_jobs(divisi: Divisi, queue: Job
     assert claim is not None
     await queue.report(claim, 0.5, "separating")
     await queue.announce(
-        WorkerStatus("worker-1", WorkerState.BUSY, time.time() - 90, "onnx_runtime", "cpu", running.job_id, attempts=4)
+        WorkerStatus("worker-1", WorkerState.BUSY, time.time(), "onnx_runtime", "cpu", running.job_id, attempts=4)
     )
     await queue.announce(WorkerStatus("worker-2", WorkerState.STARTING, time.time(), problem="device cuda is missing"))
     shown = await asyncio.to_thread(divisi, "top", "--once")
     assert shown.returncode == 0, shown.stderr
     assert "accepted 2" in shown.stdout
-    busy = line_with(shown.stdout, "worker-1")
+    lanes, workers_and_jobs = re.split(r"(?=┃ worker)", shown.stdout)
+    assert line_with(lanes, "batch").startswith("batch 1 0")
+    busy = line_with(workers_and_jobs, "worker-1")
     assert busy.startswith(f"worker-1 busy onnx_runtime on cpu {running.job_id} separating")
-    assert "1 min 3" in busy
-    assert "device cuda is missing" in line_with(shown.stdout, "worker-2")
-    assert line_with(shown.stdout, "│ batch       │ 1").startswith("batch 1 0")
-    assert f"{waiting.job_id} queued" in line_with(shown.stdout, "Os justi.wav")
+    assert "device cuda is missing" in line_with(workers_and_jobs, "worker-2")
+    assert f"{waiting.job_id} queued" in line_with(workers_and_jobs, "Os justi.wav")
+
+
+async def test_a_worker_says_how_long_it_has_been_up(queue: JobQueue) -> None:
+    started_at = time.time()
+    await queue.announce(WorkerStatus("worker-1", WorkerState.IDLE, started_at))
+    later = replace(await look(queue), at=started_at + 95)
+    assert "1 min 35 s" in line_with(printed(later), "worker-1")
 
 
 async def test_an_empty_queue_says_what_is_missing(divisi: Divisi) -> None:
