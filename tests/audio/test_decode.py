@@ -143,6 +143,17 @@ def test_float_samples_above_full_scale_are_kept(make_file: MakeFile, samples_of
     np.testing.assert_array_equal(decode_all(make_file("WAV", "FLOAT", samples=samples)), samples)
 
 
+@pytest.mark.parametrize("container", ["WAV", "AIFF", "CAF", "FLAC", "OGG", "MP3"])
+def test_a_file_name_that_is_no_utf8_is_a_name(make_file: MakeFile, tmp_path: Path, container: str) -> None:
+    path = make_file(container)
+    named = path.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    assert decode_all(named).shape == (2, 20_000)
+
+
+def test_a_recording_named_raw_is_read_by_its_content(make_file: MakeFile, tmp_path: Path) -> None:
+    assert decode_all(make_file("WAV").rename(tmp_path / "take.raw")).shape == (2, 20_000)
+
+
 def test_memory_is_flat_from_one_minute_to_six(tmp_path: Path) -> None:
     peaks_kib = [
         int(

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,14 @@ def encode(path: Path, stem_format: StemFormat, samples: np.ndarray, sample_rate
 def decode(path: Path) -> np.ndarray:
     with open_decoder(path) as decoder:
         return np.concatenate(list(decoder.blocks(10_000)), axis=1)
+
+
+@pytest.mark.parametrize("stem_format", StemFormat)
+def test_a_stem_may_lie_in_a_folder_whose_name_is_no_utf8(tmp_path: Path, stem_format: StemFormat) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    encode(folder / "stem", stem_format, np.zeros((1, 8_000), np.float32), 8_000, 1_000)
+    assert decode(folder / "stem").shape == (1, 8_000)
 
 
 @pytest.mark.parametrize(

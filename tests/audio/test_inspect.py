@@ -44,6 +44,14 @@ def test_refusals_carry_code_message_and_facts(make_file: MakeFile, limits: Audi
 
 
 @both_ways
+def test_a_file_name_that_is_no_utf8_is_a_name(
+    make_file: MakeFile, tmp_path: Path, limits: AudioLimits, inspect: Inspect
+) -> None:
+    named = make_file("WAV").rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    assert inspect(named, limits).num_samples == 20_000
+
+
+@both_ways
 def test_what_is_no_recording_is_refused(write_bytes: WriteBytes, limits: AudioLimits, inspect: Inspect) -> None:
     with pytest.raises(InputError) as caught:
         inspect(write_bytes(b"no sound\n" * 100), limits)

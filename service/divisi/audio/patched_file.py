@@ -33,6 +33,8 @@ class PatchedFile(io.RawIOBase):
         return count
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_SET:
+            offset = max(offset, 0)  # where the size of a chunk leads astray; the decoder does not expect an error
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:

@@ -1,7 +1,11 @@
-"""FLAC, Ogg Vorbis and MP3, written with libsndfile block by block: the sinks behind `encode`."""
+"""FLAC, Ogg Vorbis and MP3, written with libsndfile block by block: the sinks behind `encode`.
+
+Paths go to soundfile as bytes: it encodes text strictly, and a file name need not be UTF-8.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +22,9 @@ class FlacSink:
 
     def __init__(self, path: Path, sample_rate: int, num_channels: int) -> None:
         self.clipped_samples = 0
-        self._file = soundfile.SoundFile(path, "w", sample_rate, num_channels, format="FLAC", subtype="PCM_24")
+        self._file = soundfile.SoundFile(
+            os.fsencode(path), "w", sample_rate, num_channels, format="FLAC", subtype="PCM_24"
+        )
 
     def write(self, samples: Samples) -> None:
         """Appends float32 `(C, n)`."""
@@ -69,7 +75,13 @@ class OggSink(LossySink):
 
     def __init__(self, path: Path, sample_rate: int, num_channels: int) -> None:
         file = soundfile.SoundFile(
-            path, "w", sample_rate, num_channels, format="OGG", subtype="VORBIS", compression_level=self._COMPRESSION
+            os.fsencode(path),
+            "w",
+            sample_rate,
+            num_channels,
+            format="OGG",
+            subtype="VORBIS",
+            compression_level=self._COMPRESSION,
         )
         super().__init__(file, vorbis_from_wav_order(num_channels))
         self._path = path
@@ -90,7 +102,7 @@ class Mp3Sink(LossySink):
 
     def __init__(self, path: Path, sample_rate: int, num_channels: int) -> None:
         file = soundfile.SoundFile(
-            path,
+            os.fsencode(path),
             "w",
             sample_rate,
             num_channels,

@@ -109,7 +109,7 @@ class SndfileSource:
         self._opened.close()
 
 
-def _open(source: Path | PatchedFile | int) -> soundfile.SoundFile:
+def _open(source: PatchedFile | int) -> soundfile.SoundFile:
     try:
         return _ForwardOnly(source)
     except soundfile.LibsndfileError as error:
@@ -119,10 +119,7 @@ def _open(source: Path | PatchedFile | int) -> soundfile.SoundFile:
 
 
 def _open_patched(path: Path, patches: dict[int, bytes]) -> _Opened:
-    """Opens a file through its patches, where there are any."""
-    if not patches:
-        file = _open(path)
-        return _Opened(file, file.frames, file.frames)
+    """Opens a file through its patches. soundfile never sees the name: it takes only UTF-8, and believes in `.raw`."""
     patched = PatchedFile(path, patches)
     try:
         file = _open(patched)
