@@ -13,6 +13,7 @@ import pytest
 from tests.gateway.conftest import PITCH_JSON
 
 from divisi.client import Client
+from divisi.gateway.schemas import PitchBody, TuningBody
 from divisi.jobs.queue import JobQueue
 
 if TYPE_CHECKING:
@@ -98,6 +99,12 @@ def test_pitch_of_an_unfinished_job_is_not_there_yet(http: httpx.Client, song: b
     url = http.post("/v1/jobs", files={"file": song}).headers["location"]
     answer = http.get(f"{url}/pitch.json")
     assert (answer.status_code, answer.json()["code"]) == (409, "job-not-finished")
+
+
+def test_pitch_files_of_older_jobs_have_no_tuning_and_are_described_all_the_same() -> None:
+    assert PitchBody.model_validate_json(PITCH_JSON).tuning is None
+    tuned = PITCH_JSON.replace(b'"voices"', b'"tuning": {"a4_hz": 452.89, "cents": 50.0}, "voices"')
+    assert PitchBody.model_validate_json(tuned).tuning == TuningBody(a4_hz=452.89, cents=50.0)
 
 
 def test_the_client_fetches_them(gateway: Gateway, http: httpx.Client, job_url: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import zipfile
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
@@ -128,6 +129,8 @@ def test_waveforms_spectrograms_and_pitch_are_drawn_before_any_stem_is_fetched(t
     picture = row.get_by_role("img", name="Spectrogram of Tenor")
     tab.until(lambda: picture.evaluate("image => image.naturalWidth") > 0)
     tab.until(lambda: row.locator("canvas.pitch").evaluate(INKED))
+    tuning = httpx.get(f"{tab.service.url}/v1/jobs/{tab.service.jobs[0]}/pitch.json").json()["tuning"]
+    expect(tab.page.get_by_text(f"A4 = {tuning['a4_hz']:.1f} Hz")).to_be_visible()
     tab.page.get_by_label("All spectrograms").check()
     expect(tab.page.get_by_role("img", name="Spectrogram of Bass")).to_be_visible()
     assert not [url for url in tab.requests if "/stems/" in url]

@@ -74,6 +74,28 @@ def test_the_notes_are_those_of_the_midi_file(tmp_path: Path, tracks: np.ndarray
     assert [[m.note for m in track if m.type == "note_on"] for track in file.tracks] == [[69], [60]]
 
 
+def test_all_three_files_agree_on_a_choir_a_quarter_tone_sharp(tmp_path: Path) -> None:
+    """One voice a little above the quarter tone, one below: rounded alone, the third between them would be a fourth."""
+    f0_hz = np.stack([np.full(200, 440 * 2 ** (54 / 1200)), np.full(200, 440 * 2 ** ((-400 + 46) / 1200))])
+    content = write(tmp_path, f0_hz.astype(np.float32))
+    assert content["tuning"]["cents"] == pytest.approx(50, abs=0.2)
+    assert content["tuning"]["a4_hz"] == pytest.approx(452.89, abs=0.1)
+    assert [[note["midi"] for note in voice["notes"]] for voice in content["voices"].values()] == [[69], [65]]
+    assert content["voices"]["soprano"]["notes"][0]["f0_hz"] == pytest.approx(453.94, abs=0.01)
+    tracks = MidiFile(tmp_path / "notes.mid").tracks
+    assert [[m.note for m in track if m.type == "note_on"] for track in tracks] == [[69], [65]]
+    for track in tracks:
+        sent = {m.control: m.value for m in reversed(track) if m.type == "control_change"}
+        assert (sent[6] << 7 | sent[38]) == pytest.approx(8192 * 1.5, abs=20)
+    assert (tmp_path / "pitch.csv").read_text().splitlines()[1] == "0.000,453.94,358.63"
+
+
+def test_a_recording_in_which_nobody_sings_is_at_440_hz(tmp_path: Path) -> None:
+    content = write(tmp_path, np.zeros((2, 90), np.float32))
+    assert content["tuning"] == {"a4_hz": 440.0, "cents": 0.0}
+    assert [voice["notes"] for voice in content["voices"].values()] == [[], []]
+
+
 def test_how_the_tracks_are_cut_changes_no_byte(tmp_path: Path, tracks: np.ndarray) -> None:
     for name, block in (("1", 1), ("2", 63)):
         (tmp_path / name).mkdir()

@@ -118,6 +118,18 @@ def test_the_picture_has_a_row_a_track(made: Path) -> None:
     assert np.count_nonzero(np.diff(rows.astype(int)) == 1) >= 4
 
 
+def test_the_picture_says_what_the_choir_is_tuned_to(tmp_path: Path) -> None:
+    tone = np.sin(np.arange(RATE) / 10).astype(np.float32)[None]
+    titles = []
+    for f0_hz in (440, 452.9, 452.9):
+        views = ViewFiles(tmp_path, "song", ["alto"], RATE, RATE, 0.032, include_residual=False)
+        views.write(SeparatedBlock(tone, tone[None], 0 * tone, np.full((1, 20), f0_hz, np.float32)))
+        views.finish()
+        titles.append(np.asarray(Image.open(tmp_path / "report.png").convert("L"))[:40])
+    np.testing.assert_array_equal(titles[1], titles[2])
+    assert np.any(titles[0] != titles[1])
+
+
 def test_true_sources_are_drawn_as_waveforms_in_step_with_the_stems_and_nothing_else(tmp_path: Path) -> None:
     tone = np.sin(np.arange(RATE) / 10).astype(np.float32)[None]
     views = ViewFiles(tmp_path, "song", ["alto"], RATE, RATE, None, include_residual=False)

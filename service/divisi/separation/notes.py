@@ -3,15 +3,19 @@
 Silence longer than a slip of the tracker parts phrases. Within a phrase the notes are the cheapest way to explain the
 pitch by steady keys: each frame costs its distance from the key, each change of key a fixed price. So vibrato, scoops
 and being out of tune stay within their note, as changing there and back would cost more, and a new note needs to stay.
+Keys lie where the whole choir has them (`tuning`), so that voices that sing one chord are written as one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from divisi.separation.tuning import CONCERT_TUNING, Tuning, hz_of, keys_of
 
 # Semitones times seconds. A step of a semitone and back pays from 0.16 s on, a wider one from 0.08 s on; a swing of
 # vibrato by a semitone at 4.5 Hz is worth 0.05.
@@ -23,9 +27,7 @@ _GAP_SECONDS = 0.065
 _SHORTEST_SECONDS = 0.12
 # A phrase that goes on for longer is looked at in parts.
 _LONGEST_SECONDS = 60.0
-_A4_HZ, _A4_KEY = 440.0, 69
-# What MIDI has keys for; no voice comes near either end.
-_LOWEST_HZ, _HIGHEST_HZ = 8.2, 12_500.0
+_HIGHEST_KEY = 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,8 @@ class Note:
     Attributes:
         start: its first frame.
         end: the frame after its last.
-        key: as in MIDI: 69 is A4.
-        f0_hz: median of its pitch.
+        key: as in MIDI: 69 is A4, at the choir's tuning.
+        f0_hz: median of its pitch, as it sounds.
     """
 
     start: int
@@ -50,25 +52,25 @@ class NoteFinder:
 
     Args:
         hop_seconds: from one frame to the next.
+        tuning: where the keys lie.
     """
 
-    def __init__(self, hop_seconds: float) -> None:
+    def __init__(self, hop_seconds: float, tuning: Tuning = CONCERT_TUNING) -> None:
+        self._tuning = tuning
         self._change_cost = _CHANGE_COST / hop_seconds
         self._gap_frames = int(_GAP_SECONDS / hop_seconds)
         self._shortest_frames = max(1, round(_SHORTEST_SECONDS / hop_seconds))
         self._longest_frames = int(_LONGEST_SECONDS / hop_seconds)
         self._num_frames = 0
         self._start = 0
-        # Of the phrase, from `_start` on, in keys; the last pitch in place of slips of the tracker.
+        # Of the phrase, from `_start` on, in keys at 440 Hz; the last pitch in place of slips of the tracker.
         self._pitches: list[float] = []
         self._num_unvoiced = 0
 
     def push(self, f0_hz: NDArray[np.float32]) -> Iterator[Note]:
         """Takes the next frames, float32 (N,) in Hz, 0 where unvoiced."""
-        is_voiced = (f0_hz > _LOWEST_HZ) & (f0_hz < _HIGHEST_HZ)
-        pitches = _A4_KEY + 12 * np.log2(np.where(is_voiced, f0_hz, _A4_HZ).astype(np.float64) / _A4_HZ)
-        for pitch, voiced in zip(pitches.tolist(), is_voiced.tolist(), strict=True):
-            if voiced:
+        for pitch in keys_of(f0_hz).tolist():
+            if not math.isnan(pitch):
                 if not self._pitches:
                     self._start = self._num_frames
                 self._pitches += [self._pitches[-1]] * self._num_unvoiced if self._pitches else []
@@ -99,7 +101,7 @@ class NoteFinder:
         if not self._pitches:
             return []
         pitches = np.array(self._pitches)
-        keys = _cheapest_keys(pitches, self._change_cost)
+        keys = _cheapest_keys(pitches - self._tuning.at(self._start, len(pitches)), self._change_cost)
         starts = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist()]
         kept: list[tuple[int, int]] = []
         pending: int | None = None
@@ -115,14 +117,14 @@ class NoteFinder:
         return [self._note(start, end, int(keys[end - 1]), pitches) for start, end in kept]
 
     def _note(self, start: int, end: int, key: int, pitches: NDArray[np.float64]) -> Note:
-        f0_hz = _A4_HZ * 2 ** ((float(np.median(pitches[start:end])) - _A4_KEY) / 12)
+        f0_hz = hz_of(float(np.median(pitches[start:end])))
         return Note(self._start + start, self._start + end, key, f0_hz)
 
 
 def _cheapest_keys(pitches: NDArray[np.float64], change_cost: float) -> NDArray[np.int64]:
     """The key of each frame, by dynamic programming over all keys in the range of the pitches."""
-    lowest = int(np.floor(pitches.min()))
-    keys = np.arange(lowest, int(np.ceil(pitches.max())) + 1)
+    lowest, highest = int(np.floor(pitches.min())), int(np.ceil(pitches.max()))
+    keys = np.arange(max(lowest, 0), min(highest, _HIGHEST_KEY) + 1)
     costs = np.minimum(np.abs(pitches[:, None] - keys), _FARTHEST)
     total = costs[0]
     came_from = np.zeros(costs.shape, np.int64)

@@ -1,29 +1,32 @@
 """Pitch tracks and notes as files: `pitch.csv` for tables, `pitch.json` for programs, `notes.mid` for score editors.
 
-    seconds,soprano,alto                {"hop_seconds": 0.032, "num_frames": 2, "voices": {
-    0.000,440.00,                           "soprano": {"f0_hz": [440.00, 441.27], "notes": [
-    0.032,441.27,329.90                         {"start_seconds": 0.0, "end_seconds": 0.064, "midi": 69, "f0_hz": 440.6}
+    seconds,soprano,alto                {"hop_seconds": 0.032, "num_frames": 2,
+    0.000,440.00,                        "tuning": {"a4_hz": 440.5, "cents": 2.0}, "voices": {
+    0.032,441.27,329.90                     "soprano": {"f0_hz": [440.00, 441.27], "notes": [
+                                                {"start_seconds": 0.0, "end_seconds": 0.064, "midi": 69, "f0_hz": 440.6}
                                             ]}, "alto": {"f0_hz": [0, 329.90], "notes": []}}}
 
-A stem without a pitch there: empty in the table, 0 in JSON. The tracks rest on disk until JSON, which wants them one
-after the other, is written: memory holds the notes alone.
+A stem without a pitch there: empty in the table, 0 in JSON. The tracks rest on disk until the tuning of all of them is
+known, which the notes need, and JSON wants them one after the other: memory holds the notes alone.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Self, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from divisi.separation.midi_file import write_midi
 from divisi.separation.notes import Note, NoteFinder
 from divisi.separation.pitch_join import Tracks
+from divisi.separation.tuning import Tuning, TuningMeter
 
 CSV_NAME, JSON_NAME, MIDI_NAME = "pitch.csv", "pitch.json", "notes.mid"
 MEDIA_TYPES = {CSV_NAME: "text/csv", JSON_NAME: "application/json", MIDI_NAME: "audio/midi"}
@@ -46,8 +49,7 @@ class PitchFiles:
         self._hop_seconds = hop_seconds
         self._columns = ("f0_hz", "voicing") if has_voicing else ("f0_hz",)
         self._num_frames = 0
-        self._finders = [NoteFinder(hop_seconds) for _ in stems]
-        self._notes: list[list[Note]] = [[] for _ in stems]
+        self._meter = TuningMeter(len(stems), hop_seconds)
         with ExitStack() as opened:
             table = opened.enter_context((folder / CSV_NAME).open("w", newline="", encoding="ascii"))
             # float32 (frames, columns, S), as they come.
@@ -64,17 +66,15 @@ class PitchFiles:
             seconds = self._num_frames * self._hop_seconds
             self._rows.writerow([f"{seconds:.3f}", *(f"{pitch:.2f}" if pitch else "" for pitch in frame)])
             self._num_frames += 1
-        for notes, finder, track in zip(self._notes, self._finders, f0_hz, strict=True):
-            notes.extend(finder.push(track))
+        self._meter.push(f0_hz, voicing)
 
     def finish(self) -> list[Path]:
         """Closes the table, writes the other two; gives the paths of all."""
-        for notes, finder in zip(self._notes, self._finders, strict=True):
-            notes.extend(finder.finish())
+        tuning = self._meter.finish()
+        by_voice = {stem: self._find_notes(place, tuning) for place, stem in enumerate(self._stems)}
         with (self._folder / JSON_NAME).open("w", encoding="ascii") as file:
-            self._write_json(file)
-        by_voice = dict(zip(self._stems, self._notes, strict=True))
-        write_midi(self._folder / MIDI_NAME, by_voice, self._hop_seconds)
+            self._write_json(file, tuning, by_voice)
+        write_midi(self._folder / MIDI_NAME, by_voice, self._hop_seconds, tuning.cents)
         self._opened.close()
         return [self._folder / name for name in MEDIA_TYPES]
 
@@ -84,16 +84,23 @@ class PitchFiles:
     def __exit__(self, *_: object) -> None:
         self._opened.close()
 
-    def _write_json(self, file: TextIO) -> None:
-        file.write(f'{{"hop_seconds": {self._hop_seconds}, "num_frames": {self._num_frames}, "voices": {{')
-        for place, (stem, notes) in enumerate(zip(self._stems, self._notes, strict=True)):
+    def _find_notes(self, place: int, tuning: Tuning) -> list[Note]:
+        finder = NoteFinder(self._hop_seconds, tuning)
+        notes = [note for chunk in self._spooled(0, place) for note in finder.push(chunk)]
+        return [*notes, *finder.finish()]
+
+    def _write_json(self, file: TextIO, tuning: Tuning, by_voice: Mapping[str, Sequence[Note]]) -> None:
+        tuning_body = {"a4_hz": round(tuning.a4_hz, 2), "cents": round(tuning.cents, 1)}
+        file.write(f'{{"hop_seconds": {self._hop_seconds}, "num_frames": {self._num_frames}, ')
+        file.write(f'"tuning": {json.dumps(tuning_body)}, "voices": {{')
+        for place, (stem, notes) in enumerate(by_voice.items()):
             file.write(f"{', ' if place else ''}{json.dumps(stem)}: {{")
             for column, name in enumerate(self._columns):
                 file.write(f'"{name}": [')
                 for number, chunk in enumerate(self._spooled(column, place)):
                     file.write(
                         (", " if number else "")
-                        + ", ".join(f"{value:.4g}" if column else _hz(value) for value in chunk)
+                        + ", ".join(f"{value:.4g}" if column else _hz(value) for value in chunk.tolist())
                     )
                 file.write("], ")
             file.write('"notes": [')
@@ -102,13 +109,12 @@ class PitchFiles:
             file.write("]}")
         file.write("}}\n")
 
-    def _spooled(self, column: int, place: int) -> Iterator[list[float]]:
+    def _spooled(self, column: int, place: int) -> Iterator[NDArray[np.float32]]:
         """One track again from disk, some thousand frames at a time."""
         shape = (len(self._columns), len(self._stems))
         self._spool.seek(0)
         while data := self._spool.read(_CHUNK_FRAMES * shape[0] * shape[1] * 4):
-            chunk: list[float] = np.frombuffer(data, "<f4").reshape(-1, *shape)[:, column, place].tolist()
-            yield chunk
+            yield np.frombuffer(data, "<f4").reshape(-1, *shape)[:, column, place]
 
     def _note_body(self, note: Note) -> dict[str, float]:
         return {

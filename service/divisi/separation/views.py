@@ -22,6 +22,7 @@ from divisi.separation.report_picture import TrackPicture, write_report
 from divisi.separation.separator import SeparatedBlock
 from divisi.separation.spectrograms import Images, SpectrogramTracks, palette_image
 from divisi.separation.stem_file import RESIDUAL
+from divisi.separation.tuning import TuningMeter
 
 PEAKS_NAME, CONFIDENCE_NAME, REPORT_NAME = "peaks.json", "confidence.json", "report.png"
 MIXTURE = "mixture"
@@ -83,6 +84,7 @@ class ViewFiles:
         self._confidence = Confidence(self._frames.frequencies, frames_a_second, len(stems), f0_hop_seconds)
         self._f0_hop_seconds = f0_hop_seconds
         self._f0 = _ThinnedPitch(len(stems))
+        self._tuning = TuningMeter(len(stems), f0_hop_seconds) if f0_hop_seconds else None
 
     def write(self, block: SeparatedBlock, beside: Mapping[str, Samples] | None = None) -> None:
         """Takes the next block; and the next of what is only drawn as waveforms, float32 (any channels, m) by name."""
@@ -92,6 +94,8 @@ class ViewFiles:
         if block.f0 is not None:
             self._confidence.push_f0(block.f0)
             self._f0.push(block.f0)
+            if self._tuning is not None:
+                self._tuning.push(block.f0, block.voicing)
         if not block.mixture.shape[-1]:
             return
         tracks = np.concatenate([block.mixture[None], block.stems, block.residual[None]])
@@ -138,7 +142,9 @@ class ViewFiles:
             for place, name in enumerate(self._names)
         ]
         seconds = peaks["num_samples"] / self._sample_rate
-        write_report(self._folder / REPORT_NAME, self._title, seconds, pictures)
+        tuning = self._tuning.finish() if self._tuning else None
+        title = self._title if tuning is None else f"{self._title}    A4 = {tuning.a4_hz:.1f} Hz"
+        write_report(self._folder / REPORT_NAME, title, seconds, pictures)
 
 
 class _ThinnedPitch:

@@ -66,6 +66,7 @@ export class MixerView {
     this.fetchingPitch ??= (href ? getJsonIfAny(href) : Promise.resolve(null)).then(
       (pitch) => {
         this.pitch = pitch;
+        if (pitch?.tuning) this.tuning.textContent = tuningText(pitch.tuning); // older jobs have none
         this.draw();
       },
       () => (this.fetchingPitch = null),
@@ -181,6 +182,7 @@ export class MixerView {
       { className: "presets" },
       h("label", {}, "Rehearse ", this.preset),
       this.job.views?.spectrograms?.length && h("label", { className: "check" }, this.pictures, " All spectrograms"),
+      (this.tuning = h("span", { className: "note", role: "status" })),
     );
   }
 
@@ -231,4 +233,10 @@ export class MixerView {
         : null,
     );
   }
+}
+
+/** What the choir is tuned to, as a musician says it: "A4 = 452.9 Hz (+50 cents)". */
+function tuningText({ a4_hz: hz, cents }) {
+  const sign = cents > 0 ? "+" : cents < 0 ? "−" : "±";
+  return `A4 = ${hz.toFixed(1)} Hz (${sign}${Math.abs(Math.round(cents))} cents)`;
 }
