@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import typer
 
 from divisi.cli import compare, dead, doctor, jobs, keys, models, separate, service, top, workshop
@@ -39,4 +42,8 @@ app.add_typer(dead.dead, name="dead")
 
 def main() -> None:
     """Entry point of the `divisi` command."""
+    # A name that the terminal's encoding does not have must not end a run: it is shown with replacement characters.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     app()

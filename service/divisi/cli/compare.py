@@ -10,7 +10,7 @@ import typer
 from rich.table import Column, Table
 
 from divisi.cli.jobs import DEFAULT_SERVER
-from divisi.cli.terminal import console, exit_on_error, progress_bar, settings_with
+from divisi.cli.terminal import exit_on_error, printable, progress_bar, say, settings_with, show_table
 from divisi.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def compare(
         if len(names) < 2:
             raise InputError("a comparison takes two models or more", code="too-few-models")
         with progress_bar() as progress:
-            task = progress.add_task(file.name, total=1.0)
+            task = progress.add_task(printable(file.name), total=1.0)
             comparison = client.compare(
                 file,
                 names,
@@ -67,12 +67,12 @@ def compare(
             table.add_row(system["model"], *(_scores(system) if sources else _confidences(system)))
             if out is not None and system["job"]["state"] == "succeeded":
                 client.download_stems(system["job"], out / system["model"])
-        console.print(table)
+        show_table(table)
         address = f"{server.rstrip('/')}/#/groups/{comparison['group']}"
-        console.print(f"listen: {address}", highlight=False)
+        say(f"listen: {address}")
         if export is not None:
             page = client.export(comparison, export)
-            console.print(f"or from disk: {page}", highlight=False)
+            say(f"or from disk: {page}")
             address = page.resolve().as_uri()
         if opens:
             webbrowser.open(address)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from divisi.cli.queue import Data, with_queue
-from divisi.cli.terminal import console, exit_on_error
+from divisi.cli.terminal import exit_on_error, printable, say, show_table
 from divisi.errors import InputError
 from divisi.jobs.job import Job, JobEvent
 from divisi.jobs.queue import DeadLetter, JobQueue
@@ -28,8 +28,11 @@ def list_dead(data: Data = None) -> None:
     letters = with_queue(data, lambda queue: queue.dead_letters(MOST_LISTED))
     table = Table("job", "attempts", "code", "what happened")
     for letter in letters:
-        table.add_row(letter.job_id, str(letter.attempts), letter.problem.code, Text(letter.problem.message))
-    console.print(table if letters else "there are no dead letters")
+        table.add_row(letter.job_id, str(letter.attempts), letter.problem.code, Text(printable(letter.problem.message)))
+    if letters:
+        show_table(table)
+    else:
+        say("there are no dead letters")
 
 
 @dead.command()
@@ -38,16 +41,16 @@ def show(job_id: JobId, data: Data = None) -> None:
     letter, job, events = with_queue(data, lambda queue: _read(queue, job_id))
     table = Table(show_header=False, box=None)
     for name, value in _facts(letter, job):
-        table.add_row(name, Text(value))
-    console.print(table)
+        table.add_row(name, Text(printable(value)))
+    show_table(table)
     history = Table("when", "what", "attempt", "why")
     for event in events:
         if event.kind is not None:
             at = int(event.event_id.partition("-")[0]) / 1000
             why = f"{event.problem.code}: {event.problem.message}" if event.problem else ""
-            history.add_row(_time(at), event.kind.value, str(event.attempt), Text(why))
-    console.print(history)
-    console.print(f"when its cause is mended: divisi dead retry {job_id}", soft_wrap=True, highlight=False)
+            history.add_row(_time(at), event.kind.value, str(event.attempt), Text(printable(why)))
+    show_table(history)
+    say(f"when its cause is mended: divisi dead retry {job_id}")
 
 
 @dead.command()
@@ -61,7 +64,7 @@ def retry(
         if bool(job_ids) == every:
             raise InputError("name the jobs to run again, or --all", code="no-jobs")
     for job_id in with_queue(data, lambda queue: _retry(queue, job_ids)):
-        console.print(f"{job_id} is queued again", soft_wrap=True, highlight=False)
+        say(f"{job_id} is queued again")
 
 
 async def _read(queue: JobQueue, job_id: str) -> tuple[DeadLetter, Job, list[JobEvent]]:

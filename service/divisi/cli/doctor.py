@@ -11,7 +11,7 @@ from rich.text import Text
 
 from divisi.bootstrap import open_bundles, open_queue, open_store
 from divisi.cli.queue import Data, settings_of
-from divisi.cli.terminal import EXIT_FAILED, console, exit_on_error
+from divisi.cli.terminal import EXIT_FAILED, exit_on_error, printable, show_table
 from divisi.doctor.finding import Finding, Verdict
 from divisi.settings import Settings
 
@@ -36,11 +36,11 @@ def doctor(
         findings = asyncio.run(_examine(settings_of(data), without_models=without_models))
     table = Table("", "subject", "finding, and what to do")
     for finding in findings:
-        said = Text(finding.what)
+        said = Text(printable(finding.what))
         if finding.remedy:
-            said.append(f"\n→ {finding.remedy}", style="bold")
+            said.append(f"\n→ {printable(finding.remedy)}", style="bold")
         table.add_row(_MARKS[finding.verdict], finding.subject, said)
-    console.print(table)
+    show_table(table)
     if any(finding.verdict is Verdict.BAD for finding in findings):
         raise typer.Exit(EXIT_FAILED)
 

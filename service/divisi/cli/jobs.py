@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Column, Table
 
-from divisi.cli.terminal import console, exit_on_error, settings_with
+from divisi.cli.terminal import console, exit_on_error, printable, say, settings_with, show_table
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 ID_LENGTH = 26
@@ -27,11 +26,11 @@ def jobs(
     with exit_on_error(), Client(server, api_key=key.get_secret_value() if key else None) as client:
         if cancel is not None:
             client.cancel(cancel)
-            console.print(f"cancelled {cancel}")
+            say(f"cancelled {cancel}")
             return
         found = client.jobs(limit=limit)["jobs"]
         if not found:
-            console.print("no jobs yet; divisi separate --server or divisi compare make some")
+            say("no jobs yet; divisi separate --server or divisi compare make some")
             return
         # Ids are whole on any terminal: they are what one cancels, and the last part of a comparison's address.
         has_groups = console.width >= _WIDE
@@ -40,10 +39,10 @@ def jobs(
             "state",
             "%",
             "model",
-            Column("recording", overflow="ellipsis"),
+            Column("recording", overflow="fold"),
         ]
         table = Table(*columns, *([Column("group", min_width=ID_LENGTH)] if has_groups else []), box=None)
         for job in found:
-            cells = [job["id"], job["state"], f"{100 * job['progress']:.0f}", job["model"], escape(job["file_name"])]
+            cells = [job["id"], job["state"], f"{100 * job['progress']:.0f}", job["model"], printable(job["file_name"])]
             table.add_row(*cells, *([job["group"] or ""] if has_groups else []))
-        console.print(table)
+        show_table(table)

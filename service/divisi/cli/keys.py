@@ -10,7 +10,7 @@ import typer
 from rich.table import Column, Table
 
 from divisi.cli.queue import Data, with_queue
-from divisi.cli.terminal import console, errors
+from divisi.cli.terminal import errors, printable, say, show_table
 from divisi.jobs.keys import KEY_ID_LENGTH, Scope
 
 SECONDS_A_DAY = 24 * 3600
@@ -29,9 +29,9 @@ def create(
     """Make a key and print it. It is shown this once: only a hash is kept."""
     expires_at = None if days is None else time.time() + days * SECONDS_A_DAY
     made = with_queue(data, lambda queue: queue.create_key(name, scope, expires_at))
-    console.print(f"key             {made.token}", soft_wrap=True, highlight=False)
-    console.print(f"webhook secret  {made.key.webhook_secret}", soft_wrap=True, highlight=False)
-    errors.print(f"Key {made.key.key_id} for {name!r}; nobody can see these two lines again.", highlight=False)
+    say(f"key             {made.token}")
+    say(f"webhook secret  {made.key.webhook_secret}")
+    say(f"Key {made.key.key_id} for {name!r}; nobody can see these two lines again.", errors)
 
 
 @keys.command(name="list")
@@ -42,9 +42,14 @@ def list_keys(data: Data = None) -> None:
     for key in with_queue(data, lambda queue: queue.keys()):
         expires = "expired" if key.has_expired() else _day(key.expires_at)
         table.add_row(
-            key.key_id, key.name, " ".join(sorted(key.scopes)), _day(key.created_at), _day(key.last_used_at), expires
+            key.key_id,
+            printable(key.name),
+            " ".join(sorted(key.scopes)),
+            _day(key.created_at),
+            _day(key.last_used_at),
+            expires,
         )
-    console.print(table)
+    show_table(table)
 
 
 @keys.command()
@@ -53,7 +58,7 @@ def revoke(
 ) -> None:
     """End a key. The next request with it is refused."""
     with_queue(data, lambda queue: queue.revoke_key(key_id))
-    console.print(f"{key_id} is revoked")
+    say(f"{key_id} is revoked")
 
 
 def _day(seconds: float | None) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from divisi.cli.terminal import console, exit_on_error, settings_with
+from divisi.cli.terminal import exit_on_error, printable, settings_with, show_table
 
 
 def models(server: Annotated[str | None, typer.Option(help="Address of a divisi server.")] = None) -> None:
@@ -25,9 +25,9 @@ def models(server: Annotated[str | None, typer.Option(help="Address of a divisi 
     for card in cards:
         quality = "\n".join(f"{q['mean']:.1f} {q['metric']}, {q['test_set']}" for q in card["quality"][:1])
         speed = "\n".join(f"{s['real_time_factor']:.3f} {s['engine']}" for s in card["speed"][:1])
-        title = card["title"] + _missing(card)
+        title = printable(card["title"]) + _missing(card)
         table.add_row(card["id"], card["version"], ", ".join(card["stems"]), quality, speed, title)
-    console.print(table)
+    show_table(table)
 
 
 def _missing(card: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from divisi.cli.terminal import console, exit_on_error, progress_bar, settings_with
+from divisi.cli.terminal import exit_on_error, progress_bar, say, settings_with
 from divisi.telemetry import configure_logging
 
 
@@ -34,7 +34,7 @@ def up(
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopping.set())
         with Standalone(settings, data) as machine:
-            console.print(f"divisi listens on [bold]{machine.url}[/bold]  (Ctrl-C stops it)")
+            say(f"divisi listens on {machine.url}  (Ctrl-C stops it)")
             machine.watch(stopping)
 
 
@@ -75,7 +75,7 @@ def demo(
         configure_logging(settings.log_level, settings.log_format, process="demo")
         started = time.monotonic()
         with Standalone(settings, Path(data)) as machine, Client(machine.url) as client:
-            console.print(f"divisi is up at {machine.url} after {time.monotonic() - started:.1f} s")
+            say(f"divisi is up at {machine.url} after {time.monotonic() - started:.1f} s")
             with progress_bar() as progress:
                 task = progress.add_task(mixture.name, total=1.0)
                 submitted = time.monotonic()
@@ -85,12 +85,11 @@ def demo(
                 paths = client.download_stems(job, out)
             client.delete(job["id"])
     length = job["input"]["duration_seconds"]
-    console.print(
+    say(
         f"{mixture.name}, {length:.1f} s, separated by {job['model']} {job['model_version']} through the REST API "
-        f"in {seconds:.1f} s: {length / seconds:.1f} times as fast as it plays.",
-        soft_wrap=True,
+        f"in {seconds:.1f} s: {length / seconds:.1f} times as fast as it plays."
     )
-    console.print(f"Listen to {'  '.join(str(path) for path in paths)}", soft_wrap=True)
+    say(f"Listen to {'  '.join(str(path) for path in paths)}")
 
 
 def free_port() -> int:

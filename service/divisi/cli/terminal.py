@@ -1,26 +1,72 @@
-"""What the commands share with the person at the terminal: consoles, errors as one line, progress bars, settings."""
+"""What the commands share with the person at the terminal: consoles, errors as one line, progress bars, settings.
+
+Names of files are data: they are printed as they are, neither read as markup nor wrapped, and cannot drive the
+terminal. So commands print through `say` and `show_table`, and make cells of tables and tasks of `printable` text.
+"""
 
 from __future__ import annotations
 
 import errno
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from divisi.errors import DivisiError, InputError, NotFoundError
 from divisi.settings import Settings, load_settings
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+# Columns of a table in a file; more than any has.
+_WIDEST = 100_000
 
-console = Console()
-errors = Console(stderr=True)
+# No markup, no emoji codes, no colours for what looks like a number: most of what is printed comes from outside.
+_console = partial(Console, markup=False, emoji=False, highlight=False)
+console = _console()
+errors = _console(stderr=True)
+
+# Besides control characters: what breaks lines, and what turns the direction of what follows.
+_INVISIBLE = frozenset("\u2028\u2029\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def printable(text: object) -> str:
+    """The text with control characters written out, as `\\n`, and with `\ufffd` for bytes that are no UTF-8."""
+    return "".join(map(_printable, str(text)))
+
+
+def _printable(character: str) -> str:
+    category = unicodedata.category(character)
+    if category == "Cs":
+        return "\ufffd"
+    return repr(character)[1:-1] if category == "Cc" or character in _INVISIBLE else character
+
+
+def say(text: str, to: Console = console) -> None:
+    """Prints one line, as it is and whole, however narrow the terminal."""
+    to.print(Text(printable(text)), soft_wrap=True)
+
+
+def show_table(rendered: RenderableType) -> None:
+    """Prints a table; into a file or a pipe as wide as it wants to be: nothing is cut that a program may read."""
+    if console.is_terminal:
+        console.print(rendered)
+    else:
+        wide = _console(width=_WIDEST)
+        wanted = Measurement.get(wide, wide.options, rendered).maximum
+        _console(width=max(wanted, console.width)).print(rendered)
+
+
+def complain(message: str) -> None:
+    """Prints an error as one line."""
+    errors.print(Text.assemble(("error:", "red"), f" {printable(message)}"), soft_wrap=True)
 
 
 @contextmanager
@@ -29,10 +75,10 @@ def exit_on_error() -> Iterator[None]:
     try:
         yield
     except (InputError, NotFoundError) as error:
-        errors.print(f"[red]error:[/red] {escape(error.message)}", soft_wrap=True, highlight=False)
+        complain(error.message)
         raise typer.Exit(EXIT_BAD_INPUT) from error
     except DivisiError as error:
-        errors.print(f"[red]error:[/red] {escape(error.message)}", soft_wrap=True, highlight=False)
+        complain(error.message)
         raise typer.Exit(EXIT_FAILED) from error
     except ValidationError as error:
         if error.title != Settings.__name__:
@@ -40,19 +86,18 @@ def exit_on_error() -> Iterator[None]:
         for problem in error.errors():
             name = "_".join(["DIVISI", *map(str, problem["loc"])]).upper() + ": " if problem["loc"] else ""
             message = problem["msg"].removeprefix("Value error, ")
-            errors.print(f"[red]error:[/red] {name}{escape(message)}", soft_wrap=True, highlight=False)
+            complain(f"{name}{message}")
         raise typer.Exit(EXIT_BAD_INPUT) from error
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise  # no file that somebody named, and no room that somebody can make
         where = "" if error.filename is None else f"{error.filename}: "
-        errors.print(f"[red]error:[/red] {escape(f'{where}{error.strerror}')}", soft_wrap=True, highlight=False)
+        complain(f"{where}{error.strerror}")
         raise typer.Exit(EXIT_FAILED) from error
     except ModuleNotFoundError as error:
-        errors.print(
-            f"[red]error:[/red] this command needs the package {error.name}; install its extra, "
-            "such as `pip install 'divisi[standalone]'` (README: what to install)",
-            soft_wrap=True,
+        complain(
+            f"this command needs the package {error.name}; install its extra, "
+            "such as `pip install 'divisi[standalone]'` (README: what to install)"
         )
         raise typer.Exit(EXIT_FAILED) from error
 
@@ -66,10 +111,10 @@ def settings_with(**changes: Any) -> Settings:
 def progress_bar() -> Progress:
     """A progress bar with the time spent and left; silent where stderr is not a terminal."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=errors)
+    return Progress(*columns, console=errors, disable=not errors.is_terminal)

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from divisi.cli.queue import Data, with_queue
-from divisi.cli.terminal import console
+from divisi.cli.terminal import console, printable, show_table
 from divisi.errors import NotFoundError, UnavailableError
 from divisi.jobs.job import Job, JobState
 from divisi.jobs.overview import Overview, overview
@@ -84,7 +84,7 @@ def frame(snapshot: Snapshot, before: Snapshot | None = None) -> RenderableType:
 
 
 async def _print_once(queue: JobQueue) -> None:
-    console.print(frame(await look(queue)))
+    show_table(frame(await look(queue)))
 
 
 async def _watch(queue: JobQueue, every: float) -> None:
@@ -96,7 +96,7 @@ async def _watch(queue: JobQueue, every: float) -> None:
                 before = await look(queue)
                 live.update(frame(before, first), refresh=True)
             except UnavailableError as error:
-                away = Text(f"\n{error.message}; waiting for it", style="red")
+                away = Text(f"\n{printable(error.message)}; waiting for it", style="red")
                 live.update(Group(frame(before, first), away), refresh=True)
 
 
@@ -127,7 +127,7 @@ def _workers(snapshot: Snapshot) -> RenderableType:
     table = Table("worker", "state", "engine", "job", "stage", "progress", "attempts", "up", "heard of")
     for worker in workers:
         job = snapshot.held.get(worker.job_id or "")
-        progress, stage = ("", worker.problem or "") if job is None else (_bar(job), job.stage or "")
+        progress, stage = ("", printable(worker.problem or "")) if job is None else (_bar(job), job.stage or "")
         silent = worker.silent_seconds > SILENT_SECONDS
         table.add_row(
             worker.consumer,
@@ -158,7 +158,7 @@ def _jobs(snapshot: Snapshot) -> RenderableType:
             Text(job.state.value, style=_JOB_STYLES[job.state]),
             _bar(job),
             job.model_id,
-            Text(job.file_name, overflow="ellipsis", no_wrap=True),
+            Text(printable(job.file_name), overflow="ellipsis", no_wrap=True),
             _span(job.duration_seconds) if job.duration_seconds else "",
             job.lane.value,
             _span(snapshot.at - job.submitted_at),

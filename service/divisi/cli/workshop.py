@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from divisi.cli.terminal import console, exit_on_error, progress_bar, settings_with
+from divisi.cli.terminal import exit_on_error, progress_bar, say, settings_with, show_table
 from divisi.telemetry import configure_logging
 
 
@@ -35,7 +35,7 @@ def train(
             if system is None
             else train_system(parse_system(system), data, cache, out, start_from or [])
         )
-    console.print(scores)
+    say(str(scores))
 
 
 def export(
@@ -58,9 +58,9 @@ def export(
 
     with exit_on_error():
         bundle = export_from_checkpoint(network, checkpoint, card, out, measured=measured, notes=notes)
-        console.print(f"{bundle.card.id} {bundle.card.version} in {bundle.path}")
+        say(f"{bundle.card.id} {bundle.card.version} in {bundle.path}")
         if archives is not None:
-            console.print(write_archive(bundle, archives))
+            say(str(write_archive(bundle, archives)))
 
 
 def export_fitted(
@@ -78,7 +78,7 @@ def export_fitted(
     with exit_on_error():
         text = notes.read_text(encoding="utf-8") if notes else ""
         bundle = publish(read_card(card, CardDraft), out, ExportOptions(text, git_commit()))
-        console.print(f"{bundle.card.id} {bundle.card.version} in {bundle.path}")
+        say(f"{bundle.card.id} {bundle.card.version} in {bundle.path}")
 
 
 def archive(
@@ -98,7 +98,7 @@ def archive(
         store = BundleStore(settings.model_store)
         options = ArchiveOptions(workers, threads, batch_size, batch_delay_ms)
         for name in (models or settings.default_model).split(","):
-            console.print(write_archive(store.get(name.strip()), out, options))
+            say(str(write_archive(store.get(name.strip()), out, options)))
 
 
 def evaluate(
@@ -156,4 +156,4 @@ def evaluate(
             from divisi.evaluation.plots import plot_boxes
 
             plot_boxes(evaluation, out)
-    console.print(make_table(evaluation))
+    show_table(make_table(evaluation))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from rich.box import SIMPLE
 from rich.table import Column, Table
+from rich.text import Text
 
 from divisi.evaluation.evaluate import Evaluation, SystemScores
 from divisi.evaluation.protocol import Stretch
@@ -54,7 +55,7 @@ def make_table(evaluation: Evaluation) -> Table:
     for heading in (*evaluation.voices, "mean", "median", "scores", "real-time\nfactor"):
         table.add_column(heading, justify="right", no_wrap=True)
     for stretch, label in _STRETCHES.items():
-        table.add_row(f"[bold]{label}[/bold]")
+        table.add_row(Text(label, style="bold"))
         for system in evaluation.systems:
             summary = summarise(system, stretch, evaluation.voices)
             figures = [_show(value) for value in (*summary.per_voice.values(), summary.mean, summary.median)]
