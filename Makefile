@@ -68,8 +68,8 @@ clean:
 	$(INSTALL) --editable '.[standalone]'
 	@touch $@
 
-.venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[dev]'
+.venv/installed-dev: .venv/bin/python pyproject.toml service/workshop/pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[dev]' --editable service/workshop
 	@touch $@ .venv/installed-standalone
 
 # checkov pins other versions of what we use, hence an environment of its own.

@@ -48,13 +48,13 @@ from divisi.audio.encode import StemFormat
 from divisi.bundles.fit_plan import FitRequest, Spot, plan_fit
 from divisi.bundles.store import BundleStore
 from divisi.engines.engine import EngineOptions, open_fitter
-from divisi.evaluation.image_scores import ImageScores, score_images
-from divisi.evaluation.quintet_rooms import NUM_MICROPHONES, NUM_SPOTS, QuintetRoom, simulate_quintet
-from divisi.networks.fast_mnmf import FastMnmf
 from divisi.separation.deliver import separate_file
 from divisi.separation.fitted_separator import FittedSeparator
 from divisi.separation.options import SeparationOptions
 from divisi.settings import load_settings
+from divisi_workshop.evaluation.image_scores import ImageScores, score_images
+from divisi_workshop.evaluation.quintet_rooms import NUM_MICROPHONES, NUM_SPOTS, QuintetRoom, simulate_quintet
+from divisi_workshop.networks.fast_mnmf import FastMnmf
 
 MODEL = "fastmnmf2-quintet"
 FFT_LENGTH, NUM_BASES, NUM_SOURCES = 4096, 32, 5

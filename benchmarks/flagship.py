@@ -2,8 +2,8 @@
 
     python benchmarks/flagship.py --data DATA --syn CACHE/syn_valid [--model chorus] [--only held rosters syn joined]
 
-DATA holds `nino_dios/`; CACHE/syn_valid the chorales of `syn_valid.json` as `divisi.training.valid_choirs render` sings
-them with singer 4. These are validation figures: SI-SDR in dB, means over 4 s excerpts and the voices that sing.
+DATA holds `nino_dios/`; CACHE/syn_valid the chorales of `syn_valid.json` as `divisi_workshop.choirs.valid_choirs`
+sings them with singer 4. These are validation figures: SI-SDR in dB, means over 4 s excerpts and the voices that sing.
 
 - held: singer 4 of Niño Dios, seconds 80 to 100, each excerpt a recording of its own.
 - rosters: every solo, pair and trio of the same excerpts with the roster given; and the same 20 s as one recording for
@@ -32,11 +32,11 @@ from tqdm import tqdm
 
 from divisi.bundles.store import BundleStore
 from divisi.engines.engine import EngineOptions, open_engine
-from divisi.evaluation.datasets import SAMPLE_RATE, load_dataset
-from divisi.evaluation.metrics import si_sdr_db
 from divisi.separation.options import SeparationOptions
 from divisi.separation.separator import Separator
 from divisi.settings import load_settings
+from divisi_workshop.evaluation.datasets import SAMPLE_RATE, load_dataset
+from divisi_workshop.evaluation.metrics import si_sdr_db
 
 VOICES = ("soprano", "alto", "tenor", "bass")
 EXCERPT = 4 * SAMPLE_RATE

@@ -16,8 +16,8 @@ from rich.table import Table
 
 from divisi.bundles.store import BundleStore
 from divisi.engines.engine import EngineOptions, open_engine
-from divisi.evaluation.datasets import load_dataset
 from divisi.settings import default_model_store
+from divisi_workshop.evaluation.datasets import load_dataset
 
 LENGTH = 98_304
 STEPS = {"sample": 16_000, "nino_dios": 40_000}

@@ -4,8 +4,8 @@
         [--voiced-from 0.25 0.35]
 
 Each RUN is a folder of `divisi train`; the separator's own pitches are the first row. Scored on other songs (choirs in
-the format of `divisi.training.resung`, of a singer nobody learned from) and on Niño Dios, singer 4: frames in which the
-right voice has the right pitch, and SI-SDR of 1 s frames in dB. `--voiced-from`: thresholds of an assigner to try.
+the format of `divisi_workshop.choirs.resung`, of a singer nobody learned from) and on Niño Dios, singer 4: frames in
+which the right voice has the right pitch, and SI-SDR of 1 s frames in dB. `--voiced-from`: an assigner's thresholds.
 """
 
 import argparse
@@ -18,11 +18,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from divisi.networks import umss
-from divisi.training.resung import load_resung
-from divisi.training.system_config import SystemConfig, parse_system
-from divisi.training.train_system import load_choirs
-from divisi.training.validate_system import validate_system
+from divisi_workshop.choirs.resung import load_resung
+from divisi_workshop.learning.system_config import SystemConfig, parse_system
+from divisi_workshop.learning.train_system import load_choirs
+from divisi_workshop.learning.validate_system import validate_system
+from divisi_workshop.networks import umss
 
 EVERYTHING = 1_000_000
 READER = ("multi_f0", "assigner", "link", "assignment")

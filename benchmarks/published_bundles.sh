@@ -11,9 +11,9 @@ out=$3
 shift 3
 bin=${BIN:-.venv/bin}
 here=$(dirname "$0")
-notes=$here/../service/divisi/training/cards/published.md
+notes=$here/../service/workshop/divisi_workshop/learning/cards/published.md
 
-"$bin/python" -m divisi.export.published_cards --runs "$runs" --out "$out/drafts"
+"$bin/python" -m divisi_workshop.export.published_cards --runs "$runs" --out "$out/drafts"
 [ $# -gt 0 ] || set -- $(cd "$out/drafts" && ls ./*.yaml | sed 's|./||; s|.yaml||')
 
 publish() {
@@ -22,7 +22,7 @@ publish() {
     shift 2
     family=umss
     case $model in unet*) family=unet ;; esac
-    [ -d "$store/$model" ] || "$bin/divisi" export "divisi.networks.$family:build" "$out/drafts/$model.pt" \
+    [ -d "$store/$model" ] || "$bin/divisi" export "divisi_workshop.networks.$family:build" "$out/drafts/$model.pt" \
         --card "$out/drafts/$model.yaml" --out "$store" "$@"
 }
 
@@ -34,7 +34,7 @@ for model; do
         --models "$model" --dataset "$dataset" --data "$data" --out "$out/figures/$model"
 done
 ${TIMED:-} "$bin/python" "$here/published_speed.py" --store "$out/first" --models "$@" --out "$out/speeds.json"
-"$bin/python" -m divisi.export.published_cards --runs "$runs" --out "$out/drafts" --speeds "$out/speeds.json"
+"$bin/python" -m divisi_workshop.export.published_cards --runs "$runs" --out "$out/drafts" --speeds "$out/speeds.json"
 for model; do
     publish "$model" "$out/store" --measured "$out/figures/$model/evaluation.json" --notes "$notes"
 done

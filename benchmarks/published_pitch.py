@@ -2,9 +2,9 @@
 
     python benchmarks/published_pitch.py --data DIR [--labels DIR]
 
-DIR holds `nino_dios/` and `pretrained_f0/`; the labels are those of `divisi.training.f0_labels`. Counted are voiced
-frames whose pitch stays within a semitone for 30 ms on both sides: a confident tracker labels no others. Published
-figures were counted on frames that CREPE is confident of.
+DIR holds `nino_dios/` and `pretrained_f0/`; the labels are those of `divisi_workshop.choirs.f0_labels`. Counted are
+voiced frames whose pitch stays within a semitone for 30 ms on both sides: a confident tracker labels no others.
+Published figures were counted on frames that CREPE is confident of.
 """
 
 import argparse
@@ -16,13 +16,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from divisi.evaluation.datasets import SAMPLE_RATE, VOICES, load_dataset
-from divisi.evaluation.protocol import cut_excerpts
-from divisi.export.published_weights import load_assigner, load_multi_f0
-from divisi.networks.multi_f0 import MultiF0
-from divisi.networks.salience_to_f0 import LinkConfig
-from divisi.networks.voice_assigner import VoiceAssigner
-from divisi.training.f0_labels import LABEL_HOP_SECONDS
+from divisi_workshop.choirs.f0_labels import LABEL_HOP_SECONDS
+from divisi_workshop.evaluation.datasets import SAMPLE_RATE, VOICES, load_dataset
+from divisi_workshop.evaluation.protocol import cut_excerpts
+from divisi_workshop.export.published_weights import load_assigner, load_multi_f0
+from divisi_workshop.networks.multi_f0 import MultiF0
+from divisi_workshop.networks.salience_to_f0 import LinkConfig
+from divisi_workshop.networks.voice_assigner import VoiceAssigner
 
 PUBLISHED_RECALL = (98.0, 97.5, 95.8, 93.2)
 PUBLISHED_ACCURACY = (73.5, 72.7, 69.8, 80.4)

@@ -16,15 +16,15 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from divisi.export.published_cards import with_multi_f0
-from divisi.export.published_weights import load_multi_f0
-from divisi.networks import umss, unet
-from divisi.networks.hcqt import HcqtConfig
-from divisi.networks.multi_f0 import MultiF0Config
-from divisi.training.system_config import SystemConfig, parse_system
-from divisi.training.takes import VOICES
-from divisi.training.train_system import load_choirs
-from divisi.training.validate_system import SystemScores, validate_system
+from divisi_workshop.choirs.takes import VOICES
+from divisi_workshop.export.published_cards import with_multi_f0
+from divisi_workshop.export.published_weights import load_multi_f0
+from divisi_workshop.learning.system_config import SystemConfig, parse_system
+from divisi_workshop.learning.train_system import load_choirs
+from divisi_workshop.learning.validate_system import SystemScores, validate_system
+from divisi_workshop.networks import umss, unet
+from divisi_workshop.networks.hcqt import HcqtConfig
+from divisi_workshop.networks.multi_f0 import MultiF0Config
 
 
 def load(run: Path, multi_f0: Path | None = None, published_f0: Path | None = None) -> tuple[SystemConfig, Any]:

@@ -27,8 +27,8 @@ from rich.table import Table
 from divisi.bundles.store import BundleStore, ModelBundle
 from divisi.engines.engine import Engine, EngineOptions, open_engine
 from divisi.engines.model_server import ModelServerOptions
-from divisi.export.torch_serve_archive import HANDLER, write_archive
 from divisi.settings import load_settings
+from divisi_workshop.export.torch_serve_archive import HANDLER, write_archive
 
 LARGEST_DIFFERENCE = 1e-6
 _START_SECONDS = 120.0

@@ -96,7 +96,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     """A published bundle of some thousand weights, untrained."""
     from tests.engines.tiny_bundle import tiny_draft, tiny_network
 
-    from divisi.export.export import export_bundle
+    from divisi_workshop.export.export import export_bundle
 
     return export_bundle(tiny_network(), tiny_draft(), tmp_path_factory.mktemp("tiny"))
 
@@ -106,7 +106,7 @@ def tiny_roster_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     """The same with a roster as second input."""
     from tests.engines.tiny_bundle import tiny_draft, tiny_roster_network
 
-    from divisi.export.export import export_bundle
+    from divisi_workshop.export.export import export_bundle
 
     draft = tiny_draft(id="tiny-roster", takes_roster=True)
     return export_bundle(tiny_roster_network(), draft, tmp_path_factory.mktemp("tiny-roster"))

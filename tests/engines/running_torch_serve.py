@@ -18,7 +18,7 @@ import pytest
 from divisi.bundles.store import ModelBundle
 from divisi.engines.engine import EngineOptions
 from divisi.engines.model_server import ModelServer, ModelServerOptions
-from divisi.export.torch_serve_archive import HANDLER, ArchiveOptions, write_archive
+from divisi_workshop.export.torch_serve_archive import HANDLER, ArchiveOptions, write_archive
 
 START = HANDLER.with_name("start.py")
 CHECK = HANDLER.with_name("check.py")

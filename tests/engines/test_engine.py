@@ -13,8 +13,8 @@ from divisi.bundles.store import BundleStore
 from divisi.engines.agreement import silence
 from divisi.engines.engine import EngineOptions, open_engine
 from divisi.errors import ModelError
-from divisi.export.export import export_bundle
 from divisi.settings import default_model_store
+from divisi_workshop.export.export import export_bundle
 
 STORE = BundleStore(default_model_store())
 RUN_ONE_SEGMENT = """
@@ -53,7 +53,7 @@ def test_an_engine_without_its_library_says_what_to_install(tmp_path: Path) -> N
     command = [sys.executable, "-c", without_library, str(tmp_path), str(4 * HOP)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert "ModelError: engine onnx_runtime needs onnxruntime" in done.stderr
-    assert "pip install 'divisi[worker]'" in done.stderr
+    assert "pip install 'divisi-choir[worker]'" in done.stderr
 
 
 TRAINED = [model for model in STORE.model_ids() if not STORE.get(model).card.fitting]

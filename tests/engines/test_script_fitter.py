@@ -14,7 +14,7 @@ from divisi.bundles.store import ModelBundle
 from divisi.engines.engine import EngineOptions, open_fitter
 from divisi.engines.script_fitter import ScriptFitter
 from divisi.errors import ModelError
-from divisi.evaluation.metrics import si_sdr_db
+from divisi_workshop.evaluation.metrics import si_sdr_db
 
 SUM_BAR = 10 ** (-90 / 20)
 

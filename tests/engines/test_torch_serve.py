@@ -19,7 +19,7 @@ from divisi.bundles.store import ModelBundle
 from divisi.engines.engine import EngineOptions, open_engine
 from divisi.engines.model_server import ModelServerOptions
 from divisi.errors import ModelError, UnavailableError
-from divisi.export.export import export_bundle
+from divisi_workshop.export.export import export_bundle
 
 # Both run the same file in the same torch.
 SAME = 1e-6

@@ -14,7 +14,7 @@ from tests.engines.tiny_bundle import HOP, noise
 
 from divisi.bundles.store import ModelBundle
 from divisi.engines.engine import EngineOptions, open_engine
-from divisi.export.torch_serve_archive import HANDLER, write_archive
+from divisi_workshop.export.torch_serve_archive import HANDLER, write_archive
 
 # Segments that go through the graph together sum in another order than alone: some float32 rounding at full scale.
 ROUNDING = 1e-5

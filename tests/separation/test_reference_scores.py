@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from divisi.errors import InputError
-from divisi.evaluation.metrics import si_sdr_db
 from divisi.separation.reference_scores import ReferenceScores
+from divisi_workshop.evaluation.metrics import si_sdr_db
 
 RATE = 8000
 

@@ -164,7 +164,7 @@ def _open_source(path: Path, sniffed: Sniffed) -> BlockSource:
 def _open_av_source(path: Path, sniffed: Sniffed, codec: str) -> BlockSource:
     if importlib.util.find_spec("av") is None:
         raise InputError(
-            f"reading {codec} needs the `av` extra, which is not installed here (pip install 'divisi[av]'); "
+            f"reading {codec} needs the `av` extra, which is not installed here (pip install 'divisi-choir[av]'); "
             "wav, flac, ogg, mp3, aiff and caf need nothing",
             code="unsupported-format",
             container=sniffed.container,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import sys
+from importlib.metadata import entry_points
 
 import typer
 
-from divisi.cli import compare, dead, doctor, jobs, keys, models, separate, service, top, workshop
+from divisi.cli import compare, dead, doctor, jobs, keys, models, separate, service, top
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,13 +30,11 @@ for command in (
     models.models,
     top.top,
     doctor.doctor,
-    workshop.train,
-    workshop.export,
-    workshop.export_fitted,
-    workshop.archive,
-    workshop.evaluate,
 ):
     app.command()(command)
+# Commands that other distributions bring, such as those of the workshop: `divisi train`, `evaluate`, `export`.
+for brought in entry_points(group="divisi.commands"):
+    app.command(brought.name)(brought.load())
 app.add_typer(keys.keys, name="keys")
 app.add_typer(dead.dead, name="dead")
 

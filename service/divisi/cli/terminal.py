@@ -97,7 +97,7 @@ def exit_on_error() -> Iterator[None]:
     except ModuleNotFoundError as error:
         complain(
             f"this command needs the package {error.name}; install its extra, "
-            "such as `pip install 'divisi[standalone]'` (README: what to install)"
+            "such as `pip install 'divisi-choir[standalone]'` (README: what to install)"
         )
         raise typer.Exit(EXIT_FAILED) from error
 

@@ -113,7 +113,7 @@ def open_engine(name: str, bundle: ModelBundle, options: EngineOptions) -> Engin
         extra = _EXTRA_OF_LIBRARY.get(library)
         if extra is None:
             raise
-        message = f"engine {name} needs {library}, which is not installed: pip install 'divisi[{extra}]'"
+        message = f"engine {name} needs {library}, which is not installed: pip install 'divisi-choir[{extra}]'"
         raise ModelError(message, code="missing-library") from error
     return cast(Engine, getattr(module, class_name)(bundle, options))
 

@@ -28,7 +28,7 @@ async def require_fitters(services: Services, cards: Sequence[ModelCard]) -> Non
     if _can_any_fit(workers) is False:
         message = (
             f"{fitted[0]} is fitted to the recording by a worker with torch, and none of the {len(workers)} at work "
-            "has it; install it beside one: pip install 'divisi[torch]'"
+            "has it; install it beside one: pip install 'divisi-choir[torch]'"
         )
         raise UnavailableError(message, code="no-worker-for-model", model=fitted[0], num_workers=len(workers))
 

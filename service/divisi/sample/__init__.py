@@ -1,6 +1,6 @@
 """The sample recording: a four-voice chorale sung by synthetic voices, and its true sources, as FLAC files.
 
-Rendered by `divisi.training.sample_chorale`; nobody's recording is in it.
+Rendered by `divisi_workshop.choirs.sample_chorale`; nobody's recording is in it.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Ear:
     constant: float
 
 
-# Fitted by `divisi.training.fit_ears`, on singers 1 to 3 of each part and synthetic choirs, in all fifteen sets.
+# Fitted by the workshop's `fit_ears`, on singers 1 to 3 of each part and synthetic choirs, in all fifteen sets.
 UNTOLD = Ear(0.069, 1.75, 0.75, -0.14)
 TOLD = Ear(0.083, 2.26, 0.66, -0.30)
 BY_LOUDNESS = Ear(0.5, 0.0, 0.0, 8.5)

@@ -1,0 +1,123 @@
+"""Renders the sample recording: two phrases of a Bach chorale, sung by four voices that never lived, with the true
+sources.
+
+    python -m divisi_workshop.choirs.sample_chorale [FOLDER]
+
+"O Haupt voll Blut und Wunden", harmonised by J. S. Bach in the St Matthew Passion (BWV 244, no. 54), public domain.
+Writes chorale.flac and soprano, alto, tenor and bass .flac, stereo, 44.1 kHz, 16 bit, into the package's sample folder.
+The sources add up to the mixture to the last bit.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from divisi.sample import MIXTURE, SOURCES, sample_folder
+from divisi_workshop.choirs.formant_voices import Note, draw_singer, sing
+
+SAMPLE_RATE = 44_100
+SECONDS_PER_QUARTER = 0.6
+TAIL_SECONDS = 0.6
+PEAK = 0.7
+SEED = 1729
+
+# Pitch, length in quarters, syllable: consonant in front of a colon, vowels behind it. "-" is a breath.
+SCORE = {
+    "soprano": """
+        A4 1 :o      D5 1 h:au                C5 1 f:o    Bb4 1 b:u               A4 1 :u     G4 2 v:u
+        A4 .75 d:@   - .25
+        E5 1 f:o     F5 1 S:e    F5 1 :u      E5 .5 f:o   D5 .5 :o    E5 1 l:@    D5 3 h:o""",
+    "alto": """
+        F4 1 :o      F4 .5 h:a   G4 .5 :au    A4 1 f:o    D4 .5 b:u   E4 .5 :u    F4 1 :u     F4 1 v:u    E4 1 :u
+        F4 .8 d:@    - .2
+        A4 1 f:o     A4 1 S:e    A4 1 :u      A4 1 f:o    A4 .5 l:@   G4 .5 :@    F4 3 h:o""",
+    "tenor": """
+        D4 1 :o      D4 .5 h:a   E4 .5 :au    F4 1 f:o    G4 1 b:u                C4 1 :u     D4 1 v:u    C4 1 :u
+        C4 .7 d:@    - .3
+        E4 1 f:o     E4 1 S:e    D4 1 :u      D4 1 f:o    C#4 1 l:@               A3 3 h:o""",
+    "bass": """
+        D4 .5 :o     C4 .5 :o    Bb3 1 h:au   A3 1 f:o    G3 1 b:u                F3 1 :u     Bb2 1 v:u   C3 1 :u
+        F3 .85 d:@   - .15
+        C#3 1 f:o    D3 .5 S:e   E3 .5 :e     F3 .5 :u    G3 .5 :u    A3 1 f:o    A2 1 l:@    D3 3 h:o""",
+}
+# Left to right, as a quartet stands; 0 is the middle.
+PLACES = {"soprano": -0.6, "alto": -0.2, "tenor": 0.2, "bass": 0.6}
+
+_SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+
+
+def render() -> dict[str, NDArray[np.int16]]:
+    """The five recordings by name: int16 `(T, 2)`."""
+    sources = {}
+    for number, voice in enumerate(SOURCES):
+        notes = [*read_notes(SCORE[voice]), Note(None, TAIL_SECONDS)]
+        sung = sing(notes, draw_singer(voice, SEED), SAMPLE_RATE, seed=SEED + number)
+        sources[voice] = place_in_room(sung.waveform.samples[0], PLACES[voice], seed=SEED + 10 + number)
+    # One gain for all, from the mixture's peak.
+    gain = PEAK * 32_767 / np.max(np.abs(np.sum(list(sources.values()), axis=0)))
+    words = {voice: np.rint(gain * source).astype(np.int16) for voice, source in sources.items()}
+    return {MIXTURE: np.sum(list(words.values()), axis=0, dtype=np.int16), **words}
+
+
+def read_notes(text: str) -> list[Note]:
+    """Reads the notation of SCORE."""
+    notes = []
+    words = iter(text.split())
+    for pitch in words:
+        seconds = float(next(words)) * SECONDS_PER_QUARTER
+        if pitch == "-":
+            notes.append(Note(None, seconds))
+        else:
+            consonant, vowels = next(words).split(":")
+            notes.append(Note(midi_of(pitch), seconds, consonant, vowels))
+    return notes
+
+
+def midi_of(pitch: str) -> int:
+    """MIDI number of a name such as `C#4`; C4 is 60."""
+    accidental = pitch.count("#") - pitch.count("b")
+    return 12 * (int(pitch[-1]) + 1) + _SEMITONES[pitch[0]] + accidental
+
+
+def place_in_room(samples: NDArray[np.float32], place: float, seed: int) -> NDArray[np.float64]:
+    """A voice at a place in a small room.
+
+    Louder and earlier on its side, a few reflections, and a quiet tail that dies in 0.7 s, treble first.
+
+    Shape: `(T,)` -> `(T, 2)`.
+    """
+    rng = np.random.default_rng(seed)
+    length = round(0.7 * SAMPLE_RATE)
+    seconds = np.arange(length) / SAMPLE_RATE
+    responses = np.zeros((2, length))
+    for ear, side in enumerate((-1, 1)):
+        nearness = side * place
+        responses[ear, round((0.0004 - 0.0003 * nearness) * SAMPLE_RATE)] = 10 ** (2.5 * nearness / 20)
+        for _ in range(4):
+            responses[ear, rng.integers(round(0.006 * SAMPLE_RATE), round(0.03 * SAMPLE_RATE))] += rng.normal(0, 0.12)
+        tail = np.convolve(rng.standard_normal(length), np.hanning(12) / 6, mode="same") * np.exp(-6.9 * seconds / 0.7)
+        tail[seconds < 0.02] = 0
+        responses[ear] += 10 ** (-9 / 20) * tail / np.sqrt(np.sum(tail**2))
+    size = len(samples) + length
+    spectrum = np.fft.rfft(samples, size)
+    return np.fft.irfft(spectrum * np.fft.rfft(responses, size), size)[:, : len(samples)].T
+
+
+def main() -> None:
+    """Writes the files into the folder named on the command line, or into the package."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else sample_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, words in render().items():
+        with soundfile.SoundFile(
+            folder / f"{name}.flac", "w", SAMPLE_RATE, 2, format="FLAC", subtype="PCM_16", compression_level=1.0
+        ) as file:
+            file.write(words)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From choirs to checkpoints: configurations, losses and one readable loop. Read `train` first."""

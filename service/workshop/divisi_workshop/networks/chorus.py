@@ -1,0 +1,126 @@
+"""`chorus`: four voices of a choir from one recording, in one graph from waveform to waveforms.
+
+mixture ─► two spectra ─► `PitchTracker` ─► F0 per voice ─► `HarmonicMask` ─► masks ─► `PartialSplit` ─► estimates
+
+Works at 16 kHz, mono. The graph sets the level itself: twice as loud in gives twice as loud out.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from divisi_workshop.networks.harmonic_mask import HarmonicMask
+from divisi_workshop.networks.partials import PartialSplit
+from divisi_workshop.networks.pitch_decoder import PitchDecoder
+from divisi_workshop.networks.pitch_tracker import PitchTracker
+from divisi_workshop.networks.spectral import ShortTimeFourier, compress
+
+SAMPLE_RATE = 16_000
+VOICES = ("soprano", "alto", "tenor", "bass")
+QUIETEST_LEVEL = 1e-7
+"""Root mean square below which a recording counts as silence rather than as a very soft choir."""
+
+
+@dataclass(frozen=True)
+class ChorusConfig:
+    """Sizes of the network; the defaults are the shipped model."""
+
+    hop_length: int = 512
+    window_length: int = 2048
+    narrow_bins: int = 640
+    """Bins of the window of twice the length, 0 to 2.5 kHz."""
+    pitch_channels: int = 32
+    pitch_hidden: int = 128
+    refined_hidden: int = 96
+    mask_channels: int = 32
+    detail_channels: int = 16
+    band_hidden: int = 64
+    dropout: float = 0.1
+
+
+class Chorus(nn.Module):
+    """Mixture (B, 1, T) and roster (B, 4) -> estimates (B, 4, 1, T), F0 (B, 4, N) in Hz, 0 where a voice is silent or
+    unvoiced, voicing (B, 4, N), how sure that is, 0 to 1, and presence (B, 4), log odds that a voice sings at all.
+
+    The roster is 1 for voices that may sing and 0 for those known to be absent, whose estimates come out silent.
+
+    T is a multiple of `hop_length`; N = T / hop_length + 1, frame n centred on sample n · hop_length.
+    """
+
+    def __init__(self, config: ChorusConfig) -> None:
+        super().__init__()
+        self.config = config
+        bin_width_hz = SAMPLE_RATE / config.window_length
+        self.fourier = ShortTimeFourier(config.window_length, config.hop_length)
+        self.long_fourier = ShortTimeFourier(2 * config.window_length, config.hop_length)
+        self.pitch = PitchTracker(
+            self.fourier.bin_count,
+            config.narrow_bins,
+            bin_width_hz,
+            channels=config.pitch_channels,
+            hidden=config.pitch_hidden,
+            refined_hidden=config.refined_hidden,
+            dropout=config.dropout,
+        )
+        self.decode = PitchDecoder()
+        self.mask = HarmonicMask(
+            self.fourier.bin_count,
+            bin_width_hz,
+            channels=config.mask_channels,
+            detail_channels=config.detail_channels,
+            band_hidden=config.band_hidden,
+        )
+        self.partials = PartialSplit(SAMPLE_RATE, config.hop_length, bin_width_hz)
+
+    def forward(self, mixture: Tensor, roster: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        level = mixture.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp(min=QUIETEST_LEVEL)
+        signal = (mixture / level).squeeze(1)
+        real, imag, wide, narrow = self.spectra(signal)
+        _, heard, presence = self.pitch(wide, narrow, roster)
+        f0_hz, voicing = self.decode(heard)
+        f0_hz, partials, masks, rest = self.split(signal, (real, imag), wide, narrow, f0_hz, voicing, roster)
+        shares = [(masks * part[:, None]).flatten(0, 1) for part in rest]
+        estimates = partials + self.fourier.synthesise(*shares).unflatten(0, partials.shape[:2])
+        return estimates[:, :, None] * level[:, None], f0_hz * (voicing > 0.5), voicing, presence
+
+    def split(
+        self,
+        signal: Tensor,
+        spectrum: tuple[Tensor, Tensor],
+        wide: Tensor,
+        narrow: Tensor,
+        f0_hz: Tensor,
+        voicing: Tensor,
+        roster: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """Masks first, then partials; what is no partial is left to the masks.
+
+        Returns mended pitches (B, 4, N), partials of the voices (B, 4, T), masks (B, 4, F, N), and the spectrum of what
+        no partial explains, real and imaginary (B, F, N).
+        """
+        masks, trust = self.mask(wide, narrow, f0_hz, voicing, roster)
+        magnitude = torch.sqrt(spectrum[0].square() + spectrum[1].square() + 1e-12)
+        f0_hz, partials = self.partials(signal, masks * magnitude[:, None], trust, f0_hz, voicing)
+        return f0_hz, partials, masks, self.fourier.analyse(signal - partials.sum(1))
+
+    def spectra(self, signal: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Spectrum of a signal of unit level, and what the networks read of it.
+
+        Shape: (B, T) -> real, imag and compressed `wide` (B, F, N), compressed `narrow` (B, narrow_bins, N).
+        """
+        real, imag = self.fourier.analyse(signal)
+        long_real, long_imag = self.long_fourier.analyse(signal)
+        kept = self.config.narrow_bins
+        return real, imag, compress(real, imag), compress(long_real[:, :kept], long_imag[:, :kept])
+
+
+def build(config: dict[str, Any] | None = None) -> nn.Module:
+    """The network for a configuration as saved beside a checkpoint; None gives the defaults."""
+    return Chorus(ChorusConfig(**(config or {})))
+
+
+def default_config() -> dict[str, Any]:
+    """The configuration `build(None)` uses, as plain values."""
+    return asdict(ChorusConfig())

@@ -1,0 +1,183 @@
+"""Sums of sines at the multiples of all voices' pitches, fitted to short frames of a mixture. Used by `partials`."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from divisi_workshop.networks.harmonic_mask import sample
+from divisi_workshop.networks.sine_system import SineSystem, conjugate_gradients
+
+FADE_HZ = 100.0
+QUIETEST_POWER = 1e-10
+MENDING_NOISE = 1e-3
+"""Share of a frame's power that is expected to be no partial while pitches are mended."""
+PITCH_DEVIATION_CENTS = 15.0
+LONGEST_STEP_CENTS = 15.0
+
+
+@dataclass(frozen=True)
+class SineBand:
+    """Which partials are looked at. The signal is taken at 1 / `decimation` of the rate, partials fade out below
+    `highest_hz`, and every voice has as many as usually lie below.
+    """
+
+    decimation: int
+    highest_hz: float
+    counts: tuple[int, ...]
+
+
+class SineFit(nn.Module):
+    """Sines at multiples of all pitches, fitted to windowed frames of one length.
+
+    All times are in samples of the decimated signal. In shapes, `P` is the number of partials of all voices, `M` of
+    frames, `W` the frame length, `L` the number of track frames: `track_hop` samples apart, as pitches and priors come.
+    """
+
+    window: Tensor
+    time: Tensor
+    membership: Tensor
+    order: Tensor
+    harmonics: Tensor
+    slope: Tensor
+
+    def __init__(self, band: SineBand, frame_hops: int, stride: int, track_hop: int, sample_rate: int) -> None:
+        super().__init__()
+        self.band = band
+        self.track_hop = track_hop // band.decimation
+        self.sample_rate = sample_rate / band.decimation
+        self.stride = stride
+        self.frame_length = frame_length = frame_hops * self.track_hop
+        owner = torch.cat([torch.full((count,), voice) for voice, count in enumerate(band.counts)])
+        window = torch.hann_window(frame_length)
+        self.energy = float(window.square().sum()) / 2
+        """Of a windowed sine of amplitude 1."""
+        time = (torch.arange(frame_length) - frame_length // 2) / self.sample_rate
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("time", time, persistent=False)
+        self.register_buffer("membership", functional.one_hot(owner).T.float().contiguous(), persistent=False)
+        order = torch.cat([torch.arange(1, count + 1) for count in band.counts]).float()
+        longest = torch.arange(1, max(band.counts) + 1).float()
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("harmonics", longest[:, None], persistent=False)
+        self.register_buffer("slope", torch.arange(self.track_hop) / self.track_hop, persistent=False)
+
+    def frames(self, signal: Tensor, mode: str) -> Tensor:
+        """Centred frames, not windowed; the first on the first sample. Shape: (B, V, T) -> (B, M, V, W)."""
+        half = self.frame_length // 2
+        padded = functional.pad(signal, (half, half), mode=mode)
+        blocks = padded.reshape(signal.shape[0], signal.shape[1], -1, self.track_hop)
+        overlap = self.frame_length // self.track_hop
+        last = blocks.shape[2] - overlap + 1
+        return torch.cat([blocks[:, :, j : j + last : self.stride] for j in range(overlap)], dim=3).transpose(1, 2)
+
+    def overlap_add(self, frames: Tensor, length: int) -> Tensor:
+        """Inverse of `frames` for windowed frames: weighted again by the window. Shape: (B, M, V, W) -> (B, V, T)."""
+        coverage = torch.ones_like(frames[:1, :, :1, :1]) * self.window.square()
+        total = self._sum(frames * self.window) / self._sum(coverage).clamp(min=1e-3)
+        half = self.frame_length // 2
+        return total[:, :, half : half + length]
+
+    def _sum(self, frames: Tensor) -> Tensor:
+        overlap = self.frame_length // self.track_hop
+        blocks = frames.transpose(1, 2).reshape(frames.shape[0], frames.shape[2], -1, 1, overlap, self.track_hop)
+        # Frames that were skipped count as silent ones.
+        blocks = functional.pad(blocks, (0, 0, 0, 0, 0, self.stride - 1)).flatten(2, 3)
+        total = functional.pad(blocks[:, :, :, 0], (0, 0, 0, overlap - 1))
+        for j in range(1, overlap):
+            total = total + functional.pad(blocks[:, :, :, j], (0, 0, j, overlap - 1 - j))
+        return total.flatten(2)
+
+    def waves(self, f0_hz: Tensor) -> Tensor:
+        """Windowed cosines, then sines, of every partial, in phase 0 at the centre.
+
+        Shape: (B, 4, L) in Hz -> (B, M, 2P, W).
+        """
+        between = f0_hz[:, :, :-1, None] * (1 - self.slope) + f0_hz[:, :, 1:, None] * self.slope
+        cycles = torch.cumsum(self.frames(between.flatten(2), "replicate"), dim=3)
+        centre = self.frame_length // 2
+        phase = (2 * math.pi / self.sample_rate) * (cycles - cycles[..., centre : centre + 1])
+        cos, sin = torch.cos(phase), torch.sin(phase)
+        cosines, sines = [], []
+        for voice, count in enumerate(self.band.counts):
+            real, imag = self.window * cos[:, :, voice], self.window * sin[:, :, voice]
+            for _ in range(count):
+                cosines.append(real)
+                sines.append(imag)
+                # The next harmonic by the addition theorem: far cheaper than a cosine.
+                real, imag = (
+                    real * cos[:, :, voice] - imag * sin[:, :, voice],
+                    imag * cos[:, :, voice] + real * sin[:, :, voice],
+                )
+        return torch.stack(cosines + sines, dim=2)
+
+    def partial_frequencies(self, f0_hz: Tensor) -> Tensor:
+        """Multiples of all pitches, voice by voice. Shape: (B, 4, L) -> (B, P, L)."""
+        return torch.matmul((self.membership * self.order).T, f0_hz)
+
+    def prior(self, spectra: Tensor, trust: Tensor, f0_hz: Tensor, voicing: Tensor, bin_width_hz: float) -> Tensor:
+        """Power that masked magnitudes (B, 4, F, L), weighted by trust (B, 4, K, L), give to every partial.
+
+        Shape: (B, P, L).
+        """
+        powers = []
+        for voice, count in enumerate(self.band.counts):
+            partial_hz = f0_hz[:, voice, None] * self.harmonics[:count]
+            amplitude = sample(spectra[:, voice], partial_hz[:, None] / bin_width_hz)[:, 0]
+            audible = torch.clamp((self.band.highest_hz - partial_hz) / FADE_HZ, 0.0, 1.0) * voicing[:, voice, None]
+            powers.append(0.5 * (audible * amplitude * trust[:, voice, :count]).square())
+        return torch.cat(powers, dim=1)
+
+    def at_centres(self, tracks: Tensor) -> Tensor:
+        """Values of the frames' centres. Shape: (B, P, L) -> (B, M, P)."""
+        return tracks[:, :, :: self.stride].transpose(1, 2)
+
+    def system(self, low: Tensor, f0_hz: Tensor, prior: Tensor, noise: float) -> SineSystem:
+        """The least-squares problem of every frame.
+
+        Shape: mixture (B, T), pitches (B, 4, L) in Hz, prior power of every partial's amplitude (B, P, L).
+        """
+        frames = self.frames(low[:, None], "constant") * self.window
+        waves = self.waves(f0_hz)
+        power = self.at_centres(prior) + QUIETEST_POWER
+        deviation = torch.sqrt(torch.cat([power, power], dim=2))[..., None]
+        gram = torch.matmul(waves, waves.transpose(2, 3)) / self.energy
+        unexplained = noise * frames.square().sum(3, keepdim=True) / self.energy + QUIETEST_POWER
+        return SineSystem(frames, waves, gram, deviation, unexplained, self.energy)
+
+    def amplitudes(self, system: SineSystem) -> Tensor:
+        """Posterior means, cosines before sines. Shape: (B, M, 2P, 1)."""
+        return system.solve(torch.matmul(system.waves, system.frames.transpose(2, 3)) / self.energy)
+
+    def voices(self, system: SineSystem, length: int) -> Tensor:
+        """What each voice sings of the low band. Shape: (B, 4, length)."""
+        amplitudes = self.amplitudes(system).transpose(2, 3) * torch.cat([self.membership, self.membership], dim=1)
+        return self.overlap_add(torch.matmul(amplitudes, system.waves), length)
+
+    def mend(self, low: Tensor, f0_hz: Tensor, voicing: Tensor, prior: Tensor) -> Tensor:
+        """One Gauss-Newton step of every pitch. Shape: as `system`, voicing (B, 4, L) -> (B, 4, L).
+
+        Needs a frame for every track frame: hop_length = track_hop.
+        """
+        system = self.system(low, f0_hz, prior, MENDING_NOISE)
+        amplitudes = self.amplitudes(system)
+        residual = system.frames - torch.matmul(amplitudes.transpose(2, 3), system.waves)
+        # Derivative of the model by each pitch, in cents: a partial's phase moves by 2 pi t f ln 2 / 1200.
+        partial_hz = self.at_centres(self.partial_frequencies(f0_hz))
+        count = self.membership.shape[1]
+        rate = (2 * math.pi * math.log(2) / 1200) * partial_hz
+        by_cos, by_sin = amplitudes[:, :, :count, 0] * rate, amplitudes[:, :, count:, 0] * rate
+        mix = torch.cat([by_sin[:, :, None] * self.membership, -by_cos[:, :, None] * self.membership], dim=3)
+        slopes = torch.matmul(mix, system.waves) * self.time
+        # What other amplitudes could explain is no evidence for another pitch.
+        excused = system.solve(torch.matmul(system.waves, slopes.transpose(2, 3)) / self.energy)
+        slopes = slopes - torch.matmul(excused.transpose(2, 3), system.waves)
+        unsure = 8 * residual.square().mean(3, keepdim=True) / PITCH_DEVIATION_CENTS**2 + 1e-7
+        normal = torch.matmul(slopes, slopes.transpose(2, 3)) + unsure * torch.eye(4, device=low.device)
+        cents = conjugate_gradients(normal, torch.matmul(slopes, residual.transpose(2, 3)), 4)[..., 0].transpose(1, 2)
+        cents = torch.clamp(cents, -LONGEST_STEP_CENTS, LONGEST_STEP_CENTS) * torch.clamp(5 * voicing - 1, 0.0, 1.0)
+        held = functional.pad(cents, (1, 1), mode="replicate")
+        smooth = 0.25 * held[:, :, :-2] + 0.5 * cents + 0.25 * held[:, :, 2:]
+        return f0_hz * torch.exp(smooth * (math.log(2) / 1200))
