@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 from tests.conftest import free_port
+from tests.gateway.working import worker
 from tests.path_proxy import proxy_below
 
 from divisi.client import AsyncClient, Client, Job, Submission
+from divisi.client.arrivals import Arrival
 from divisi.client.wire import Patience, address_of
 from divisi.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from divisi.jobs.limits import WINDOW_SECONDS
@@ -33,27 +35,6 @@ def recording(tmp_path: Path, song: bytes) -> Path:
     path = tmp_path / "Ave verum.wav"
     path.write_bytes(song)
     return path
-
-
-@contextmanager
-def worker(gateway: Gateway, work_off: WorkOff, num_jobs: int) -> Iterator[None]:
-    """Works off so many jobs beside the test, as soon as they come."""
-
-    async def work() -> None:
-        async with JobQueue(gateway.redis_url) as queue:
-            done = 0
-            while done < num_jobs:
-                if (await queue.depth())["interactive"].waiting:
-                    await work_off(queue, gateway.store)
-                    done += 1
-                await asyncio.sleep(0.01)
-
-    thread = threading.Thread(target=lambda: asyncio.run(work()))
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
 
 
 def test_a_comparison_waits_for_all_models_and_tells_how_far_they_are(
@@ -267,21 +248,6 @@ def test_an_answer_that_is_not_divisis_is_told_in_words(
         client.jobs()
 
 
-def test_a_download_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
-    job = cast(Job, {"stems": [{"name": name, "href": f"/{name}", "file_name": f"{name}.wav"} for name in "ab"]})
-
-    async def download(url: str) -> None:
-        async with AsyncClient(url) as client:
-            await client.download_stems(job, tmp_path)
-
-    with answering((200, {"Content-Length": "1000"}, "half of it")) as url, Client(url) as client:
-        with pytest.raises(UnavailableError, match="broke off"):
-            client.download_stems(job, tmp_path)
-        with pytest.raises(UnavailableError, match="broke off"):
-            asyncio.run(download(url))
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_when_one_download_fails_the_others_are_not_left_running(tmp_path: Path) -> None:
     stems = [{"name": name, "href": f"/{name}", "file_name": f"{name}.wav", "sha256": ""} for name in "ab"]
 
@@ -289,11 +255,10 @@ def test_when_one_download_fails_the_others_are_not_left_running(tmp_path: Path)
         async with AsyncClient("http://nowhere") as client:
             never = asyncio.Event()
 
-            async def fetch(href: str, *_: object) -> str:
-                if href == "/b":
+            async def fetch(arrival: Arrival) -> None:
+                if arrival.address == "/b":
                     raise NotFoundError("gone")
                 await never.wait()
-                return ""
 
             client._fetch = fetch  # type: ignore[method-assign]
             with pytest.raises(NotFoundError):

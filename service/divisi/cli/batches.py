@@ -13,7 +13,7 @@ _EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aif
 FAULTS_OF_A_RECORDING = frozenset(
     {
         *("not-audio", "unsupported-format", "undecodable", "empty-audio", "non-finite-samples"),
-        *("samples-too-large", "would-replace-recording"),
+        *("samples-too-large", "would-replace", "would-replace-recording"),
         *("audio-too-long", "audio-too-large", "upload-too-large", "too-many-channels", "invalid-sample-rate"),
     }
 )

@@ -52,6 +52,8 @@ def compare(
                 raise InputError(f"{path} is not a file", code="no-such-file")
         if len(names) < 2:
             raise InputError("a comparison takes two models or more", code="too-few-models")
+        if export is not None and export.is_dir() and any(export.iterdir()):
+            raise InputError(f"{export} holds files already; choose a new folder for the export", code="would-replace")
         with progress_bar() as progress:
             task = progress.add_task(printable(file.name), total=1.0)
             comparison = client.compare(
@@ -65,11 +67,12 @@ def compare(
         table = Table(Column("model", no_wrap=True), *columns, title=title, title_justify="left", box=None)
         for system in comparison["systems"]:
             table.add_row(system["model"], *(_scores(system) if sources else _confidences(system)))
-            if out is not None and system["job"]["state"] == "succeeded":
-                client.download_stems(system["job"], out / system["model"])
         show_table(table)
         address = f"{server.rstrip('/')}/#/groups/{comparison['group']}"
         say(f"listen: {address}")
+        for system in comparison["systems"]:
+            if out is not None and system["job"]["state"] == "succeeded":
+                client.download_stems(system["job"], out / system["model"])
         if export is not None:
             page = client.export(comparison, export)
             say(f"or from disk: {page}")

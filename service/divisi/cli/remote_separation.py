@@ -2,47 +2,117 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from divisi.cli.batches import digest_of
 from divisi.cli.separate import Request, SeparateOne, report_voices
-from divisi.cli.terminal import settings_with
+from divisi.cli.terminal import errors, say, settings_with
+from divisi.errors import DivisiError, NotFoundError
+
+if TYPE_CHECKING:
+    from divisi.client import Client, Job
+
+_KEY_IS_TAKEN = frozenset({"idempotency-key-in-flight", "idempotency-key-reused"})
 
 
 def remote_separation(server: str, request: Request) -> SeparateOne:
-    """Separation by a server; its record and audio are erased there once the stems are here."""
+    """Separation by a server; its record and audio are erased there once all that was asked for is here.
+
+    Whatever goes wrong before, a job that has succeeded or still runs stays, and the same command finds it again.
+    """
     from divisi.client import Client
-    from divisi.client.wire import target_of
-    from divisi.separation.stem_file import check_places
 
     key = settings_with().api_key
     client = Client(server, api_key=key.get_secret_value() if key else None)
 
     def separate_one(paths: tuple[Path, ...], folder: Path, on_progress: Callable[[float], None]) -> None:
-        submitted = client.submit(
-            paths,
-            model=request.model,
-            stem_format=request.stem_format,
-            stems=request.stems,
-            voices=request.voices,
-            include_residual=request.include_residual,
-            fit=request.fit,
-        )
+        last = _submit(client, paths, request)
+
+        def watch(job: Job) -> None:
+            nonlocal last
+            last = job
+            on_progress(job["progress"])
+
         try:
-            job = client.wait(submitted["id"], on_progress=lambda job: on_progress(job["progress"]))
-            files = [*job["stems"], *([job["resynthesis"]] if job["resynthesis"] else [])]
-            for path in paths:
-                check_places(path, (target_of(file, folder) for file in files))
-            client.download_stems(job, folder)
-            if request.include_pitch:
-                client.download_pitch(job, folder)
-            if request.include_resynthesis:
-                client.download_resynthesis(job, folder)
-            if request.include_plot:
-                client.download_report(job, folder)
-            if report := job["report"]:
-                report_voices(paths[0], report["voices"], report["are_voices_detected"])
-        finally:
-            client.delete(submitted["id"])
+            job = client.wait(last["id"], on_progress=watch)
+            _download(client, job, folder, request)
+        except BaseException as failure:
+            if last["state"] in {"failed", "cancelled"} or (
+                isinstance(failure, KeyboardInterrupt) and _is_cancelled(client, last)
+            ):
+                _erase(client, last["id"])
+            else:
+                _report_left(server, last)
+            raise
+        _erase(client, job["id"])
+        if report := job["report"]:
+            report_voices(paths[0], report["voices"], report["are_voices_detected"])
 
     return separate_one
+
+
+def _submit(client: Client, paths: tuple[Path, ...], request: Request) -> Job:
+    """A new job, or the one that an earlier run of the same person left, which has not failed."""
+    asked = (request.model, request.stem_format.value, request.stems, request.voices)
+    key = digest_of(paths, (*asked, request.include_residual, request.fit, platform.node(), Path.home()))
+    send = partial(
+        client.submit,
+        paths,
+        model=request.model,
+        stem_format=request.stem_format,
+        stems=request.stems,
+        voices=request.voices,
+        include_residual=request.include_residual,
+        fit=request.fit,
+    )
+    try:
+        job = send(idempotency_key=key)
+        if job["state"] in {"failed", "cancelled"}:
+            client.delete(job["id"])
+            job = send(idempotency_key=key)
+    except DivisiError as error:
+        if error.code not in _KEY_IS_TAKEN:
+            raise
+        return send()  # the server's default model has changed, or another command sends the same at this moment
+    return job
+
+
+def _download(client: Client, job: Job, folder: Path, request: Request) -> None:
+    client.download_stems(job, folder)
+    if request.include_pitch:
+        client.download_pitch(job, folder)
+    if request.include_resynthesis:
+        client.download_resynthesis(job, folder)
+    if request.include_plot:
+        client.download_report(job, folder)
+
+
+def _is_cancelled(client: Client, job: Job) -> bool:
+    """Cancels a job that nobody waits for any more, unless it has ended."""
+    try:
+        return client.cancel(job["id"])["state"] == "cancelled"
+    except DivisiError:
+        return False
+
+
+def _erase(client: Client, job_id: str) -> None:
+    """What the caller asked for is done: a server that has left since is no failure."""
+    try:
+        client.delete(job_id)
+    except NotFoundError:
+        pass
+    except DivisiError as error:
+        say(f"job {job_id} was not erased on the server: {error.message}", errors)
+
+
+def _report_left(server: str, job: Job) -> None:
+    standing = "is finished and stays" if job["state"] == "succeeded" else "goes on"
+    say(
+        f"job {job['id']} {standing} on the server: the same command fetches its stems without separating again; "
+        f"or see {server.rstrip('/')}/#/jobs/{job['id']}, `divisi jobs --server {server}`",
+        errors,
+    )

@@ -9,7 +9,6 @@ async with AsyncClient("http://127.0.0.1:8000") as client:
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,26 +16,23 @@ from typing import Any, Self, cast
 
 import httpx
 
-from divisi.client.records import Comparison, File, Job, JobPage
+from divisi.client.arrivals import Arrival, Wanted, arriving, unpacking, wanted_files
+from divisi.client.records import Comparison, Job, JobPage
 from divisi.client.wire import (
+    PAGE_NAME,
+    REPORT_NAME,
     Patience,
     Submission,
-    address_of,
-    arrived,
-    broke_off,
     comparison_of,
     ended,
     json_of,
     no_answer,
-    opened_partial,
     problem_to_error,
     progress_of,
     require_success,
     standing_of,
-    target_of,
-    unpack,
 )
-from divisi.errors import LimitError
+from divisi.errors import DivisiError, LimitError, UnavailableError
 
 
 class AsyncClient:
@@ -76,7 +72,7 @@ class AsyncClient:
         while True:
             try:
                 comparison = await self.comparison(group)
-            except LimitError as refusal:
+            except (LimitError, UnavailableError) as refusal:
                 await asyncio.sleep(patience.pause("the comparison runs", refusal))
                 continue
             if on_progress is not None:
@@ -106,7 +102,7 @@ class AsyncClient:
         while True:
             try:
                 job = await self.get(job_id)
-            except LimitError as refusal:
+            except (LimitError, UnavailableError) as refusal:
                 await asyncio.sleep(patience.pause(f"job {job_id} could not be looked at", refusal))
                 continue
             if on_progress is not None:
@@ -120,33 +116,33 @@ class AsyncClient:
         return cast(Job, await self._json("POST", f"v1/jobs/{job_id}/cancel"))
 
     async def download_stems(self, job: Job, folder: Path) -> list[Path]:
-        """Writes each stem as `folder/<stem>.<extension>`, all at once, and checks their SHA-256."""
-        return await self._download_all(job["stems"], folder)
+        """Writes each stem as `folder/<stem>.<extension>`, all at once; see `Client.download_stems`."""
+        return await self._bring(wanted_files(job["stems"], folder), folder)
 
     async def download_pitch(self, job: Job, folder: Path) -> list[Path]:
         """Writes `pitch.csv`, `pitch.json` and `notes.mid`, as `download_stems`; nothing for models without pitch."""
-        return await self._download_all(job["pitch"], folder)
+        return await self._bring(wanted_files(job["pitch"], folder), folder)
 
     async def download_resynthesis(self, job: Job, folder: Path) -> Path | None:
         """Writes the mixture as the model sings it again, as `download_stems`; None for models that do not."""
-        folder.mkdir(parents=True, exist_ok=True)
-        return await self._download(job["resynthesis"], folder) if job["resynthesis"] else None
+        wanted = wanted_files([job["resynthesis"]] if job["resynthesis"] else [], folder)
+        return next(iter(await self._bring(wanted, folder)), None)
 
     async def download_report(self, job: Job, folder: Path) -> Path | None:
-        """Writes the job's picture, `report.png`; None when there is none."""
+        """Writes the job's picture, `report.png`, as `download_stems`; None when there is none."""
         if job["views"] is None:
             return None
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "report.png"
-        path.write_bytes((await self._request("GET", address_of(job["views"]["report"]))).content)
-        return path
+        return (await self._bring([Wanted(job["views"]["report"], REPORT_NAME, folder / REPORT_NAME)], folder))[0]
 
     async def export(self, comparison: Comparison, folder: Path) -> Path:
-        """Writes an ended comparison as a folder that opens from disk, without a service; gives its `index.html`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        archive = folder / ".comparison.zip.part"
-        await self._fetch(comparison["folder"], archive, "the comparison")
-        return await asyncio.to_thread(unpack, archive, folder)
+        """Writes an ended comparison as a folder that opens from disk, without a service; gives its `index.html`.
+
+        Raises:
+            InputError: `would-replace`, the folder holds another file of the same name.
+        """
+        with unpacking(comparison["folder"], folder) as arrival:
+            await self._fetch(arrival)
+        return folder / PAGE_NAME
 
     async def models(self) -> list[dict[str, Any]]:
         """The cards of the models that the server offers."""
@@ -165,36 +161,31 @@ class AsyncClient:
             files = asked.open_files(path, opened)
             return await self._json("POST", "v1/jobs", data=asked.fields(), files=files, headers=headers)
 
-    async def _download_all(self, files: Sequence[File], folder: Path) -> list[Path]:
-        folder.mkdir(parents=True, exist_ok=True)
-        downloads = [asyncio.create_task(self._download(file, folder)) for file in files]
-        try:
-            return list(await asyncio.gather(*downloads))
-        finally:  # when one has failed, nobody waits for the others
-            for download in downloads:
-                download.cancel()
-            await asyncio.gather(*downloads, return_exceptions=True)
+    async def _bring(self, wanted: Sequence[Wanted], folder: Path) -> list[Path]:
+        with arriving(wanted, folder) as arrivals:
+            downloads = [asyncio.create_task(self._fetch(arrival)) for arrival in arrivals]
+            try:
+                await asyncio.gather(*downloads)
+            finally:  # when one has failed, nobody waits for the others
+                for download in downloads:
+                    download.cancel()
+                await asyncio.gather(*downloads, return_exceptions=True)
+        return [one.target for one in wanted]
 
-    async def _download(self, file: File, folder: Path) -> Path:
-        path = target_of(file, folder)
-        partial = path.with_name(path.name + ".part")
-        return arrived(file, partial, await self._fetch(file["href"], partial, file["name"]), path)
-
-    async def _fetch(self, href: str, path: Path, name: str) -> str:
-        """Writes what is at an address; gives its SHA-256."""
-        digest = hashlib.sha256()
-        try:
-            async with self._http.stream("GET", address_of(href), follow_redirects=True) as answer:
-                if answer.is_error:
-                    await answer.aread()
-                    raise problem_to_error(answer)
-                with opened_partial(path) as part:
+    async def _fetch(self, arrival: Arrival) -> None:
+        while not arrival.is_complete:
+            try:
+                async with self._http.stream(
+                    "GET", arrival.address, headers=arrival.headers, follow_redirects=True
+                ) as answer:
+                    if not answer.is_success:
+                        await answer.aread()
+                    arrival.begin(answer)
                     async for block in answer.aiter_bytes():
-                        digest.update(block)
-                        await asyncio.to_thread(part.write, block)
-        except httpx.HTTPError as error:
-            raise broke_off(name, error) from error
-        return digest.hexdigest()
+                        await asyncio.to_thread(arrival.write, block)
+                arrival.end()
+            except (httpx.HTTPError, DivisiError) as error:
+                await asyncio.sleep(arrival.pause(error))
 
     async def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         return json_of(await self._request(method, path, **request))

@@ -8,7 +8,6 @@ with Client("http://127.0.0.1:8000") as client:
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,26 +17,23 @@ from typing import Any, Self, cast
 import httpx
 
 from divisi.bundles.fit_plan import FitRequest
-from divisi.client.records import Comparison, File, Job, JobPage
+from divisi.client.arrivals import Arrival, Wanted, arriving, unpacking, wanted_files
+from divisi.client.records import Comparison, Job, JobPage
 from divisi.client.wire import (
+    PAGE_NAME,
+    REPORT_NAME,
     Patience,
     Submission,
-    address_of,
-    arrived,
-    broke_off,
     comparison_of,
     ended,
     json_of,
     no_answer,
-    opened_partial,
     problem_to_error,
     progress_of,
     require_success,
     standing_of,
-    target_of,
-    unpack,
 )
-from divisi.errors import LimitError
+from divisi.errors import DivisiError, LimitError, UnavailableError
 
 
 class Client:
@@ -121,7 +117,7 @@ class Client:
         while True:
             try:
                 comparison = self.comparison(group)
-            except LimitError as refusal:
+            except (LimitError, UnavailableError) as refusal:
                 time.sleep(patience.pause("the comparison runs", refusal))
                 continue
             if on_progress is not None:
@@ -152,12 +148,13 @@ class Client:
             InputError, ModelError: the job failed; the message is the server's.
             ConflictError: the job was cancelled.
             TimeoutError: it had not ended after `timeout_seconds`; it goes on, and can be waited for again.
+            UnavailableError: the server stayed away for half a minute; the job may go on, and can be waited for again.
         """
         patience = Patience(timeout_seconds)
         while True:
             try:
                 job = self.get(job_id)
-            except LimitError as refusal:
+            except (LimitError, UnavailableError) as refusal:
                 time.sleep(patience.pause(f"job {job_id} could not be looked at", refusal))
                 continue
             if on_progress is not None:
@@ -171,39 +168,41 @@ class Client:
         return cast(Job, self._json("POST", f"v1/jobs/{job_id}/cancel"))
 
     def download_stems(self, job: Job, folder: Path) -> list[Path]:
-        """Writes each stem of a succeeded job as `folder/<stem>.<extension>` and checks its SHA-256.
+        """Writes each stem of a succeeded job as `folder/<stem>.<extension>`, checked for length and SHA-256.
+
+        A download that breaks off goes on from there, as long as the server comes back within half a minute. A stem
+        that lies in the folder already is not fetched again. On failure nothing is written; the job stays.
 
         Raises:
-            UnavailableError: the bytes that arrived are not those that the server announced.
+            InputError: `would-replace`, the folder holds another file of that name.
+            UnavailableError: the server stayed away, or sent other bytes than it announced.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        return [self._download(stem, folder) for stem in job["stems"]]
+        return self._bring(wanted_files(job["stems"], folder), folder)
 
     def download_pitch(self, job: Job, folder: Path) -> list[Path]:
         """Writes `pitch.csv`, `pitch.json` and `notes.mid`, as `download_stems`; nothing for models without pitch."""
-        folder.mkdir(parents=True, exist_ok=True)
-        return [self._download(file, folder) for file in job["pitch"]]
+        return self._bring(wanted_files(job["pitch"], folder), folder)
 
     def download_resynthesis(self, job: Job, folder: Path) -> Path | None:
         """Writes the mixture as the model sings it again, as `download_stems`; None for models that do not."""
-        folder.mkdir(parents=True, exist_ok=True)
-        return self._download(job["resynthesis"], folder) if job["resynthesis"] else None
+        wanted = wanted_files([job["resynthesis"]] if job["resynthesis"] else [], folder)
+        return next(iter(self._bring(wanted, folder)), None)
 
     def download_report(self, job: Job, folder: Path) -> Path | None:
-        """Writes the job's picture, `report.png`; None when there is none."""
+        """Writes the job's picture, `report.png`, as `download_stems`; None when there is none."""
         if job["views"] is None:
             return None
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "report.png"
-        path.write_bytes(self._request("GET", address_of(job["views"]["report"])).content)
-        return path
+        return (self._bring([Wanted(job["views"]["report"], REPORT_NAME, folder / REPORT_NAME)], folder))[0]
 
     def export(self, comparison: Comparison, folder: Path) -> Path:
-        """Writes an ended comparison as a folder that opens from disk, without a service; gives its `index.html`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        archive = folder / ".comparison.zip.part"
-        self._fetch(comparison["folder"], archive, "the comparison")
-        return unpack(archive, folder)
+        """Writes an ended comparison as a folder that opens from disk, without a service; gives its `index.html`.
+
+        Raises:
+            InputError: `would-replace`, the folder holds another file of the same name.
+        """
+        with unpacking(comparison["folder"], folder) as arrival:
+            self._fetch(arrival)
+        return folder / PAGE_NAME
 
     def delete(self, job_id: str) -> None:
         """Cancels the job if it has not ended, and erases its audio and record."""
@@ -220,26 +219,26 @@ class Client:
             files = asked.open_files(path, opened)
             return self._json("POST", "v1/jobs", data=asked.fields(), files=files, headers=headers)
 
-    def _download(self, file: File, folder: Path) -> Path:
-        path = target_of(file, folder)
-        partial = path.with_name(path.name + ".part")
-        return arrived(file, partial, self._fetch(file["href"], partial, file["name"]), path)
+    def _bring(self, wanted: Sequence[Wanted], folder: Path) -> list[Path]:
+        with arriving(wanted, folder) as arrivals:
+            for arrival in arrivals:
+                self._fetch(arrival)
+        return [one.target for one in wanted]
 
-    def _fetch(self, href: str, path: Path, name: str) -> str:
-        """Writes what is at an address; gives its SHA-256."""
-        digest = hashlib.sha256()
-        try:
-            with self._http.stream("GET", address_of(href), follow_redirects=True) as answer:
-                if answer.is_error:
-                    answer.read()
-                    raise problem_to_error(answer)
-                with opened_partial(path) as part:
+    def _fetch(self, arrival: Arrival) -> None:
+        while not arrival.is_complete:
+            try:
+                with self._http.stream(
+                    "GET", arrival.address, headers=arrival.headers, follow_redirects=True
+                ) as answer:
+                    if not answer.is_success:
+                        answer.read()
+                    arrival.begin(answer)
                     for block in answer.iter_bytes():
-                        digest.update(block)
-                        part.write(block)
-        except httpx.HTTPError as error:
-            raise broke_off(name, error) from error
-        return digest.hexdigest()
+                        arrival.write(block)
+                arrival.end()
+            except (httpx.HTTPError, DivisiError) as error:
+                time.sleep(arrival.pause(error))
 
     def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         return json_of(self._request(method, path, **request))

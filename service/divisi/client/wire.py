@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -24,13 +24,17 @@ from divisi.errors import (
     NotFoundError,
     UnavailableError,
 )
+from divisi.storage.file_names import clean_label
 
 ENDED_STATES = frozenset({"succeeded", "failed", "cancelled"})
 # Between two looks at a job: a tenth of the time waited so far, so that many jobs waited for at once stay within the
 # requests that a caller has in a minute.
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 5.0
-# In an exported comparison: what to open.
-PAGE_NAME = "index.html"
+# Tries of a request while the server is away; the pauses between them double, half a minute in all.
+MOST_TRIES = 7
+FIRST_PAUSE_SECONDS = 0.5
+# In an exported comparison: what to open. Of a job: its picture.
+PAGE_NAME, REPORT_NAME = "index.html", "report.png"
 _ERROR_CLASSES: dict[int, type[DivisiError]] = {
     401: AccessError,
     403: AccessError,
@@ -78,7 +82,12 @@ class Submission:
         parts = [paths] if isinstance(paths, Path) else list(paths)
         named = [("file", path) for path in parts]
         named += [(f"reference_{stem}", path) for stem, path in (self.references or {}).items()]
-        return [(name, (path.name, opened.enter_context(path.open("rb")))) for name, path in named]
+        return [(name, (_label_of(path), opened.enter_context(path.open("rb")))) for name, path in named]
+
+
+def _label_of(path: Path) -> str:
+    """The file's name as UTF-8 can say it: names of old disks and ZIP files are sometimes in another encoding."""
+    return os.fsencode(path.name).decode("utf-8", "replace")
 
 
 def comparison_of(models: Sequence[str], stem_format: str | None, references: Mapping[str, Path] | None) -> Submission:
@@ -94,22 +103,50 @@ def progress_of(comparison: Comparison) -> float:
     return sum(1.0 if ended(job) else job["progress"] for job in jobs) / len(jobs)
 
 
+class Tries:
+    """How often a request is repeated while the server is away or asks for a pause."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    def start_anew(self) -> None:
+        """Something came: what fails from now on is another outage."""
+        self._failures = 0
+
+    def pause(self, error: DivisiError) -> float:
+        """Seconds until the next try; raises the error when another try would not help, or enough were made."""
+        self._failures += 1
+        if not isinstance(error, UnavailableError | LimitError) or self._failures >= MOST_TRIES:
+            raise error
+        seconds = FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1)
+        return float(max(seconds, error.facts.get("retry_after_seconds", seconds)))
+
+
 class Patience:
     """How long a caller waits: pauses between two looks, until the time is up."""
 
     def __init__(self, timeout_seconds: float | None = None) -> None:
         self.timeout_seconds = timeout_seconds
         self._began = time.monotonic()
+        self._tries = Tries()
 
-    def pause(self, standing: str, refusal: LimitError | None = None) -> float:
-        """Seconds until the next look, no less than the server asked for; TimeoutError when the time is up.
+    def pause(self, standing: str, refusal: LimitError | UnavailableError | None = None) -> float:
+        """Seconds until the next look, no less than the server asked for.
 
         Args:
             standing: what the look said, such as "job … is queued".
-            refusal: the server's, where it did not let us look.
+            refusal: the server's, where it did not let us look; or that it is away.
+
+        Raises:
+            TimeoutError: the time is up.
+            UnavailableError: the server stays away.
         """
         waited = time.monotonic() - self._began
         seconds = min(max(SHORTEST_PAUSE_SECONDS, waited / 10), LONGEST_PAUSE_SECONDS)
+        if isinstance(refusal, UnavailableError):
+            seconds = max(seconds, self._tries.pause(refusal))
+        else:
+            self._tries.start_anew()
         if refusal is not None:
             seconds = max(seconds, refusal.facts.get("retry_after_seconds", seconds))
         if self.timeout_seconds is None:
@@ -151,7 +188,7 @@ def require_success(job: Job) -> Job:
 
 def target_of(file: File, folder: Path) -> Path:
     """Where a file goes: what the server calls it is no path."""
-    return folder / Path(file["file_name"]).name
+    return folder / (clean_label(file["file_name"]) or "download")
 
 
 def address_of(href: str) -> str:
@@ -163,43 +200,6 @@ def no_answer(server: str, error: httpx.HTTPError) -> UnavailableError:
     """The error of a server that is not there, or went away."""
     reason = str(error) or type(error).__name__
     return UnavailableError(f"{server} does not answer ({reason}); `divisi up` starts a server on this machine")
-
-
-def broke_off(name: str, error: httpx.HTTPError) -> UnavailableError:
-    """The error of a download that ended too early."""
-    return UnavailableError(f"download of {name} broke off: {error}")
-
-
-@contextmanager
-def opened_partial(path: Path) -> Iterator[IO[bytes]]:
-    """A file for what is on its way; gone when it does not arrive."""
-    try:
-        with path.open("wb") as part:
-            yield part
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-
-
-def arrived(file: File, partial: Path, sha256: str, path: Path) -> Path:
-    """Moves a download to its place when it is what was announced; UnavailableError when it is not."""
-    if sha256 != file["sha256"]:
-        partial.unlink()
-        raise UnavailableError(f"{file['name']} arrived damaged (SHA-256 differs); try again")
-    return partial.replace(path)
-
-
-def unpack(archive: Path, folder: Path) -> Path:
-    """Unpacks an exported comparison and forgets the archive; gives its page."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with zipfile.ZipFile(archive) as opened:  # keeps everything within the folder, whatever its names say
-            opened.extractall(folder)
-    except zipfile.BadZipFile as error:
-        raise UnavailableError(f"the exported comparison arrived damaged ({error}); try again") from error
-    finally:
-        archive.unlink()
-    return folder / PAGE_NAME
 
 
 def json_of(answer: httpx.Response) -> dict[str, Any]:
