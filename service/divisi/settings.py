@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     require_keys: bool = Field(False, description="Serve only callers with an API key (`divisi keys create`).")
     allow_open_access: bool = Field(False, description="Allow a non-loopback address without access control.")
     trusted_proxies: str = Field("", description="Addresses or networks of proxies whose X-Forwarded-For is believed.")
+    root_path: str = Field("", description="Path that a proxy serves the gateway below, such as `/divisi`.")
     behind_tls: bool = Field(
         False, description="Clients reach the gateway by HTTPS only; they are told to remember it."
     )
@@ -126,6 +127,19 @@ class Settings(BaseSettings):
         for origin in listed(value):
             if not re.fullmatch(r"https?://[^/*\s]+", origin):
                 raise ValueError(f"{origin!r} is no origin; origins look like https://choir.example, joined by commas")
+        return value
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_a_path_of_its_own(cls, value: str) -> str:
+        segments = value.split("/")[1:]
+        if (value and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value)) or {".", ".."} & set(segments):
+            raise ValueError(
+                f"{value!r} is no path to serve below; such paths begin with / and do not end with one, as /divisi "
+                "does, and have letters, digits and . _ ~ - between; leave it empty where divisi has a host of its own"
+            )
+        if segments and segments[0] in ("v1", "page"):
+            raise ValueError(f"{value!r} begins as addresses of divisi's own do; serve it below another path")
         return value
 
     @field_validator("webhook_allowed_networks")

@@ -7,7 +7,7 @@ import io
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,8 @@ class Service:
     url: str
     group: str
     jobs: tuple[str, ...]
+    settings: Settings
+    data: Path
 
     @property
     def job_url(self) -> str:
@@ -131,7 +133,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         while any(http.get(f"/v1/jobs/{job}").json()["state"] != "succeeded" for job in jobs):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        yield Service(machine.url, body["group"], jobs)
+        yield Service(machine.url, body["group"], jobs, settings, folder / "data")
 
 
 def _some_models(store: Path) -> Path:
@@ -162,7 +164,14 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def tab(browser: Browser, service: Service) -> Iterator[Tab]:
-    """A fresh profile's tab. The test fails when a script breaks or anything is asked of another origin."""
+    """A fresh profile's tab, see `opened_tab`."""
+    with opened_tab(browser, service) as tab:
+        yield tab
+
+
+@contextmanager
+def opened_tab(browser: Browser, service: Service) -> Iterator[Tab]:
+    """A fresh profile's tab. The test fails when a script breaks or anything is asked of any other place."""
     with ExitStack() as opened:
         context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
         opened.callback(context.close)

@@ -39,6 +39,7 @@ from divisi.gateway.openapi import DESCRIPTION, install_openapi
 from divisi.gateway.problems import install_error_handlers
 from divisi.gateway.reconcile import keep_reconciled
 from divisi.gateway.request_context import RequestContext
+from divisi.gateway.root_path import RootPath
 from divisi.gateway.services import Services
 from divisi.gateway.webhooks.sender import WebhookSender
 from divisi.jobs.queue import JobQueue
@@ -89,6 +90,7 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        servers=[{"url": settings.root_path}] if settings.root_path else None,
         generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
     )
@@ -105,6 +107,8 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
     install_openapi(app, partial(describe_access, settings=settings))
     # The last one added is the outermost.
     app.add_middleware(RequestContext, metrics=metrics)
+    if settings.root_path:
+        app.add_middleware(RootPath, root_path=settings.root_path)
     if origins := listed(settings.cors_origins):
         app.add_middleware(CORSMiddleware, allow_origins=origins, **CROSS_ORIGIN)
     app.add_middleware(AnswerHeaders, settings=settings)

@@ -19,9 +19,9 @@ CHUNK_BYTES = 1024 * 1024
 ZIP_32_BYTES = 2**32 - 2**20
 
 
-def archive_of(job: Job, files: Sequence[ManifestFile], store: ObjectStore) -> AsyncIterable[bytes]:
+def archive_of(job: Job, root: str, files: Sequence[ManifestFile], store: ObjectStore) -> AsyncIterable[bytes]:
     """The ZIP file of a finished job, piece by piece: what was delivered, or more, and what the API says about it."""
-    description = job_body(job).model_dump_json(indent=2, exclude={"links"}).encode()
+    description = job_body(job, root).model_dump_json(indent=2, exclude={"links"}).encode()
     ended_at = datetime.fromtimestamp(job.ended_at or job.submitted_at, UTC)
     return zip_of({MANIFEST_NAME: description}, {file.file_name: file for file in files}, ended_at, store)
 

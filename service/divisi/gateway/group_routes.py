@@ -93,7 +93,8 @@ async def known_group(services: Services, group: str, owner: str | None) -> list
 
 def comparison_body(group: str, jobs: list[Job], services: Services) -> ComparisonBody:
     """The table of these jobs, one or more."""
-    bodies = [job_body(job) for job in jobs]
+    root = services.settings.root_path
+    bodies = [job_body(job, root) for job in jobs]
     titles = {card.id: card for card in services.bundles.list()}
     voices = dict.fromkeys(
         name
@@ -103,7 +104,7 @@ def comparison_body(group: str, jobs: list[Job], services: Services) -> Comparis
             or (titles[job.model_id].stems if job.model_id in titles else ())
         )
     )
-    references = {reference.name: reference for job in reversed(jobs) for reference in reference_bodies(job)}
+    references = {reference.name: reference for job in reversed(jobs) for reference in reference_bodies(job, root)}
     return ComparisonBody(
         group=group,
         file_name=jobs[0].file_name,
@@ -115,8 +116,8 @@ def comparison_body(group: str, jobs: list[Job], services: Services) -> Comparis
         systems=[
             _system(body, titles[body.model].title if body.model in titles else body.model, voices) for body in bodies
         ],
-        table=f"{group_url(group)}/table.csv",
-        folder=f"{group_url(group)}/folder.zip",
+        table=f"{root}{group_url(group)}/table.csv",
+        folder=f"{root}{group_url(group)}/folder.zip",
     )
 
 

@@ -70,7 +70,7 @@ async def submit_job(
     """
     accepted = await accept_upload(request, services, caller, idempotency_key)
     bodies = [await _body_at_once(services, job) for job in accepted.jobs]
-    response.headers["Location"] = _location(accepted)
+    response.headers["Location"] = services.settings.root_path + _location(accepted)
     response.headers["Retry-After"] = str(_poll_seconds(bodies[0].eta_seconds))
     if accepted.is_replay:
         response.headers["Idempotency-Replayed"] = "true"
@@ -86,11 +86,12 @@ async def list_jobs(
     group: Annotated[str | None, Query(pattern=r"^[0-9a-z]{26}$", description="Only the jobs of this group.")] = None,
 ) -> JobListBody:
     """Jobs, newest first; or all jobs of one group, newest first, on one page. A key sees its own."""
+    root = services.settings.root_path
     owner = None if caller.sees_all else caller.owner
     if group is not None:
-        return JobListBody(jobs=[job_body(job) for job in await jobs_of_group(services, group, owner)])
+        return JobListBody(jobs=[job_body(job, root) for job in await jobs_of_group(services, group, owner)])
     page = await in_time(services.queue.list(cursor, limit, owner), "redis")
-    return JobListBody(jobs=[job_body(job) for job in page.jobs], next_cursor=page.next_cursor)
+    return JobListBody(jobs=[job_body(job, root) for job in page.jobs], next_cursor=page.next_cursor)
 
 
 @router.get("/{job_id}", response_model=JobBody, summary="Look at a job", responses=problems(404, 422, 503))
@@ -140,7 +141,7 @@ async def cancel_job(job_id: JobId, services: GatewayServices) -> JobBody:
     job = await in_time(services.queue.cancel(job_id), "redis")
     if job.state is not JobState.CANCELLED:
         raise ConflictError(f"job {job_id} has already {job.state.value}", code="job-ended", state=job.state.value)
-    return job_body(job)
+    return job_body(job, services.settings.root_path)
 
 
 @router.delete(
@@ -170,11 +171,11 @@ async def jobs_of_group(services: Services, group: str, owner: str | None) -> li
 
 async def _body(services: Services, job: Job) -> JobBody:
     if job.state in ENDED_STATES:
-        return job_body(job)
+        return job_body(job, services.settings.root_path)
     position, eta_seconds = await in_time(
         asyncio.gather(services.queue.position(job.job_id), services.queue.eta_seconds(job)), "redis"
     )
-    return job_body(job, position, eta_seconds)
+    return job_body(job, services.settings.root_path, position, eta_seconds)
 
 
 async def _body_at_once(services: Services, job: Job) -> JobBody:
@@ -182,7 +183,7 @@ async def _body_at_once(services: Services, job: Job) -> JobBody:
     try:
         return await _body(services, job)
     except UnavailableError:
-        return job_body(job)
+        return job_body(job, services.settings.root_path)
 
 
 def _location(accepted: Acceptance) -> str:

@@ -61,16 +61,16 @@ async def make_links(
     ends = time.time() + (seconds or services.settings.link_seconds)
     expires_at = int(min(ends, job.expires_at or ends))
     secret = await link_secret(services)
-    url = job_url(job_id)
+    root, url = services.settings.root_path, job_url(job_id)
     response.headers["Cache-Control"] = "no-store"
     return DownloadLinksBody(
         expires_at=datetime.fromtimestamp(expires_at, UTC),
         stems=[
-            StemLinkBody(name=stem.name, href=sign_link(f"{url}/stems/{stem.name}", expires_at, secret))
+            StemLinkBody(name=stem.name, href=root + sign_link(f"{url}/stems/{stem.name}", expires_at, secret))
             for stem in manifest.stems
         ],
-        archive=sign_link(f"{url}/archive.zip", expires_at, secret),
-        shared=sign_link(f"{url}/shared", expires_at, secret),
+        archive=root + sign_link(f"{url}/archive.zip", expires_at, secret),
+        shared=root + sign_link(f"{url}/shared", expires_at, secret),
     )
 
 
@@ -79,7 +79,7 @@ async def get_shared_job(request: Request, job_id: JobId, services: GatewayServi
     """The job as at its own address; its links open without a key as long as the one that led here."""
     job, _ = await finished_job(services, job_id)
     response.headers["Cache-Control"] = "no-store"
-    return await _signed(request, services, job_body(job))
+    return await _signed(request, services, job_body(job, services.settings.root_path))
 
 
 @group_router.post(
@@ -99,7 +99,8 @@ async def make_group_link(
     response.headers["Cache-Control"] = "no-store"
     return GroupLinkBody(
         expires_at=datetime.fromtimestamp(expires_at, UTC),
-        shared=sign_link(f"{group_url(group)}/shared", expires_at, await link_secret(services)),
+        shared=services.settings.root_path
+        + sign_link(f"{group_url(group)}/shared", expires_at, await link_secret(services)),
     )
 
 
@@ -116,7 +117,11 @@ async def get_shared_group(
 
 
 async def _signed(request: Request, services: Services, body: BaseModel) -> Any:
-    """The body with every address that a link may open turned into such a link."""
+    """The body with every address that a link may open turned into such a link.
+
+    Signed is the path that the gateway sees, so that the link opens behind a proxy and beside it.
+    """
+    root = services.settings.root_path
     secret = await link_secret(services)
     until = request.query_params.get(EXPIRES) if request.query_params.get(SIGNATURE) else None
     expires_at = int(until or time.time() + services.settings.link_seconds)
@@ -126,12 +131,12 @@ async def _signed(request: Request, services: Services, body: BaseModel) -> Any:
             return {name: sign(part) for name, part in value.items()}
         if isinstance(value, list):
             return [sign(part) for part in value]
-        if not isinstance(value, str) or not value.startswith(("/v1/jobs/", "/v1/groups/")):
+        if not isinstance(value, str) or not value.startswith((f"{root}/v1/jobs/", f"{root}/v1/groups/")):
             return value
-        path, _, query = value.partition("?")
+        path, _, query = value.removeprefix(root).partition("?")
         if not is_linkable(path):
             return value
-        link = sign_link(path, expires_at, secret)
+        link = root + sign_link(path, expires_at, secret)
         return f"{link}&{query}" if query else link
 
     return sign(body.model_dump(mode="json"))

@@ -307,6 +307,7 @@ def _complete(app: FastAPI, additions: Iterable[Callable[[dict[str, Any]], None]
         version=app.version,
         description=app.description,
         routes=app.routes,
+        servers=app.servers or None,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     event = EventBody.model_json_schema(ref_template="#/components/schemas/{model}")

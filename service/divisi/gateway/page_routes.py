@@ -56,6 +56,10 @@ def _answer(request: Request, name: str) -> Response:
     if name not in page_files():
         raise NotFoundError(f"the page has no file {name!r}", code="not-found")
     body = page_files()[name]
+    root = getattr(request.state, "root_path", "")
+    if name == "index.html" and root:
+        # From `/divisi`, which proxies serve as well as `/divisi/`, the page's own addresses would lead astray.
+        body = body.replace(b'"page/', f'"{root}/page/'.encode())
     # A new version of the service must be seen at the next visit, and an unchanged file not be sent twice.
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}

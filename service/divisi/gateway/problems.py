@@ -142,7 +142,7 @@ def problem_response(
     """A problem document as the answer to a request."""
     body = _body(code, status, detail, dict(facts or {})).model_copy(
         update={
-            "instance": request.url.path,
+            "instance": getattr(request.state, "root_path", "") + request.url.path,
             "request_id": getattr(request.state, "request_id", None),
             "errors": errors or [],
         }

@@ -246,9 +246,9 @@ def group_url(group: str) -> str:
     return f"/v1/groups/{group}"
 
 
-def job_body(job: Job, position: int | None = None, eta_seconds: float | None = None) -> JobBody:
-    """A job as the API shows it."""
-    url = job_url(job.job_id)
+def job_body(job: Job, root: str, position: int | None = None, eta_seconds: float | None = None) -> JobBody:
+    """A job as the API shows it; `root` is the path in front of its addresses, `Settings.root_path`."""
+    url = f"{root}{job_url(job.job_id)}"
     manifest = job.manifest if job.state is JobState.SUCCEEDED else None
     return JobBody(
         id=job.job_id,
@@ -278,7 +278,7 @@ def job_body(job: Job, position: int | None = None, eta_seconds: float | None = 
         pitch=[_file_body(url, file) for file in manifest.pitch] if manifest else [],
         views=_views_body(url, manifest) if manifest and manifest.views else None,
         confidence=[ConfidenceBody(**asdict(one)) for one in manifest.confidence] if manifest else [],
-        scores=[_score_body(job, score) for score in manifest.scores] if manifest else [],
+        scores=[_score_body(job, root, score) for score in manifest.scores] if manifest else [],
         mixes=[_mix_body(url, stem.name) for stem in manifest.parts] if manifest else [],
         recording=_file_body(url, job.recording) if job.recording else None,
         report=_report_body(manifest) if manifest else None,
@@ -319,13 +319,13 @@ def _file_body(url: str, file: ManifestFile) -> FileBody:
     )
 
 
-def reference_bodies(job: Job) -> list[FileBody]:
+def reference_bodies(job: Job, root: str) -> list[FileBody]:
     """The true sources that came with the recording."""
-    return [_file_body(f"{job_url(job.job_id)}/references", reference) for reference in job.references]
+    return [_file_body(f"{root}{job_url(job.job_id)}/references", reference) for reference in job.references]
 
 
-def _score_body(job: Job, score: StemScore) -> ScoreBody:
-    by_name = {body.name: body for body in reference_bodies(job)}
+def _score_body(job: Job, root: str, score: StemScore) -> ScoreBody:
+    by_name = {body.name: body for body in reference_bodies(job, root)}
     return ScoreBody(**asdict(score), reference=by_name.get(score.stem))
 
 

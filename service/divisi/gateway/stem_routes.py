@@ -71,7 +71,7 @@ async def get_archive(
         await in_time(services.store.head(file.key), "store")
     name = download_name(job.file_name, "stems.zip")
     return StreamingResponse(
-        archive_of(job, files, services.store),
+        archive_of(job, services.settings.root_path, files, services.store),
         media_type="application/zip",
         headers={"Content-Disposition": content_disposition(name), "Cache-Control": "private, no-cache"},
     )

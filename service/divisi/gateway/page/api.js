@@ -1,6 +1,8 @@
 /* The service as the page sees it: JSON, uploads with progress, events that resume, downloads; all with the key. */
 
-const KEY = "divisi.key";
+import { addressOf, keptAs } from "./place.js";
+
+const KEY = keptAs("key");
 export const MOST_SILENT = 10; // seconds for which the service may be away while a job is waited for
 
 const ADVICE = {
@@ -62,7 +64,7 @@ export async function request(path, options = {}) {
   const headers = { ...authorization(), ...options.headers };
   let response;
   try {
-    response = await fetch(path, { ...options, headers });
+    response = await fetch(addressOf(path), { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw unreachable();
@@ -107,7 +109,7 @@ export function upload(form, idempotencyKey, onProgress) {
     xhr.onerror = () => reject(unreachable("The upload broke off."));
     xhr.onabort = () => reject(new DOMException("cancelled", "AbortError"));
   });
-  xhr.open("POST", "/v1/jobs");
+  xhr.open("POST", addressOf("/v1/jobs"));
   xhr.responseType = "json";
   xhr.setRequestHeader("Idempotency-Key", idempotencyKey);
   for (const [name, value] of Object.entries(authorization())) xhr.setRequestHeader(name, value);
@@ -160,7 +162,7 @@ async function* parseEvents(body) {
 
 /** Saves a file of the service: by its address where that is enough, else through memory, with the key. */
 export async function save(path, fileName) {
-  if (!apiKey.get()) return saveAddress(path, fileName);
+  if (!apiKey.get()) return saveAddress(addressOf(path), fileName);
   const response = await request(path);
   const [, encoded] = (response.headers.get("Content-Disposition") ?? "").match(/filename\*=utf-8''([^;]+)/i) ?? [];
   return saveAddress(URL.createObjectURL(await bodyOf(response, "blob")), encoded ? decodeURIComponent(encoded) : fileName);

@@ -23,8 +23,9 @@ async function viewOf(hash) {
   if (kind === "groups") return new CompareView(`/v1/groups/${id}`);
   // Escapes one by one: letters cut links short, and half an escape must not break the page.
   const shared = (hash.match(/^#\/shared=(.+)$/)?.[1] ?? "").replaceAll(/%[0-7][0-9a-f]/gi, (escape) => decodeURIComponent(escape));
-  if (!/^\/v1\/(jobs|groups)\//.test(shared)) return new StartView();
-  return shared.startsWith("/v1/jobs/") ? new JobView(shared, { isShared: true }) : new CompareView(shared, { isShared: true });
+  const [, sharedKind] = shared.match(/^(?:\/[\w.~-]+)*\/v1\/(jobs|groups)\//) ?? [];
+  if (!sharedKind) return new StartView();
+  return sharedKind === "jobs" ? new JobView(shared, { isShared: true }) : new CompareView(shared, { isShared: true });
 }
 
 window.addEventListener("hashchange", show);

@@ -1,6 +1,8 @@
 /* The jobs of this browser, newest first; they survive a reload. */
 
-const STORED = "divisi.recent";
+import { keptAs } from "./place.js";
+
+const STORED = keptAs("recent");
 const MOST = 20;
 
 export function recentJobs() {

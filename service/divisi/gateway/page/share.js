@@ -2,6 +2,7 @@
 
 import { request } from "./api.js";
 import { announce, h } from "./dom.js";
+import { ROOT } from "./place.js";
 import { showProblem } from "./problem_view.js";
 
 const DAY_SECONDS = 86400;
@@ -15,7 +16,7 @@ export function shareButton(path) {
         place.textContent = "This service makes no links to whole results.";
         return;
       }
-      const address = `${location.origin}/#/shared=${encodeURIComponent(shared)}`;
+      const address = new URL(`#/shared=${encodeURIComponent(shared)}`, ROOT).href;
       const field = h("input", { type: "text", readOnly: true, value: address, "aria-label": "Link" });
       place.replaceChildren(field, ` until ${new Date(expiresAt).toLocaleString()}`);
       field.select();

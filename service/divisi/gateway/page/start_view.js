@@ -243,7 +243,7 @@ export class StartView {
 }
 
 async function fetchSample(name, signal) {
-  return new File([await getBlob(`/page/sample/${name}.flac`, signal)], `${name}.flac`, { type: "audio/flac" });
+  return new File([await getBlob(`page/sample/${name}.flac`, signal)], `${name}.flac`, { type: "audio/flac" });
 }
 
 /** 128 random bits; crypto.randomUUID is missing on plain HTTP. */

@@ -58,12 +58,13 @@ class WebhookSender:
         """
         Args:
             queue: with the deliveries.
-            settings: networks that are allowed, and how long an attempt may take.
+            settings: networks that are allowed, how long an attempt may take, what stands in front of addresses.
             retry_seconds: delays between attempts; one more attempt is made than there are delays.
             lookup: finds the addresses of a host; None: the system.
             trust: whose certificates count; None: the public authorities, or SSL_CERT_FILE's.
         """
         self._queue = queue
+        self._root_path = settings.root_path
         self._seconds = settings.webhook_seconds
         self._networks = [ipaddress.ip_network(text) for text in listed(settings.webhook_allowed_networks)]
         self._retry_seconds = retry_seconds
@@ -143,7 +144,7 @@ class WebhookSender:
         assert due.job.webhook_url is not None
         url = httpx.URL(due.job.webhook_url)
         addresses = await addresses_of(due.job.webhook_url, self._networks, self._lookup)
-        body, now = message_of(due.job, due.event), int(time.time())
+        body, now = message_of(due.job, self._root_path, due.event), int(time.time())
         headers = {
             "Host": url.netloc.decode(),
             "Content-Type": "application/json",
@@ -182,11 +183,11 @@ class WebhookSender:
         return DeliveryStatus.PENDING, self._retry_seconds[attempt - 1] * random.uniform(1.0, 1.0 + JITTER)
 
 
-def message_of(job: Job, event: str) -> bytes:
+def message_of(job: Job, root: str, event: str) -> bytes:
     """The body: what happened, when, and the job as `GET /v1/jobs/{id}` answers it."""
     message = {
         "type": f"job.{event}",
         "timestamp": datetime.fromtimestamp(job.ended_at or job.submitted_at, UTC).isoformat(),
-        "data": job_body(job).model_dump(mode="json", exclude_none=True),
+        "data": job_body(job, root).model_dump(mode="json", exclude_none=True),
     }
     return json.dumps(message, separators=(",", ":")).encode()
