@@ -48,4 +48,4 @@ def test_no_torch_gets_into_gateway_and_cpu_worker(extras: tuple[str, ...]) -> N
 
 def test_extras_that_name_extras_are_followed() -> None:
     assert "onnxruntime" in requirements("standalone")
-    assert "divisi[" not in requirements("standalone")
+    assert "divisi-choir[" not in requirements("standalone")
