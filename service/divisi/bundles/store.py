@@ -24,6 +24,9 @@ from divisi.telemetry import get_logger
 
 log = get_logger(__name__)
 
+# The default model as a built package carries it (pyproject.toml); a checkout has none here.
+SHIPPED = Path(__file__).resolve().parents[1] / "model_store"
+
 
 @dataclass(frozen=True)
 class ModelBundle:
@@ -99,24 +102,25 @@ def open_bundle(path: Path) -> ModelBundle:
 
 @dataclass(frozen=True)
 class BundleStore:
-    """The bundles under one folder. Nothing is cached: a bundle that is put there is found by the next call."""
+    """The bundles under one folder, and those that came with the package.
+
+    A model of the folder hides the package's of the same id. Nothing is cached: a bundle that is put into the folder is
+    found by the next call.
+    """
 
     root: Path
+    shipped: Path = SHIPPED
 
     def model_ids(self) -> list[str]:
         """Ids of all models that have at least one version, sorted."""
-        if not self.root.is_dir():
-            return []
-        names = [path.name for path in self.root.iterdir() if MODEL_ID_PATTERN.fullmatch(path.name)]
+        names = {path.name for root in (self.root, self.shipped) if root.is_dir() for path in root.iterdir()}
         return sorted(name for name in names if self.versions(name))
 
     def versions(self, model_id: str) -> list[str]:
         """Versions of one model, oldest first; none for an unknown model or for text that is no model id."""
-        folder = self.root / model_id
-        if not MODEL_ID_PATTERN.fullmatch(model_id) or not folder.is_dir():
+        if not MODEL_ID_PATTERN.fullmatch(model_id):
             return []
-        names = [path.name for path in folder.iterdir() if VERSION_PATTERN.fullmatch(path.name)]
-        return sorted((name for name in names if (folder / name / CARD_FILE).is_file()), key=version_key)
+        return _versions_in(self.root / model_id) or _versions_in(self.shipped / model_id)
 
     def list(self) -> list[ModelCard]:
         """Cards of the newest version of every model, sorted by id; a damaged bundle is logged and left out."""
@@ -139,9 +143,18 @@ class BundleStore:
         wanted = version or (versions[-1] if versions else None)
         if wanted is None or wanted not in versions:
             raise NotFoundError(self._unknown(model_id, version, versions), code="unknown-model")
-        return open_bundle(self.root / model_id / wanted)
+        root = self.root if _versions_in(self.root / model_id) else self.shipped
+        return open_bundle(root / model_id / wanted)
 
     def _unknown(self, model_id: str, version: str | None, versions: Sequence[str]) -> str:
         if versions:
             return f"model {model_id} has no version {(version or '')[:80]!r}, only {', '.join(versions)}"
         return f"there is no model {model_id[:80]!r}; there are: {', '.join(self.model_ids()) or 'none'}"
+
+
+def _versions_in(folder: Path) -> list[str]:
+    """Versions in the folder of one model, oldest first."""
+    if not folder.is_dir():
+        return []
+    names = [path.name for path in folder.iterdir() if VERSION_PATTERN.fullmatch(path.name)]
+    return sorted((name for name in names if (folder / name / CARD_FILE).is_file()), key=version_key)

@@ -27,7 +27,6 @@ for command in (
     service.demo,
     service.gateway,
     service.worker,
-    models.models,
     top.top,
     doctor.doctor,
 ):
@@ -35,6 +34,7 @@ for command in (
 # Commands that other distributions bring, such as those of the workshop: `divisi train`, `evaluate`, `export`.
 for brought in entry_points(group="divisi.commands"):
     app.command(brought.name)(brought.load())
+app.add_typer(models.models, name="models")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(dead.dead, name="dead")
 

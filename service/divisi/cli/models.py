@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from divisi.cli.terminal import exit_on_error, printable, settings_with, show_table
+from divisi.cli.terminal import exit_on_error, printable, progress_bar, say, settings_with, show_table
+
+models = typer.Typer(help="List the models with their stems and measured quality; `pull` fetches more.")
 
 
-def models(server: Annotated[str | None, typer.Option(help="Address of a divisi server.")] = None) -> None:
-    """List the models with their stems and measured quality."""
+@models.callback(invoke_without_command=True)
+def list_models(
+    context: typer.Context,
+    server: Annotated[str | None, typer.Option(help="Address of a divisi server.")] = None,
+) -> None:
+    """List the models with their stems and measured quality.
+
+    divisi models
+    divisi models pull https://models.example/model_store/umss-satb/1.2.0
+    """
+    if context.invoked_subcommand:
+        return
     from divisi.bundles.store import BundleStore
     from divisi.client import Client
 
@@ -28,6 +41,25 @@ def models(server: Annotated[str | None, typer.Option(help="Address of a divisi 
         title = printable(card["title"]) + _missing(card)
         table.add_row(card["id"], card["version"], ", ".join(card["stems"]), quality, speed, title)
     show_table(table)
+
+
+@models.command()
+def pull(
+    url: Annotated[str, typer.Argument(help="Address of a bundle's folder: …/<model>/<version>.")],
+    store: Annotated[
+        Path | None, typer.Option(help="Model store to put it into; default: DIVISI_MODEL_STORE, ./model_store.")
+    ] = None,
+) -> None:
+    """Fetch a model from a server that holds it, checked file by file.
+
+    Fetch from those you trust: a model is a program that will run here.
+    """
+    from divisi.bundles.pull import pull_bundle
+
+    with exit_on_error(), progress_bar() as progress:
+        task = progress.add_task(printable(url), total=None)
+        bundle = pull_bundle(url, store or settings_with().model_store, lambda n: progress.advance(task, n))
+    say(f"{bundle.card.id} {bundle.card.version} in {bundle.path}")
 
 
 def _missing(card: dict[str, Any]) -> str:
