@@ -95,7 +95,7 @@ def _judge(
     frames = PowerFrames(len(VOICES) + 2, SAMPLE_RATE, _FRAMES_A_SECOND)
     confidence = Confidence(frames.frequencies, _FRAMES_A_SECOND, len(VOICES), separator.f0_hop_seconds)
     stems = []
-    for block in separator.separate([mixture], SAMPLE_RATE, 1, mixture.shape[1]):
+    for block in separator.separate([mixture], SAMPLE_RATE, 1):
         stems.append(block.stems[:, 0])
         for powers in frames.push(np.concatenate([block.mixture[None], block.stems, block.residual[None]])):
             confidence.push_powers(powers)
@@ -112,7 +112,7 @@ def _judge(
     truth = si_sdr_db(estimates, references)
     agreement = np.zeros_like(truth)
     if other is not None:
-        blocks = other.separate([mixture], SAMPLE_RATE, 1, mixture.shape[1])
+        blocks = other.separate([mixture], SAMPLE_RATE, 1)
         others = np.concatenate([block.stems[:, 0] for block in blocks], axis=1)
         agreement = si_sdr_db(estimates, others[:, : whole * SAMPLE_RATE].reshape(shape) + _TINY)
     sings = np.square(references, dtype=np.float64).sum(-1) >= QUIETEST_ENERGY

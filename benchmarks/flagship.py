@@ -34,6 +34,7 @@ from divisi.bundles.store import BundleStore
 from divisi.engines.engine import EngineOptions, open_engine
 from divisi.separation.options import SeparationOptions
 from divisi.separation.separator import Separator
+from divisi.separation.survey import survey
 from divisi.settings import load_settings
 from divisi_workshop.evaluation.datasets import SAMPLE_RATE, load_dataset
 from divisi_workshop.evaluation.metrics import si_sdr_db
@@ -103,11 +104,7 @@ class Scores:
 def separate(separator: Separator, mixture: NDArray[np.float32], voices: tuple[str, ...] | None) -> Result:
     """One recording (T,) at peak 1, as a worker does it; estimates at the level of the recording given."""
     level = float(np.abs(mixture).max()) or 1.0
-    blocks = list(
-        separator.separate(
-            [mixture[None] / level], SAMPLE_RATE, 1, len(mixture), None, SeparationOptions(voices=voices)
-        )
-    )
+    blocks = list(separator.separate([mixture[None] / level], SAMPLE_RATE, 1, options=SeparationOptions(voices=voices)))
     tracks = [block.f0 for block in blocks if block.f0 is not None]
     stems = np.concatenate([block.stems[:, 0] for block in blocks], axis=-1) * level
     return Result(stems, np.concatenate(tracks, axis=-1))
@@ -133,7 +130,8 @@ def rosters(separator: Separator, sources: NDArray[np.float32]) -> dict[str, flo
             excerpt = sung[:, start : start + EXCERPT]
             alone.add(separate(separator, excerpt.sum(0), names).estimates, excerpt, chosen)
         told.add(separate(separator, sung.sum(0), names).estimates, sung, chosen)
-        heard = separator.hear_voices([sung.sum(0)[None]], SAMPLE_RATE, 1)
+        mixture = sung.sum(0)
+        heard = separator.hear_voices([mixture[None]], survey([mixture[None]], SAMPLE_RATE, 1)) or VOICES
         if heard != names:
             wrong.append(f"{'+'.join(names)} heard as {'+'.join(heard)}")
         auto.add(separate(separator, sung.sum(0), heard).estimates, sung, chosen)

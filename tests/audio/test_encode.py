@@ -14,7 +14,13 @@ from divisi.errors import InputError
 
 LOSSLESS = [stem_format for stem_format in StemFormat if stem_format.is_lossless]
 # Half a step of each format; float is exact.
-ROUNDING = {StemFormat.WAV16: 2.0**-16, StemFormat.WAV24: 2.0**-24, StemFormat.WAV32F: 0.0, StemFormat.FLAC: 2.0**-24}
+ROUNDING = {
+    StemFormat.WAV: 2.0**-24,
+    StemFormat.WAV16: 2.0**-16,
+    StemFormat.WAV24: 2.0**-24,
+    StemFormat.WAV32F: 0.0,
+    StemFormat.FLAC: 2.0**-24,
+}
 SHAPES = [(16_000, 1, 1), (16_000, 1, 1_600), (44_100, 2, 44_101), (48_000, 6, 4_800), (22_050, 2, 3), (8_000, 1, 800)]
 
 
@@ -104,7 +110,9 @@ def test_samples_beyond_full_scale_are_kept_by_float_and_counted_by_fixed_point(
     num_clipped = encode(tmp_path / "stem", stem_format, samples, 44_100, 300)
     if stem_format is StemFormat.WAV32F:
         np.testing.assert_array_equal(decode(tmp_path / "stem"), samples)
-    assert num_clipped == (10 if stem_format in (StemFormat.WAV16, StemFormat.WAV24, StemFormat.FLAC) else 0)
+    assert num_clipped == (
+        10 if stem_format in (StemFormat.WAV, StemFormat.WAV16, StemFormat.WAV24, StemFormat.FLAC) else 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,7 +154,7 @@ def test_what_is_not_refused_can_be_written_and_read(
 
 
 def test_format_names_are_parsed() -> None:
-    assert parse_stem_format("wav") is StemFormat.WAV24
+    assert parse_stem_format("wav") is StemFormat.WAV
     assert parse_stem_format("flac") is StemFormat.FLAC
     with pytest.raises(InputError, match="wav16, wav24") as caught:
         parse_stem_format("aac")
@@ -155,6 +163,7 @@ def test_format_names_are_parsed() -> None:
 
 def test_every_format_has_an_extension_and_a_media_type() -> None:
     assert {stem_format: stem_format.extension for stem_format in StemFormat} == {
+        "wav": ".wav",
         "wav16": ".wav",
         "wav24": ".wav",
         "wav32f": ".wav",

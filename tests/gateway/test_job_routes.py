@@ -35,7 +35,7 @@ def test_an_upload_is_accepted_with_its_place_and_its_facts(http: httpx.Client, 
     assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
     assert int(answer.headers["retry-after"]) >= 1
     assert (job["state"], job["progress"], job["position"], job["attempt"]) == ("queued", 0, 0, 0)
-    assert (job["model"], job["model_version"], job["stem_format"]) == ("quartet", "1.0.0", "wav24")
+    assert (job["model"], job["model_version"], job["stem_format"]) == ("quartet", "1.0.0", "wav")
     assert job["file_name"] == "Ave verum.wav"
     assert job["input"]["sample_rate"] == 16_000
     assert job["input"]["num_samples"] == 8_000

@@ -267,7 +267,7 @@ def test_a_recording_that_goes_bad_late_leaves_no_file(tmp_path, separator, reco
     with pytest.raises(InputError) as raised:
         separate_file(recording(samples), tmp_path / "out", separator, StemFormat.WAV24)
     assert raised.value.code == "non-finite-samples"
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_failing_engine_leaves_no_file_and_what_was_there_before_stays(

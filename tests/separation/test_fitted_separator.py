@@ -37,7 +37,7 @@ def separate(
     blocks = [mixture[:, start : start + block_length] for start in range(0, mixture.shape[1], block_length)]
     progress: list[float] = []
     options = SeparationOptions(fit=FitRequest(**asked))  # type: ignore[arg-type]
-    given = list(separator.separate(blocks, RATE, len(mixture), mixture.shape[1], progress.append, options))
+    given = list(separator.separate(blocks, RATE, len(mixture), None, progress.append, options))
     np.testing.assert_array_equal(np.concatenate([block.mixture for block in given], axis=1), mixture)
     return np.concatenate([block.stems for block in given], axis=2), progress
 

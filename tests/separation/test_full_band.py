@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from divisi.audio.resample import resample
-from divisi.separation.downmix import Downmix
 from divisi.separation.full_band import BandPlan, FullBand
+from divisi.separation.survey import survey
 
 SECONDS = 3.0
 MODEL_RATE = 16_000
@@ -34,11 +34,10 @@ def plan(sample_rate: int, num_channels: int, **fields) -> BandPlan:
 
 
 def stems_of(band: BandPlan, mixture: np.ndarray, estimates: np.ndarray) -> np.ndarray:
-    downmix = None
+    weights = None
     if band.model_channels < band.num_channels:
-        downmix = Downmix(band.num_channels, band.sample_rate)
-        downmix.push(mixture, is_last=True)
-    full_band = FullBand(band, downmix)
+        weights = survey([mixture], band.sample_rate, band.num_channels).downmix_weights
+    full_band = FullBand(band, weights)
     full_band.push_mixture(mixture)
     return full_band.push_estimates(estimates, is_last=True)
 
@@ -168,9 +167,7 @@ def test_blocks_of_any_length_give_the_same_stems(noise) -> None:
     whole = stems_of(plan(44_100, 2), mixture, estimates)
 
     def in_blocks(length: int) -> Iterator[np.ndarray]:
-        downmix = Downmix(2, 44_100)
-        downmix.push(mixture, is_last=True)
-        full_band = FullBand(plan(44_100, 2), downmix)
+        full_band = FullBand(plan(44_100, 2), survey([mixture], 44_100, 2).downmix_weights)
         full_band.push_mixture(mixture)
         for start in range(0, estimates.shape[-1], length):
             yield full_band.push_estimates(estimates[..., start : start + length])

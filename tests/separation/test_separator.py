@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from divisi.errors import InputError
 from divisi.separation.options import SeparationOptions
 from divisi.separation.separator import Separator
+from divisi.separation.survey import survey
 
 # The engine's filter in double precision, rounded to float32 samples of deviation 0.1.
 ROUNDING = 1e-6
@@ -18,8 +20,9 @@ PROMISED = 10 ** (-90 / 20)
 def separate(separator, samples, sample_rate=16_000, block_length=5000, options=None, on_progress=None):
     """(stems, residual, f0) of a whole recording."""
     blocks = (samples[:, start : start + block_length] for start in range(0, samples.shape[1], block_length))
-    num_channels, num_samples = samples.shape
-    parts = list(separator.separate(blocks, sample_rate, num_channels, num_samples, on_progress, options))
+    num_channels = len(samples)
+    surveyed = survey([samples], sample_rate, num_channels)
+    parts = list(separator.separate(blocks, sample_rate, num_channels, surveyed, on_progress, options))
     np.testing.assert_array_equal(np.concatenate([part.mixture for part in parts], axis=-1), samples)
     stems = np.concatenate([part.stems for part in parts], axis=-1)
     residual = np.concatenate([part.residual for part in parts], axis=-1)
@@ -166,11 +169,12 @@ def test_pitch_tracks_are_those_of_the_wanted_stems(make_card, make_low_high, no
 
 
 @pytest.mark.parametrize("num_samples", [None, 30_000, 90_000])
-def test_progress_rises_to_one_whatever_the_header_said(num_samples, make_card, make_low_high, noise, cut) -> None:
+def test_progress_rises_to_one_whatever_length_was_expected(num_samples, make_card, make_low_high, noise, cut) -> None:
     card = make_card()
     progress: list[float] = []
-    blocks = cut(noise(1, 60_000), 1000)
-    list(Separator(make_low_high(card), card).separate(blocks, 16_000, 1, num_samples, progress.append))
+    samples = noise(1, 60_000)
+    surveyed = None if num_samples is None else replace(survey([samples], 16_000, 1), num_samples=num_samples)
+    list(Separator(make_low_high(card), card).separate(cut(samples, 1000), 16_000, 1, surveyed, progress.append))
     assert progress == sorted(progress)
     assert progress[-1] == 1
     assert num_samples is None or len(progress) > 5
@@ -193,7 +197,8 @@ def test_memory_does_not_grow_with_the_recording(make_card, make_passthrough, no
 
     def peak_bytes(seconds: int) -> int:
         tracemalloc.start()
-        for _ in separator.separate((block for _ in range(seconds)), 44_100, 2):
+        surveyed = survey((block for _ in range(seconds)), 44_100, 2)
+        for _ in separator.separate((block for _ in range(seconds)), 44_100, 2, surveyed):
             pass
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()

@@ -20,8 +20,9 @@ from divisi.errors import InputError
 
 
 class StemFormat(StrEnum):
-    """What stems are delivered as."""
+    """What stems are delivered as. `wav` is 24 bit, or float where the recording goes beyond full scale."""
 
+    WAV = "wav"
     WAV16 = "wav16"
     WAV24 = "wav24"
     WAV32F = "wav32f"
@@ -43,6 +44,17 @@ class StemFormat(StrEnum):
     def is_lossless(self) -> bool:
         """True where stems add up to the input within rounding."""
         return STEM_FORMATS[self].is_lossless
+
+    @property
+    def bits(self) -> int | None:
+        """Of a sample in a format of whole numbers, which cut off what lies beyond full scale; None for the others."""
+        return STEM_FORMATS[self].bits
+
+    def for_peak(self, peak: float) -> StemFormat:
+        """What is written for a recording whose largest sample is `peak`, full scale 1."""
+        if self is not StemFormat.WAV:
+            return self
+        return StemFormat.WAV32F if peak > 1 else StemFormat.WAV24
 
 
 class _Sink(Protocol):
@@ -85,13 +97,11 @@ class AudioEncoder:
 
 
 def parse_stem_format(name: str) -> StemFormat:
-    """The format of that name; `wav` is `wav24`. Raises InputError `unsupported-stem-format`."""
-    if name == "wav":
-        return StemFormat.WAV24
+    """The format of that name. Raises InputError `unsupported-stem-format`."""
     try:
         return StemFormat(name)
     except ValueError:
-        names = ", ".join(["wav", *StemFormat])
+        names = ", ".join(StemFormat)
         raise _unsupported(f"there is no stem format {name!r}; known are {names}") from None
 
 
@@ -124,11 +134,14 @@ def open_encoder(path: Path, stem_format: StemFormat, sample_rate: int, num_chan
 
 @dataclass(frozen=True)
 class StemFormatCapability:
-    """What a format is called outside, what it can hold (`rates` in words), and how to open a file of it."""
+    """What a format is called outside, what it can hold (`rates` in words; `bits` None: floats), and how to open a
+    file of it.
+    """
 
     extension: str
     media_type: str
     is_lossless: bool
+    bits: int | None
     max_channels: int
     rates: str
     holds_rate: Callable[[int], bool]
@@ -155,21 +168,24 @@ _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_
 
 def _wav(coding: WavCoding) -> StemFormatCapability:
     open_sink = partial(WavWriter, coding)
-    return StemFormatCapability(".wav", "audio/wav", True, 1024, "1 to 4294967295 Hz", _wav_holds, open_sink)
+    bits = None if coding is WavCoding.FLOAT else coding.value[1]
+    return StemFormatCapability(".wav", "audio/wav", True, bits, 1024, "1 to 4294967295 Hz", _wav_holds, open_sink)
 
 
 STEM_FORMATS: dict[StemFormat, StemFormatCapability] = {
+    StemFormat.WAV: _wav(WavCoding.PCM_24),
     StemFormat.WAV16: _wav(WavCoding.PCM_16),
     StemFormat.WAV24: _wav(WavCoding.PCM_24),
     StemFormat.WAV32F: _wav(WavCoding.FLOAT),
     StemFormat.FLAC: StemFormatCapability(
-        ".flac", "audio/flac", True, 8, "up to 65535 Hz, and tens of Hz up to 655350 Hz", _flac_holds, FlacSink
+        ".flac", "audio/flac", True, 24, 8, "up to 65535 Hz, and tens of Hz up to 655350 Hz", _flac_holds, FlacSink
     ),
-    StemFormat.OGG: StemFormatCapability(".ogg", "audio/ogg", False, 255, "up to 200000 Hz", _ogg_holds, OggSink),
+    StemFormat.OGG: StemFormatCapability(".ogg", "audio/ogg", False, None, 255, "up to 200000 Hz", _ogg_holds, OggSink),
     StemFormat.MP3: StemFormatCapability(
         ".mp3",
         "audio/mpeg",
         False,
+        None,
         2,
         ", ".join(map(str, _MP3_RATES)) + " Hz",
         _MP3_RATES.__contains__,

@@ -28,3 +28,10 @@ def to_fixed_point(samples: Samples, bits: int) -> tuple[NDArray[np.int32], int]
     words = scaled.astype(np.int32)
     np.minimum(words, half_scale - 1, out=words)
     return words, num_clipped
+
+
+def as_held(samples: Samples, bits: int | None) -> NDArray[np.float64]:
+    """What a lossless file holds of float32 `(C, n)`: rounded to `bits` and cut at full scale; None: floats."""
+    if bits is None:
+        return samples.astype(np.float64)
+    return to_fixed_point(samples, bits)[0] / (1 << (bits - 1))

@@ -52,7 +52,9 @@ def separate(
     files: Annotated[list[Path], typer.Argument(help="Recordings, wav, flac, ogg, mp3, m4a …; or folders of them.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the stems.")] = Path("stems"),
     model: Annotated[str | None, typer.Option("--model", "-m", help="Model id; see `divisi models`.")] = None,
-    stem_format: Annotated[OutputFormat, typer.Option("--format", "-f", help="wav is 24 bit.")] = OutputFormat.WAV,
+    stem_format: Annotated[
+        OutputFormat, typer.Option("--format", "-f", help="wav is 24 bit; float for recordings beyond full scale.")
+    ] = OutputFormat.WAV,
     stems: Annotated[str | None, typer.Option(help="Only these stems, comma-separated; default all.")] = None,
     voices: Annotated[
         str | None, typer.Option(help="Who sings, comma-separated, or `auto`; default all. Others come out silent.")

@@ -47,7 +47,7 @@ class JobOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: tuple[Name, ...] = Field((), max_length=MAX_MODELS)
-    stem_format: Annotated[str, StringConstraints(max_length=16)] = StemFormat.WAV24.value
+    stem_format: Annotated[str, StringConstraints(max_length=16)] = StemFormat.WAV.value
     stems: tuple[Name, ...] = Field((), max_length=MAX_STEMS)
     voices: tuple[Name, ...] = Field((), max_length=MAX_STEMS)
     include_residual: bool = True

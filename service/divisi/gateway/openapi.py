@@ -147,10 +147,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "maxItems": MAX_MODELS,
     },
     "stem_format": {
-        "description": "How stems are encoded; `wav` is `wav24`.",
+        "description": "How stems are encoded; `wav` is 24 bit, or float where the recording goes beyond full scale.",
         "type": "string",
-        "enum": ["wav", *StemFormat],
-        "default": StemFormat.WAV24.value,
+        "enum": list(StemFormat),
+        "default": StemFormat.WAV.value,
     },
     "stems": {
         "description": "Stems to deliver, repeated or joined by commas; all of the model's when left out.",

@@ -1,32 +1,33 @@
-"""From one file to its stems' files: decode → separate → encode, block by block, and the figures that prove it.
+"""From one file to its stems' files: survey → decode → separate → encode, block by block, and figures that prove it.
 
 Called by the worker (`worker/process_job.py`) and by `divisi separate`; both deliver exactly this.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
 from divisi.audio.decode import open_decoder
 from divisi.audio.encode import StemFormat, check_stem_format, open_encoder
 from divisi.audio.facts import AudioLimits
-from divisi.bundles.card import AUTO
+from divisi.bundles.card import AUTO, ModelCard
 from divisi.bundles.roster import check_voices
 from divisi.separation.confidence import ConfidenceResult
+from divisi.separation.delivery_files import DeliveryFiles
 from divisi.separation.fitted_separator import FittedSeparator
 from divisi.separation.model_input import model_channels
+from divisi.separation.offset import without_offset
 from divisi.separation.options import SeparationOptions
 from divisi.separation.pitch_files import MEDIA_TYPES, PitchFiles
 from divisi.separation.reference_scores import ReferenceScore, ReferenceScores
+from divisi.separation.result_warnings import Outcome, ResultWarning, warnings_of
+from divisi.separation.sample_queue import SampleQueue
 from divisi.separation.separator import OnProgress, SeparatedBlock, Separator
 from divisi.separation.stem_file import (
     RESIDUAL,
@@ -35,16 +36,14 @@ from divisi.separation.stem_file import (
     StemFile,
     StemWriter,
     check_places,
-    peak_of,
     publish,
 )
-from divisi.separation.views import ViewFiles, true_source_name
+from divisi.separation.survey import Survey, survey
+from divisi.separation.views import ViewFiles
 from divisi.stage_clock import StageClock
 
 # Samples decoded at a time: a second or two.
 _BLOCK_LENGTH = 1 << 16
-# Said of stems that add up exactly, in place of minus infinity, which JSON cannot hold; no float32 sample is as small.
-_EXACT_DBFS = -400.0
 VIEW_TYPES = {".json": "application/json", ".png": "image/png"}
 # Of the progress, where the voices have to be heard first.
 _LISTENING_SHARE = 0.1
@@ -71,8 +70,9 @@ class Delivery:
         sample_rate: of the recording and of every file, Hz.
         num_channels: of the recording, its stems and residual.
         num_samples: likewise, counted.
-        conservation_dbfs: peak of (stems + residual - recording) as floats before encoding; -400 when they are equal,
-            None when the residual was not asked for.
+        conservation_dbfs: peak of (stems + residual - recording) as the files hold them, rounded and cut; -400 when
+            they are equal, None when the residual was not asked for or the format is lossy.
+        warnings: what to know before relying on it.
         wall_seconds: from opening the recording to closing the last file.
         real_time_factor: wall seconds for one second of audio.
     """
@@ -89,6 +89,7 @@ class Delivery:
     num_channels: int
     num_samples: int
     conservation_dbfs: float | None
+    warnings: tuple[ResultWarning, ...]
     wall_seconds: float
     real_time_factor: float
 
@@ -111,7 +112,7 @@ def separate_file(
         path: the recording, any supported format, rate and number of channels.
         out_dir: folder for `<stem><extension>`, made if missing; files of the same names are replaced.
         separator: the opened model.
-        stem_format: how to encode.
+        stem_format: how to encode; `wav` is float where the recording goes beyond full scale.
         options: what to deliver; default all stems and the residual.
         on_progress: called with rising numbers in 0..1.
         clock: told how long `decode`, `separate` and `encode` took.
@@ -125,128 +126,137 @@ def separate_file(
         ModelError: the model failed.
     """
     began = time.monotonic()
-    options = options or SeparationOptions()
-    clock = clock or StageClock()
+    options, clock = options or SeparationOptions(), clock or StageClock()
     with open_decoder(path, limits) as decoder:
         sample_rate, num_channels = decoder.facts.sample_rate, decoder.facts.num_channels
         card = separator.card_for(sample_rate, num_channels, options)
         names = [card.stems[place] for place in options.indices(card.stems)]
         voices = check_voices(options.voices, card)
-        is_auto = voices == AUTO
         check_stem_format(stem_format, sample_rate, num_channels)
         beside = [RESIDUAL] * options.include_residual + [RESYNTHESIS] * options.include_resynthesis
         check_places(path, [out_dir / f"{name}{stem_format.extension}" for name in names + beside])
-        if voices == AUTO:
-            voices = _hear_voices(path, separator, clock)
-            options = replace(options, voices=voices)
+        surveyed = _survey(path, clock, limits)
+        if is_auto := voices == AUTO:
+            voices = _hear_voices(path, separator, surveyed, clock)
             on_progress = on_progress and partial(_report_after_listening, on_progress)
-        mixture = clock.each("decode", decoder.blocks(_BLOCK_LENGTH))
-        blocks = separator.separate(mixture, sample_rate, num_channels, decoder.facts.num_samples, on_progress, options)
+        heard_nobody = is_auto and not voices
+        voices = tuple(voices or card.stems)
+        if is_auto:
+            options = replace(options, voices=voices)
+        music = without_offset(clock.each("decode", decoder.blocks(_BLOCK_LENGTH)), sample_rate, num_channels)
+        blocks = separator.separate(music, sample_rate, num_channels, surveyed, on_progress, options)
         out_dir.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".unfinished-", dir=out_dir) as scratch, ExitStack() as open_files:
-
-            def open_stem(name: str, num_channels: int) -> StemWriter:
-                stem_path = Path(scratch) / f"{name}{stem_format.extension}"
-                encoder = open_encoder(stem_path, stem_format, sample_rate, num_channels)
-                return StemWriter(name, stem_path, open_files.enter_context(encoder), stem_format)
-
-            writers = _Writers([open_stem(name, num_channels) for name in names])
-            if options.include_residual:
-                writers.residual = open_stem(RESIDUAL, num_channels)
-            if options.include_resynthesis and "resynthesis" in card.output_names:
-                writers.resynthesis = open_stem(RESYNTHESIS, model_channels(card, num_channels))
-            if options.include_pitch and (hop_seconds := separator.f0_hop_seconds) is not None:
-                has_voicing = "voicing" in card.output_names
-                pitch_files = PitchFiles(Path(scratch), names, hop_seconds, has_voicing=has_voicing)
-                writers.pitch = open_files.enter_context(pitch_files)
-            if references:
-                scores = ReferenceScores(references, names, sample_rate, num_channels)
-                writers.scores = open_files.enter_context(scores)
-            if options.include_views:
-                writers.views = ViewFiles(
-                    Path(scratch),
-                    title or path.name,
-                    names,
-                    sample_rate,
-                    decoder.facts.num_samples,
-                    separator.f0_hop_seconds,
-                    include_residual=options.include_residual,
-                )
+            written_format = stem_format.for_peak(surveyed.peak)
+            opening = _Opening(Path(scratch), title or path.name, card, names, written_format, surveyed)
+            files = opening.open(options, separator.f0_hop_seconds, references or {}, open_files)
             with clock.stage("encode"):
-                for block in clock.each("separate", blocks):
-                    writers.write(block)
-                pitch_paths = writers.pitch.finish() if writers.pitch else []
-                reference_scores = writers.scores.finish() if writers.scores else ()
-                views = writers.views.finish() if writers.views else None
+                _write_all(files, clock.each("separate", blocks), path, clock)
+                pitch_paths = files.pitch.finish() if files.pitch else []
+                reference_scores = files.scores.finish() if files.scores else ()
+                views = files.views.finish() if files.views else None
                 open_files.close()
             wall_seconds = time.monotonic() - began
-            audio = writers.stems if writers.residual is None else [*writers.stems, writers.residual]
+            audio = tuple(writer.publish(out_dir) for writer in files.audio)
+            resynthesis = files.resynthesis.publish(out_dir) if files.resynthesis else None
+            has_all_stems = len(names) == len(card.stems)
+            outcome = Outcome(files.energies, heard_nobody=heard_nobody, has_all_stems=has_all_stems)
             return Delivery(
-                files=tuple(writer.publish(out_dir) for writer in audio),
+                files=audio,
                 pitch=tuple(publish(path, out_dir, MEDIA_TYPES[path.name]) for path in pitch_paths),
-                resynthesis=writers.resynthesis.publish(out_dir) if writers.resynthesis else None,
+                resynthesis=resynthesis,
                 views=tuple(publish(path, out_dir, VIEW_TYPES[path.suffix]) for path in views.paths) if views else (),
                 confidence=views.confidence if views else None,
                 scores=reference_scores,
-                voices=card.stems if voices is None else voices,
+                voices=voices,
                 are_voices_detected=is_auto,
                 sample_rate=sample_rate,
                 num_channels=num_channels,
                 num_samples=decoder.num_decoded,
-                conservation_dbfs=None if writers.residual is None else _dbfs(writers.largest_difference),
+                conservation_dbfs=files.conservation_dbfs if files.residual and written_format.is_lossless else None,
+                warnings=warnings_of(
+                    surveyed, stem_format, written_format, [*audio, *([resynthesis] if resynthesis else [])], outcome
+                ),
                 wall_seconds=wall_seconds,
                 real_time_factor=wall_seconds * sample_rate / decoder.num_decoded,
             )
 
 
-@dataclass
-class _Writers:
-    """The open files of one delivery.
+@dataclass(frozen=True)
+class _Opening:
+    """What is known when the files of a delivery are opened."""
 
-    Attributes:
-        largest_difference: between the recording and the sum of stems and residual, so far.
+    scratch: Path
+    title: str
+    card: ModelCard
+    names: Sequence[str]
+    stem_format: StemFormat
+    survey: Survey
+
+    def open(
+        self,
+        options: SeparationOptions,
+        f0_hop_seconds: float | None,
+        references: Mapping[str, Path],
+        open_files: ExitStack,
+    ) -> DeliveryFiles:
+        """The files that the options ask for and the model can give; `open_files` closes them."""
+        num_channels, sample_rate = self.survey.num_channels, self.survey.sample_rate
+        files = DeliveryFiles([self._stem(name, num_channels, open_files) for name in self.names])
+        if options.include_residual:
+            files.residual = self._stem(RESIDUAL, num_channels, open_files)
+        if options.include_resynthesis and "resynthesis" in self.card.output_names:
+            files.resynthesis = self._stem(RESYNTHESIS, model_channels(self.card, num_channels), open_files)
+        if options.include_pitch and f0_hop_seconds is not None:
+            has_voicing = "voicing" in self.card.output_names
+            pitch_files = PitchFiles(self.scratch, self.names, f0_hop_seconds, has_voicing=has_voicing)
+            files.pitch = open_files.enter_context(pitch_files)
+        if references:
+            files.scores = open_files.enter_context(ReferenceScores(references, self.names, sample_rate, num_channels))
+        if options.include_views:
+            files.views = ViewFiles(
+                self.scratch,
+                self.title,
+                self.names,
+                sample_rate,
+                self.survey.num_samples,
+                f0_hop_seconds,
+                include_residual=options.include_residual,
+            )
+        return files
+
+    def _stem(self, name: str, num_channels: int, open_files: ExitStack) -> StemWriter:
+        path = self.scratch / f"{name}{self.stem_format.extension}"
+        encoder = open_encoder(path, self.stem_format, self.survey.sample_rate, num_channels)
+        return StemWriter(name, path, open_files.enter_context(encoder), self.stem_format)
+
+
+def _write_all(files: DeliveryFiles, blocks: Iterable[SeparatedBlock], path: Path, clock: StageClock) -> None:
+    """All of the result, beside the recording as it is, which is decoded once more: a fitted model's first block comes
+    when the recording is at its end, and memory stays flat.
     """
-
-    stems: list[StemWriter]
-    residual: StemWriter | None = None
-    resynthesis: StemWriter | None = None
-    pitch: PitchFiles | None = None
-    views: ViewFiles | None = None
-    scores: ReferenceScores | None = None
-    largest_difference: float = field(default=0.0, init=False)
-
-    def write(self, block: SeparatedBlock) -> None:
-        # What a stem's format cuts off at full scale goes into the residual: the files add up all the same.
-        rest = block.residual
-        for writer, samples in zip(self.stems, block.stems, strict=True):
-            rest = rest + writer.write(samples)
-        if self.residual is not None:
-            self.residual.write(rest)
-        beside = {}
-        if self.resynthesis is not None and block.resynthesis is not None:
-            self.resynthesis.write(block.resynthesis)
-            beside[RESYNTHESIS] = block.resynthesis
-        if self.pitch is not None and block.f0 is not None:
-            self.pitch.write(block.f0, block.voicing)
-        if self.scores is not None:
-            references = self.scores.push(block.mixture, block.stems)
-            beside |= {true_source_name(stem): samples for stem, samples in references.items()}
-        if self.views is not None:
-            self.views.write(block, beside)
-        total = block.stems.sum(axis=0, dtype=np.float64) + block.residual
-        self.largest_difference = max(self.largest_difference, peak_of(total - block.mixture))
+    with open_decoder(path) as decoder:
+        recording = clock.each("decode", decoder.blocks(_BLOCK_LENGTH))
+        waiting = SampleQueue(decoder.facts.num_channels)
+        for block in blocks:
+            while len(waiting) < block.mixture.shape[1]:
+                waiting.push(next(recording))
+            files.write(block, waiting.pop(block.mixture.shape[1]))
 
 
-def _hear_voices(path: Path, separator: AnySeparator, clock: StageClock) -> tuple[str, ...]:
+def _survey(path: Path, clock: StageClock, limits: AudioLimits | None) -> Survey:
+    """The recording, read once for this alone."""
+    with open_decoder(path, limits) as decoder, clock.stage("decode"):
+        return survey(decoder.blocks(_BLOCK_LENGTH), decoder.facts.sample_rate, decoder.facts.num_channels)
+
+
+def _hear_voices(path: Path, separator: AnySeparator, surveyed: Survey, clock: StageClock) -> tuple[str, ...]:
     """Who sings in the recording, which is read once for this alone."""
     with open_decoder(path) as decoder, clock.stage("separate"):
         blocks = clock.each("decode", decoder.blocks(_BLOCK_LENGTH))
-        return separator.hear_voices(blocks, decoder.facts.sample_rate, decoder.facts.num_channels)
+        music = without_offset(blocks, surveyed.sample_rate, surveyed.num_channels)
+        return separator.hear_voices(music, surveyed)
 
 
 def _report_after_listening(on_progress: OnProgress, done: float) -> None:
     on_progress(_LISTENING_SHARE + (1 - _LISTENING_SHARE) * done)
-
-
-def _dbfs(amplitude: float) -> float:
-    return max(20 * math.log10(amplitude), _EXACT_DBFS) if amplitude else _EXACT_DBFS

@@ -30,6 +30,7 @@ from divisi.separation.segments import Segment, Segmenter, SegmentPlan
 from divisi.separation.separator import OnProgress, SeparatedBlock
 from divisi.separation.source_order import order_sources
 from divisi.separation.spool import Spool
+from divisi.separation.survey import Survey
 
 _BLOCK_LENGTH = 1 << 16
 # Steps of an adaptation leave the spatial half alone and take about half the time.
@@ -85,7 +86,7 @@ class FittedSeparator:
         stems = self.plan(sample_rate, num_channels, options).stems
         return self.card.model_copy(update={"stems": stems})
 
-    def hear_voices(self, blocks: Iterable[Samples], sample_rate: int, num_channels: int) -> tuple[str, ...]:
+    def hear_voices(self, blocks: Iterable[Samples], survey: Survey) -> tuple[str, ...]:
         """Never asked: the card takes no roster, which `check_voices` tells before."""
         raise ModelError(f"{self.card.id} cannot be told who sings", code="voices-not-supported")
 
@@ -94,7 +95,7 @@ class FittedSeparator:
         blocks: Iterable[Samples],
         sample_rate: int,
         num_channels: int,
-        num_samples: int | None = None,
+        survey: Survey | None = None,
         on_progress: OnProgress | None = None,
         options: SeparationOptions | None = None,
     ) -> Iterator[SeparatedBlock]:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from divisi.audio.resample import StreamResampler
 from divisi.audio.waveform import Samples
-from divisi.separation.downmix import Downmix
 from divisi.separation.images import DownmixImages, own_images
 from divisi.separation.sample_queue import SampleQueue
 from divisi.separation.spectra import Analysis, Spectra, Synthesis, window_length_near
@@ -66,12 +65,12 @@ class FullBand:
 
     Args:
         plan: how they meet.
-        downmix: what made the one channel that the network heard; None when it heard all.
+        downmix_weights: float32 (C,), of the one channel that the network heard; None when it heard all.
     """
 
-    def __init__(self, plan: BandPlan, downmix: Downmix | None) -> None:
+    def __init__(self, plan: BandPlan, downmix_weights: NDArray[np.float32] | None) -> None:
         self._plan = plan
-        self._downmix = downmix
+        self._downmix_weights = downmix_weights
         self._window_length = window_length_near(_WINDOW_SECONDS * plan.sample_rate)
         self._chunk_length = _CHUNK_FRAMES * self._window_length // 4
         self._num_low_bins = _num_low_bins(self._window_length, plan.sample_rate, plan.model_rate)
@@ -129,12 +128,12 @@ class FullBand:
 
     def _split(self, mixture: Spectra, estimates: Spectra) -> Iterator[Spectra]:
         plan = self._plan
-        if self._downmix is None:
+        if self._downmix_weights is None:
             return own_images(mixture, estimates, self._num_low_bins, plan.mask_exponent, plan.selected)
         if self._images is None:
             memory_frames = _GAIN_MEMORY_SECONDS * plan.sample_rate / (self._window_length // 4)
             self._images = DownmixImages(
-                self._downmix.weights, plan.num_stems, self._num_low_bins, plan.mask_exponent, memory_frames
+                self._downmix_weights, plan.num_stems, self._num_low_bins, plan.mask_exponent, memory_frames
             )
         return self._images.split(mixture, estimates[:, 0], plan.selected)
 

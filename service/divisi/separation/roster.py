@@ -20,13 +20,14 @@ from divisi.bundles.card import ModelCard
 from divisi.engines.engine import Engine
 from divisi.separation.model_input import ModelInput
 from divisi.separation.segments import Segment, SegmentPlan
+from divisi.separation.survey import Survey
 
 MOST_SEGMENTS = 8
-"""Stretches that are listened to, evenly spread over the recording; of a long one no fewer than half as many."""
+"""Stretches that are listened to, evenly spread over all that are no pauses; of many no fewer than half as many."""
 WHOLE_SECONDS = 8.0
 """Length of a stretch for models that take a recording in one piece."""
 QUIETEST_SEGMENT = 1e-4
-"""Energy relative to the loudest stretch (-40 dB): a stretch with less is a pause and says nothing."""
+"""Energy relative to where the recording is loud (-40 dB): a stretch with less is a pause and says nothing."""
 SAME_NOTE_OCTAVES = 0.06
 """Voices nearer to each other, 72 cents, are on one note."""
 QUIETEST_SHARE = 1e-5
@@ -90,22 +91,20 @@ class Evidence:
 
 
 def hear_roster(engine: Engine, card: ModelCard, segments: Sequence[Segment]) -> list[int]:
-    """Places on axis S of the voices that sing, in order; all of them when nobody can be told from the others.
+    """Places on axis S of the voices that sing, in order; none when nobody is heard.
 
     Separates the segments once with a roster of all, and again with every roster that it tries, at most S - 2 more.
     Raises ModelError when the engine fails.
     """
-    everybody = list(range(len(card.stems)))
     says_enough = {"f0", "presence"} <= set(card.output_names)
     untold, told = (UNTOLD, TOLD) if says_enough else (BY_LOUDNESS, BY_LOUDNESS)
-    evidence = listen(engine, card, segments, everybody)
+    evidence = listen(engine, card, segments, range(len(card.stems)))
     totals = evidence.energies.sum(axis=1)
     sounding = np.flatnonzero(totals > QUIETEST_SEGMENT * totals.max(initial=0))
     if not len(sounding):
-        return everybody
+        return []
     segments = [segments[int(place)] for place in sounding]
-    roster = settle(evidence.of(sounding), lambda told_who: listen(engine, card, segments, told_who), untold, told)
-    return roster or everybody
+    return settle(evidence.of(sounding), lambda told_who: listen(engine, card, segments, told_who), untold, told)
 
 
 def settle(first: Evidence, listen_to: Callable[[list[int]], Evidence], untold: Ear, told: Ear) -> list[int]:
@@ -127,24 +126,26 @@ def settle(first: Evidence, listen_to: Callable[[list[int]], Evidence], untold: 
     return roster
 
 
-def spread_segments(
-    blocks: Iterable[Samples], card: ModelCard, plan: SegmentPlan, sample_rate: int, num_channels: int
-) -> list[Segment]:
-    """At most `MOST_SEGMENTS` of the segments that the model will be given, evenly spread; memory stays flat.
+def spread_segments(blocks: Iterable[Samples], card: ModelCard, plan: SegmentPlan, survey: Survey) -> list[Segment]:
+    """At most `MOST_SEGMENTS` of the segments that the model will be given, evenly spread over all that are no pauses;
+    memory stays flat.
 
-    How long a recording is shows at its end. So every segment is kept at first, and whenever there are too many, every
-    other one is dropped and, from then on, skipped.
+    How many there are shows at the end. So every segment is kept at first, and whenever there are too many, every other
+    one is dropped and, from then on, skipped.
     """
     if plan.segment_length is None:
         length = -(-round(WHOLE_SECONDS * card.sample_rate) // plan.length_multiple) * plan.length_multiple
         plan = SegmentPlan(length, 0, 0, plan.length_multiple, plan.grid)
-    heard = ModelInput(card, plan, sample_rate, num_channels)
+    heard = ModelInput(card, plan, survey.sample_rate, survey.num_channels, survey)
     kept: list[Segment] = []
     num_segments, stride = 0, 1
 
     def keep(segments: Iterable[Segment]) -> None:
         nonlocal num_segments, stride
         for segment in segments:
+            power = np.square(segment.samples[:, : segment.num_real], dtype=np.float64).mean()
+            if power <= QUIETEST_SEGMENT * survey.loud_power:
+                continue
             if num_segments % stride == 0:
                 kept.append(segment)
             num_segments += 1
@@ -154,7 +155,7 @@ def spread_segments(
 
     for block in blocks:
         keep(heard.push(block))
-    keep(heard.push(np.zeros((num_channels, 0), np.float32), is_last=True))
+    keep(heard.push(np.zeros((survey.num_channels, 0), np.float32), is_last=True))
     return kept
 
 

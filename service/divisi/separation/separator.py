@@ -5,7 +5,7 @@ Between decoder and encoders on the path *upload → job → worker → engine �
     blocks ─► downmix ─► resample ─► segments ─► engine ─► overlap-add ─► full band ─► stems
        └──────────────────────────────────────────────────────────────────────┴─► residual = recording - stems
 
-Who may sing, the roster, holds for the whole recording.
+Who may sing, the roster, and what one channel is made of hold for the whole recording; a `Survey` of it decides.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from divisi.separation.pitch_join import Tracks
 from divisi.separation.roster import hear_roster, spread_segments
 from divisi.separation.sample_queue import SampleQueue
 from divisi.separation.segments import Segment, SegmentPlan
+from divisi.separation.survey import Survey
 
 OnProgress = Callable[[float], None]
 
@@ -84,17 +85,21 @@ class Separator:
         """The card with the stems that a request will give: those of a trained model are always the same."""
         return self.card
 
-    def hear_voices(self, blocks: Iterable[Samples], sample_rate: int, num_channels: int) -> tuple[str, ...]:
+    def hear_voices(self, blocks: Iterable[Samples], survey: Survey) -> tuple[str, ...]:
         """Which voices sing in a recording; takes as long as separating `roster.MOST_SEGMENTS` segments once or twice.
 
         Args:
             blocks: the recording, float32 (C, n) each.
+            survey: of the same.
+
+        Returns:
+            their names; none when nobody is heard.
 
         Raises:
             InputError, ModelError: as `separate`; `voices-not-supported` when the model takes no roster.
         """
         check_voices(AUTO, self.card)
-        segments = spread_segments(blocks, self.card, self.plan, sample_rate, num_channels)
+        segments = spread_segments(blocks, self.card, self.plan, survey)
         places = hear_roster(self.engine, self.card, segments)
         return tuple(self.card.stems[place] for place in places)
 
@@ -103,7 +108,7 @@ class Separator:
         blocks: Iterable[Samples],
         sample_rate: int,
         num_channels: int,
-        num_samples: int | None = None,
+        survey: Survey | None = None,
         on_progress: OnProgress | None = None,
         options: SeparationOptions | None = None,
     ) -> Iterator[SeparatedBlock]:
@@ -113,7 +118,7 @@ class Separator:
             blocks: the recording, float32 (C, n) each; how it is cut into blocks does not change the result.
             sample_rate: Hz.
             num_channels: C.
-            num_samples: length of the recording as far as it is known, for the progress alone.
+            survey: of the same; needed where the model hears fewer channels than there are, and for the progress.
             on_progress: called with rising numbers in 0..1, at the end with 1.
             options: what to deliver; default everything. Voices must be given by name: `auto` needs to hear the whole
                 recording first, see `hear_voices`.
@@ -129,8 +134,8 @@ class Separator:
         if voices == AUTO:
             raise ValueError("hear_voices first, then separate with the voices that it gives")
         roster = None if voices is None else np.array([name in voices for name in self.card.stems], np.float32)
-        separation = _Separation(self, sample_rate, num_channels, selected, roster)
-        return _watched(separation.run(blocks), num_samples, on_progress)
+        separation = _Separation(self, sample_rate, num_channels, selected, roster, survey)
+        return _watched(separation.run(blocks), survey, on_progress)
 
 
 class _Separation:
@@ -143,6 +148,7 @@ class _Separation:
         num_channels: int,
         selected: list[int],
         roster: NDArray[np.float32] | None,
+        survey: Survey | None,
     ) -> None:
         card = separator.card
         self._engine = separator.engine
@@ -155,7 +161,7 @@ class _Separation:
         self._num_channels = num_channels
         self._num_taken = 0
         self._mixture = SampleQueue(num_channels)
-        self._input = ModelInput(card, separator.plan, sample_rate, num_channels)
+        self._input = ModelInput(card, separator.plan, sample_rate, num_channels, survey)
         self._waiting: list[Segment] = []
         self._join = OutputJoin(card, separator.plan)
         self._resynthesis = StreamResampler(self._input.num_channels, card.sample_rate, sample_rate)
@@ -169,7 +175,7 @@ class _Separation:
             mask_exponent=card.mask_exponent,
             selected=selected,
         )
-        self._full_band = None if band.is_direct else FullBand(band, self._input.downmix)
+        self._full_band = None if band.is_direct else FullBand(band, self._input.downmix_weights)
 
     def run(self, blocks: Iterable[Samples]) -> Iterator[SeparatedBlock]:
         for block in blocks:
@@ -236,13 +242,13 @@ class _Separation:
 
 
 def _watched(
-    blocks: Iterator[SeparatedBlock], num_samples: int | None, on_progress: OnProgress | None
+    blocks: Iterator[SeparatedBlock], survey: Survey | None, on_progress: OnProgress | None
 ) -> Iterator[SeparatedBlock]:
     num_given = 0
     for block in blocks:
         yield block
         num_given += block.residual.shape[-1]
-        if on_progress is not None and num_samples:
-            on_progress(min(num_given / num_samples, 1.0))
+        if on_progress is not None and survey is not None and survey.num_samples:
+            on_progress(min(num_given / survey.num_samples, 1.0))
     if on_progress is not None:
         on_progress(1.0)

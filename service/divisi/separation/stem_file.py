@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from divisi.audio.encode import AudioEncoder, StemFormat
+from divisi.audio.fixed_point import as_held
 from divisi.audio.waveform import Samples
 from divisi.errors import InputError
 
 RESIDUAL, RESYNTHESIS = "residual", "resynthesis"
-# Formats that cannot hold samples beyond full scale.
-_FIXED_POINT = frozenset({StemFormat.WAV16, StemFormat.WAV24, StemFormat.FLAC})
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,11 @@ class StemWriter:
         self._format = stem_format
         self._peak = 0.0
 
-    def write(self, samples: Samples) -> Samples | float:
-        """Takes float32 (C, n); gives what lies beyond full scale and is cut off by the format, 0 when nothing does."""
+    def write(self, samples: Samples) -> NDArray[np.float64]:
+        """Takes float32 (C, n); gives what the file holds of it, as far as the format is lossless: float64 (C, n)."""
         self._encoder.write(samples)
-        peak = peak_of(samples)
-        self._peak = max(self._peak, peak)
-        return samples - samples.clip(-1, 1) if peak > 1 and self._format in _FIXED_POINT else 0.0
+        self._peak = max(self._peak, peak_of(samples))
+        return as_held(samples, self._format.bits)
 
     def publish(self, out_dir: Path) -> StemFile:
         """Moves the closed file to its place."""

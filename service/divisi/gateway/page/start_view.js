@@ -8,7 +8,7 @@ import { forget, recentJobs, remember } from "./recent.js";
 
 const SAMPLE = "chorale";
 const SAMPLE_SOURCES = ["soprano", "alto", "tenor", "bass"];
-const FORMATS = { wav24: "WAV, 24 bit", flac: "FLAC", wav16: "WAV, 16 bit", wav32f: "WAV, float", mp3: "MP3", ogg: "Ogg Vorbis" };
+const FORMATS = { wav: "WAV, 24 bit", flac: "FLAC", wav16: "WAV, 16 bit", wav32f: "WAV, float", mp3: "MP3", ogg: "Ogg Vorbis" };
 
 export class StartView {
   constructor() {

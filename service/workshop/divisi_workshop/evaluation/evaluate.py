@@ -16,6 +16,7 @@ from divisi.bundles.card import AUTO
 from divisi.bundles.roster import Voices, check_voices
 from divisi.separation.options import SeparationOptions
 from divisi.separation.separator import OnProgress, Separator
+from divisi.separation.survey import survey
 from divisi_workshop.evaluation.datasets import EXCERPT_LENGTH, SAMPLE_RATE, Dataset
 from divisi_workshop.evaluation.oracle import ratio_masked
 from divisi_workshop.evaluation.protocol import Excerpt, Score, cut_excerpts, score
@@ -122,10 +123,11 @@ def _separate(
     separator: Separator, dataset: Dataset, mixture: Samples, voices: Voices, on_progress: OnProgress
 ) -> Samples:
     """Stems of the data set's voices, in its order. Takes float32 (T,), gives float32 (V, T)."""
+    surveyed = survey([mixture[None]], SAMPLE_RATE, 1)
     if voices == AUTO:
-        voices = separator.hear_voices([mixture[None]], SAMPLE_RATE, 1)
+        voices = separator.hear_voices([mixture[None]], surveyed) or None
     options = SeparationOptions(voices=voices)
-    blocks = separator.separate([mixture[None]], SAMPLE_RATE, 1, len(mixture), on_progress, options)
+    blocks = separator.separate([mixture[None]], SAMPLE_RATE, 1, surveyed, on_progress, options)
     stems = np.concatenate([block.stems[:, 0] for block in blocks], axis=-1)
     return stems[[separator.card.stems.index(voice) for voice in dataset.voices]]
 

@@ -1,0 +1,147 @@
+"""What a musician should know of a finished separation before relying on it: where the files do not hold what they
+seem to, or the model had little to say. One sentence each, the same in the job, at the terminal and on the page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from divisi.audio.encode import StemFormat
+from divisi.separation.delivery_files import Energies
+from divisi.separation.stem_file import StemFile
+from divisi.separation.survey import Survey
+
+# More than half of the energy: the stems are not what the recording mostly is.
+_MOST = 0.5
+# Where it is loud (-60 dBFS): the quietest choir recording worth separating is louder.
+_NEARLY_SILENT = 1e-6
+# -40 dBFS: no converter's offset is as large unless something is wrong.
+_LARGE_OFFSET = 0.01
+
+
+@dataclass(frozen=True)
+class ResultWarning:
+    """One thing to know.
+
+    Attributes:
+        code: slug, for machines.
+        message: a sentence for a person, with what can be done.
+        facts: its values, JSON.
+    """
+
+    code: str
+    message: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found while stems were written.
+
+    Attributes:
+        energies: of the recording and what is no stem's.
+        heard_nobody: `auto` found no voices.
+        has_all_stems: every stem of the model was asked for, so that the residual is what none explains.
+    """
+
+    energies: Energies
+    heard_nobody: bool
+    has_all_stems: bool
+
+
+def warnings_of(
+    survey: Survey, asked: StemFormat, stem_format: StemFormat, files: Sequence[StemFile], outcome: Outcome
+) -> tuple[ResultWarning, ...]:
+    """Everything to know of one delivery, the most important first.
+
+    Args:
+        survey: of the recording.
+        asked: the format that was asked for.
+        stem_format: the one that was written.
+        files: stems, residual and resynthesis.
+        outcome: see there.
+    """
+    found = [*_of_the_music(survey, outcome)]
+    if stem_format is not asked and stem_format is StemFormat.WAV32F:
+        found.append(_as_float(survey.peak))
+    for file in files:
+        if file.clipped_samples:
+            found.append(_cut(file))
+        elif file.peak > 1 and not stem_format.is_lossless:
+            found.append(_beyond_full_scale(file))
+    return tuple(found)
+
+
+def _of_the_music(survey: Survey, outcome: Outcome) -> Sequence[ResultWarning]:
+    if survey.loud_power == 0:
+        return [ResultWarning("silent", "The recording is silent: there was nothing to separate.")]
+    energies, found = outcome.energies, []
+    if survey.loud_power < _NEARLY_SILENT:
+        level = _rounded(10 * math.log10(survey.loud_power))
+        message = (
+            f"The recording is nearly silent: {level:g} dBFS where it is loudest. What is in the stems may be "
+            "noise; check that the right channel was recorded, or record it louder."
+        )
+        found.append(ResultWarning("nearly-silent", message, {"loud_dbfs": level}))
+    if outcome.heard_nobody:
+        message = "No voices were found in the recording, so all that the model knows were separated."
+        found.append(ResultWarning("no-voices-found", message))
+    share = energies.residual / energies.music if energies.music else 0.0
+    if outcome.has_all_stems and share > _MOST:
+        percent = min(round(100 * share), 100)
+        message = (
+            f"{percent} % of the energy is in the residual: most of what was recorded is none of the stems. "
+            "Is it what this model separates? Another model may know it."
+        )
+        found.append(ResultWarning("mostly-residual", message, {"residual_share": round(min(share, 1.0), 4)}))
+    if energies.largest_offset > _LARGE_OFFSET:
+        offset = _dbfs(energies.largest_offset)
+        message = (
+            f"The recording has an offset or rumble below all music ({offset:g} dBFS). It is in the residual alone; "
+            "the stems are without it."
+        )
+        found.append(ResultWarning("offset-in-residual", message, {"offset_dbfs": offset}))
+    return found
+
+
+def _as_float(peak: float) -> ResultWarning:
+    level = _dbfs(peak)
+    message = (
+        f"The recording goes {level:g} dB beyond full scale, so the files are 32-bit float WAV, which hold all of it. "
+        f"Turn them down by {level:g} dB before you convert them to another format."
+    )
+    return ResultWarning("delivered-as-float", message, {"peak_dbfs": level})
+
+
+def _cut(file: StemFile) -> ResultWarning:
+    level = _dbfs(file.peak)
+    noun = "sample" if file.clipped_samples == 1 else "samples"
+    message = (
+        f"{file.clipped_samples} {noun} of {file.name} were cut at full scale, by up to {level:g} dB; "
+        "the format wav32f (--format wav32f) keeps them."
+    )
+    if file.is_residual:
+        message += " Until then stems and residual do not sum to the recording."
+    facts = {"stem": file.name, "clipped_samples": file.clipped_samples, "peak_dbfs": level}
+    return ResultWarning("cut-at-full-scale", message, facts)
+
+
+def _beyond_full_scale(file: StemFile) -> ResultWarning:
+    level = _dbfs(file.peak)
+    message = (
+        f"{file.name} goes {level:g} dB beyond full scale, where most players cut it off; "
+        "the format wav32f (--format wav32f) keeps it."
+    )
+    return ResultWarning("beyond-full-scale", message, {"stem": file.name, "peak_dbfs": level})
+
+
+def _dbfs(amplitude: float) -> float:
+    return _rounded(20 * math.log10(amplitude))
+
+
+def _rounded(decibels: float) -> float:
+    """To a tenth; what is more than nothing does not become nothing."""
+    return round(decibels, 1) or round(decibels, 5)
