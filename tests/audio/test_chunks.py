@@ -1,59 +1,102 @@
+import io
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from divisi.audio.chunks import read_chunked_header
+from divisi.audio.aiff import read_aiff
+from divisi.audio.caf import read_caf
+from divisi.audio.chunks import ChunkedSound
+from divisi.audio.riff import read_riff
 from divisi.errors import InputError
 
 MakeFile = Callable[..., Path]
-WriteBytes = Callable[[bytes], Path]
+
+READERS = {"WAV": read_riff, "RF64": read_riff, "AIFF": read_aiff, "CAF": read_caf}
+EDIT_COUNT_BYTES = {"CAF": 4}
 
 
-@pytest.mark.parametrize("container", ["WAV", "RF64", "AIFF", "CAF"])
-def test_the_rate_and_the_place_of_the_samples_are_found(make_file: MakeFile, container: str) -> None:
-    path = make_file(container, "PCM_16", sample_rate=22_050)
-    header = read_chunked_header(path, container.lower())
-    assert header.sample_rate == 22_050
-    assert header.data_start is not None
-    assert header.data_bytes is not None
-    # CAF counts its edit count and AIFF its offset and block size among the samples.
-    assert header.data_bytes - 20_000 * 4 in (0, 4, 8)
-    assert header.data_start + header.data_bytes <= path.stat().st_size
-    assert header.patches == {}
+def read(container: str, content: bytes, start: int = 0) -> ChunkedSound:
+    return READERS[container](io.BytesIO(content), start, len(content))
 
 
-@pytest.mark.parametrize("container", ["WAV", "RF64", "AIFF", "CAF"])
+@pytest.mark.parametrize("container", READERS)
+@pytest.mark.parametrize("start", [0, 77])
+def test_the_rate_and_the_place_of_the_samples_are_found(make_file: MakeFile, container: str, start: int) -> None:
+    content = make_file(container, "PCM_16", sample_rate=22_050).read_bytes()
+    sound = read(container, bytes(start) + content, start)
+    assert sound.sample_rate == 22_050
+    [data] = sound.data
+    assert len(data) == 20_000 * 4 + EDIT_COUNT_BYTES.get(container, 0)
+    assert data.stop <= start + len(content)
+
+
+@pytest.mark.parametrize("container", READERS)
 @pytest.mark.parametrize("missing_bytes", [1, 100, 40_000])
-def test_missing_bytes_are_found(
-    make_file: MakeFile, write_bytes: WriteBytes, container: str, missing_bytes: int
-) -> None:
-    cut = write_bytes(make_file(container, "PCM_16").read_bytes()[:-missing_bytes])
+def test_missing_bytes_are_found(make_file: MakeFile, container: str, missing_bytes: int) -> None:
+    content = make_file(container, "PCM_16").read_bytes()
+    content = content[: content.index(b"PEAK")] if b"PEAK" in content else content
     with pytest.raises(InputError, match="truncated") as caught:
-        read_chunked_header(cut, container.lower())
+        read(container, content[:-missing_bytes])
     assert caught.value.code == "undecodable"
 
 
-def test_an_unfilled_size_is_filled_in(make_file: MakeFile, write_bytes: WriteBytes) -> None:
+MARKS = [
+    0,
+    0xFFFF_FFFF,
+    0xFFFF_FFDB,
+    0xFFFF_FF00,
+    0x7FFF_FFFF,
+    0x7FFF_FFDB,
+    0x7FFF_F000,
+    0x7F00_0008,
+    0x8000_0000,
+    0x8000_0024,
+]
+
+
+@pytest.mark.parametrize("size", MARKS)
+@pytest.mark.parametrize("outer", [0, 36, 0x7FFF_F024, 0xFFFF_FFFF])
+def test_a_size_that_no_such_file_can_mean_is_unknown(make_file: MakeFile, size: int, outer: int) -> None:
     whole = make_file("WAV", "PCM_16").read_bytes()
     place = whole.index(b"data") + 4
-    for size in (b"\0\0\0\0", b"\xff\xff\xff\xff"):
-        for outer in (b"\0\0\0\0", b"\xff\xff\xff\xff", (36).to_bytes(4, "little")):
-            path = write_bytes(whole[:4] + outer + whole[8:place] + size + whole[place + 4 :])
-            assert read_chunked_header(path, "wav").patches == {place: (80_000).to_bytes(4, "little")}
+    content = whole[:4] + struct.pack("<I", outer) + whole[8:place] + struct.pack("<I", size) + whole[place + 4 :]
+    assert read("WAV", content).data == read("WAV", whole).data
 
 
-def test_an_honest_size_of_zero_is_left_alone(make_file: MakeFile, write_bytes: WriteBytes) -> None:
+@pytest.mark.parametrize("size", [80_004, 1 << 24, 0x6FFF_FFFF, 0xB000_0000])
+def test_any_other_size_beyond_the_end_is_a_loss(make_file: MakeFile, size: int) -> None:
     whole = make_file("WAV", "PCM_16").read_bytes()
     place = whole.index(b"data") + 4
-    content = bytearray(whole[:place] + bytes(4) + b"LIST" + (4).to_bytes(4, "little") + b"INFO")
-    content[4:8] = (len(content) - 8).to_bytes(4, "little")
-    header = read_chunked_header(write_bytes(bytes(content)), "wav")
-    assert header.data_bytes == 0
-    assert header.patches == {}
+    with pytest.raises(InputError, match=f"promises {size} bytes of audio, 80000 are there"):
+        read("WAV", whole[:place] + struct.pack("<I", size) + whole[place + 4 :])
 
 
-@pytest.mark.parametrize("container", ["wav", "aiff", "caf"])
-def test_a_chunk_that_claims_all_the_world_ends_the_search(write_bytes: WriteBytes, container: str) -> None:
-    path = write_bytes(b"RIFF\0\0\0\0WAVE" + b"junk" + b"\xff" * 8 + bytes(100))
-    assert read_chunked_header(path, container).data_start is None
+def test_a_promise_of_less_than_a_sample_more_is_no_loss(make_file: MakeFile) -> None:
+    whole = make_file("WAV", "PCM_16").read_bytes()
+    place = whole.index(b"data") + 4
+    content = whole[:place] + struct.pack("<I", 80_003) + whole[place + 4 :]
+    assert read("WAV", content).data == read("WAV", whole).data
+
+
+def test_an_honest_size_of_zero_is_believed(make_file: MakeFile) -> None:
+    whole = make_file("WAV", "PCM_16").read_bytes()
+    place = whole.index(b"data") + 4
+    content = bytearray(whole[:place] + bytes(4) + b"LIST" + struct.pack("<I", 4) + b"INFO")
+    content[4:8] = struct.pack("<I", len(content) - 8)
+    assert sum(map(len, read("WAV", bytes(content)).data)) == 0
+
+
+@pytest.mark.parametrize("container", ["WAV", "AIFF", "CAF"])
+def test_a_chunk_that_claims_all_the_world_ends_the_search(container: str) -> None:
+    with pytest.raises(InputError, match="truncated: it ends before its format"):
+        read(container, b"RIFF\0\0\0\0WAVE" + b"junk" + b"\xff" * 8 + bytes(100))
+
+
+def test_what_is_not_there_is_named(make_file: MakeFile) -> None:
+    whole = make_file("WAV", "PCM_16").read_bytes()
+    with pytest.raises(InputError, match="damaged: it has no format"):
+        read("WAV", whole.replace(b"fmt ", b"xxxx"))
+    with pytest.raises(InputError, match="damaged: it has no samples"):
+        read("WAV", whole.replace(b"data", b"xxxx"))

@@ -311,10 +311,32 @@ def test_mp3_files_put_one_after_the_other_are_decoded_to_the_end(make_file: Mak
     assert decode_all(write_bytes(content * 2)).shape[1] >= 200_000
 
 
-def test_ogg_streams_put_one_after_the_other_are_refused_by_name(make_file: MakeFile, write_bytes: WriteBytes) -> None:
-    error = error_of(write_bytes(make_file("OGG").read_bytes() * 2))
+@pytest.mark.parametrize("container", ["OGG", "FLAC"])
+def test_files_put_one_after_the_other_are_decoded_one_after_the_other(
+    make_file: MakeFile, write_bytes: WriteBytes, container: str
+) -> None:
+    files = [make_file(container, num_samples=num_samples) for num_samples in (20_000, 300, 9_000)]
+    chained = write_bytes(b"".join(path.read_bytes() for path in files))
+    np.testing.assert_array_equal(decode_all(chained), np.concatenate([decode_all(path) for path in files], axis=1))
+
+
+@pytest.mark.parametrize("container", ["OGG", "FLAC"])
+@pytest.mark.parametrize("second", [{"sample_rate": 48_000}, {"num_channels": 1}])
+def test_rate_and_channels_may_not_change_between_files(
+    make_file: MakeFile, write_bytes: WriteBytes, container: str, second: dict[str, int]
+) -> None:
+    files = [make_file(container, num_samples=22_050), make_file(container, **second)]
+    error = error_of(write_bytes(b"".join(path.read_bytes() for path in files)))
     assert error.code == "unsupported-format"
-    assert "2 Ogg streams" in error.message
+    assert "change at 0.5 s" in error.message
+
+
+@pytest.mark.parametrize("container", ["OGG", "FLAC"])
+def test_a_cut_in_the_second_of_several_files_is_found(
+    make_file: MakeFile, write_bytes: WriteBytes, container: str
+) -> None:
+    content = make_file(container).read_bytes()
+    assert error_of(write_bytes(content + content[:-100])).code == "undecodable"
 
 
 # Samples and rates that are none ------------------------------------------------------------------------------------

@@ -1,16 +1,18 @@
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from divisi.audio.mpeg_frames import MpegStream, find_first_frame, parse_frame_header, read_mpeg_stream
+from divisi.audio.mpeg_frames import MpegStream, find_mpeg_stream, parse_frame_header, read_mpeg_stream
 
 MakeFile = Callable[..., Path]
 WriteBytes = Callable[[bytes], Path]
 
 
 def read(path: Path) -> MpegStream:
-    stream = read_mpeg_stream(path, 0)
+    with path.open("rb") as file:
+        stream = read_mpeg_stream(file)
     assert stream is not None
     return stream
 
@@ -81,4 +83,4 @@ def test_bytes_between_frames_are_stepped_over(make_file: MakeFile, write_bytes:
     ids=["nothing", "one byte", "UTF-16 text", "ones", "zeros"],
 )
 def test_what_is_no_mpeg_audio_is_not_taken_for_it(head: bytes) -> None:
-    assert find_first_frame(head) is None
+    assert find_mpeg_stream(io.BytesIO(head)) is None

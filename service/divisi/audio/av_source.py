@@ -6,7 +6,7 @@ Loaded by name from `decode`, and only where the `av` extra is installed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -14,7 +14,7 @@ import numpy as np
 
 from divisi.audio.facts import AudioFacts, check_sample_rate
 from divisi.audio.media_boxes import check_is_whole
-from divisi.audio.sniff import Sniffed
+from divisi.audio.spliced_file import Piece, SplicedFile
 from divisi.audio.waveform import Samples
 from divisi.errors import InputError
 
@@ -38,24 +38,18 @@ _DURATION_TOLERANCE_SECONDS = 0.1
 class AvSource:
     """A BlockSource over FFmpeg. Raises InputError."""
 
-    def __init__(self, path: Path, sniffed: Sniffed) -> None:
-        check_is_whole(path, sniffed.container)
+    def __init__(self, path: Path, container: str, pieces: Sequence[Piece]) -> None:
+        self._source = SplicedFile(path, pieces)
         try:
-            self._file = av.open(
-                str(path.absolute()),
-                format=_DEMUXERS[sniffed.container],
-                options={"protocol_whitelist": "file"},
-                metadata_errors="ignore",
-            )
-        except av.FFmpegError as error:
-            raise InputError(f"the file cannot be decoded: {error.strerror}", code="undecodable") from error
-        try:
+            check_is_whole(self._source, container)
+            self._source.seek(0)
+            self._file = self._open(container)
             self._stream = self._choose_stream()
-            self.facts = self._read_facts(sniffed)
+            self.facts = self._read_facts(container)
         except BaseException:
-            self._file.close()
+            self.close()
             raise
-        self.promised_samples = self._promise(sniffed)
+        self.promised_samples = self._promise(container)
         self._blocks = self._decode()
         self._left_over = np.zeros((self.facts.num_channels, 0), np.float32)
         self._taken = 0
@@ -68,7 +62,21 @@ class AvSource:
         return np.ascontiguousarray(block)
 
     def close(self) -> None:
-        self._file.close()
+        if hasattr(self, "_file"):
+            self._file.close()
+        self._source.close()
+
+    def _open(self, container: str) -> av.container.InputContainer:
+        try:
+            return av.open(
+                self._source,
+                mode="r",
+                format=_DEMUXERS[container],
+                options={"protocol_whitelist": "file"},
+                metadata_errors="ignore",
+            )
+        except av.FFmpegError as error:
+            raise InputError(f"the file cannot be decoded: {error.strerror}", code="undecodable") from error
 
     def _choose_stream(self) -> av.AudioStream:
         if not self._file.streams.audio:
@@ -79,14 +87,14 @@ class AvSource:
         stream.codec_context.thread_count = 1
         return stream
 
-    def _read_facts(self, sniffed: Sniffed) -> AudioFacts:
+    def _read_facts(self, container: str) -> AudioFacts:
         context = self._stream.codec_context
         check_sample_rate(context.sample_rate or 0)
         seconds = self._header_seconds()
-        if sniffed.container == "aac":
+        if container == "aac":
             seconds = 0.0  # extrapolated by FFmpeg from the first frames
         return AudioFacts(
-            container=sniffed.container,
+            container=container,
             codec=context.name,
             sample_rate=context.sample_rate,
             num_channels=context.channels,
@@ -99,11 +107,11 @@ class AvSource:
             return float(self._stream.duration * self._stream.time_base)
         return (self._file.duration or 0) / av.time_base
 
-    def _promise(self, sniffed: Sniffed) -> int | None:
+    def _promise(self, container: str) -> int | None:
         """WebM's damaged parts are skipped in silence, so its duration is held against what comes out (unless a film
         sets it).
         """
-        if sniffed.container != "webm" or self._file.streams.video or not self.facts.num_samples:
+        if container != "webm" or self._file.streams.video or not self.facts.num_samples:
             return None
         tolerance = round(_DURATION_TOLERANCE_SECONDS * self.facts.sample_rate)
         return max(0, self.facts.num_samples - tolerance)

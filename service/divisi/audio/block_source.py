@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from divisi.audio.facts import AudioFacts
+from divisi.audio.spliced_file import Piece
 from divisi.audio.waveform import Samples
+from divisi.errors import InputError
 
 
 class BlockSource(Protocol):
@@ -31,4 +34,23 @@ class BlockSource(Protocol):
 
 
 class CodecNotSupportedError(Exception):
-    """This library does not know the codec in this container; another may."""
+    """This library does not know the codec in this container; another may.
+
+    Args:
+        codec: its name, or what is known of it.
+        pieces: what another library shall read, as in SplicedFile.
+    """
+
+    def __init__(self, codec: str, pieces: Sequence[Piece]) -> None:
+        super().__init__(codec)
+        self.pieces = tuple(pieces)
+
+
+def check_promise(promised_samples: int | None, num_decoded: int) -> None:
+    """Raises InputError `undecodable` where fewer samples came out than a header promised."""
+    if promised_samples is not None and num_decoded < promised_samples:
+        raise InputError(
+            f"the file is damaged or truncated: of {promised_samples} samples promised by its header "
+            f"{num_decoded} could be decoded",
+            code="undecodable",
+        )

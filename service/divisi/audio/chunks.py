@@ -1,156 +1,116 @@
-"""Chunked containers (WAV, RF64, AIFF, CAF): where the samples lie, whether all promised bytes are there, and at which
-rate.
+"""Chunked containers (WAV, RF64, AIFF, CAF): where the samples lie, whether all promised bytes are there, and the plain
+file of the same samples that a decoder is shown.
 
-libsndfile shortens a recording silently to the bytes there are. Here a data chunk that reaches beyond the file is an
-error, and a size that was never filled in (0 or all ones: the mark of a writer that could not seek) is filled in from
-the bytes there are.
+libsndfile shortens a recording silently to the bytes there are, stops at sizes that pipes left open, and stumbles over
+what programs put around the samples. So the chunks are found here, and it sees nothing but format and samples. A data
+chunk that reaches beyond the file is an error, unless its size is the mark of a writer that could not seek.
 """
 
 from __future__ import annotations
 
-import os
+import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO
+from dataclasses import dataclass
+from typing import NoReturn
 
+from divisi.audio.spliced_file import Piece, Seekable
 from divisi.errors import InputError
 
-_UNKNOWN_32 = 0xFFFF_FFFF
-_UNKNOWN_64 = 0xFFFF_FFFF_FFFF_FFFF
+# Writers that cannot seek put 0, all ones, or a little less than 2 or 4 GiB: sox 0x7f000000 and 0x7ffff000, others
+# 0x7fffffff, 0x80000000, or all ones less the header. No file that ends long before means these.
+_MARKS_32 = (range(0x7F00_0000, 0x8001_0000), range(0xFF00_0000, 0x1_0000_0000))
+_LARGEST_64 = 1 << 62
 
 
-@dataclass
-class ChunkedHeader:
+@dataclass(frozen=True)
+class ChunkedSound:
     """Attributes:
-    sample_rate: Hz as written; None: no such chunk before the samples.
-    data_start, data_bytes: where the samples lie; None: no data chunk found (the decoder will say what is wrong).
-    patches: bytes to show the decoder instead of those in the file.
+    sample_rate: Hz as written.
+    data: where the samples lie, in order.
+    pieces: a plain file of them.
+    is_mpeg: they are a stream of MPEG audio, whatever the format says of samples.
     """
 
-    sample_rate: float | None = None
-    data_start: int | None = None
-    data_bytes: int | None = None
-    patches: dict[int, bytes] = field(default_factory=dict)
+    sample_rate: float
+    data: tuple[range, ...]
+    pieces: tuple[Piece, ...]
+    is_mpeg: bool = False
 
 
-def read_chunked_header(path: Path, container: str) -> ChunkedHeader:
-    """Reads the header of a `wav`, `rf64`, `aiff` or `caf` file.
+@dataclass(frozen=True)
+class Chunk:
+    """Attributes: `name`; `body`: byte at which its content begins; `length` of the content as written."""
 
-    Raises:
-        InputError: `undecodable` when the file is shorter than its data chunk.
+    name: bytes
+    body: int
+    length: int
+
+
+def read_chunks(file: Seekable, start: int, size_format: str, wanted: frozenset[bytes]) -> Iterator[Chunk]:
+    """The chunks from byte `start` on.
+
+    Args:
+        file: open at any place.
+        start: of the first chunk.
+        size_format: of `struct`, of a chunk's length. Chunks of 32 bits begin at even bytes, others at any.
+        wanted: names that the caller looks for. Where a writer left out the byte that makes a length even, the next
+            chunk is found by its name.
     """
-    file_bytes = os.path.getsize(path)
-    with path.open("rb") as file:
-        if container == "aiff":
-            header = _read_aiff(file)
-        elif container == "caf":
-            header = _read_caf(file, file_bytes)
-        else:
-            header = _read_riff(file, file_bytes)
-    if header.data_start is not None and header.data_bytes is not None:
-        there = max(0, file_bytes - header.data_start)
-        if there < header.data_bytes:
-            raise InputError(
-                f"the file is truncated: its header promises {header.data_bytes} bytes of audio, {there} are there",
-                code="undecodable",
-            )
-    return header
-
-
-def _read_riff(file: BinaryIO, file_bytes: int) -> ChunkedHeader:
-    header = ChunkedHeader()
-    start = file.read(12)
-    order = ">" if start[:4] == b"RIFX" else "<"
-    if start[:4] == b"BW64":  # RF64's younger name (ITU-R BS.2088), which libsndfile does not know
-        header.patches[0] = b"RF64"
-    (riff_bytes,) = struct.unpack(order + "I", start[4:8])
-    data_bytes_64 = data_bytes_64_at = None
-    for name, body, length in _chunks(file, 12, order + "I", alignment=2):
-        if name == b"ds64":
-            data_bytes_64_at = body + 8
-            data_bytes_64 = int.from_bytes(_at(file, body + 8, 8), "little")
-        elif name == b"fmt ":
-            rate = _at(file, body + 4, 4)
-            header.sample_rate = struct.unpack(order + "I", rate)[0] if len(rate) == 4 else None
-        elif name == b"data":
-            there = max(0, file_bytes - body)
-            header.data_start = body
-            if data_bytes_64_at is not None and length == _UNKNOWN_32:
-                header.data_bytes = data_bytes_64
-                if data_bytes_64 in (0, _UNKNOWN_64):
-                    header.data_bytes = there
-                    header.patches[data_bytes_64_at] = there.to_bytes(8, "little")
-            elif _is_unfilled(length, riff_bytes, file_bytes):
-                if there > _UNKNOWN_32:
-                    raise InputError(
-                        "a WAV of unknown length cannot be larger than 4 GiB; write RF64 instead", code="undecodable"
-                    )
-                header.data_bytes = there
-                header.patches[body - 4] = struct.pack(order + "I", there)
-            else:
-                header.data_bytes = length
-            break
-    return header
-
-
-def _is_unfilled(data_bytes: int, riff_bytes: int, file_bytes: int) -> bool:
-    """True for a size never filled in; a size of 0 is honest when the outer size agrees with the file."""
-    return data_bytes == _UNKNOWN_32 or (data_bytes == 0 and riff_bytes + 8 != file_bytes)
-
-
-def _read_aiff(file: BinaryIO) -> ChunkedHeader:
-    header = ChunkedHeader()
-    for name, body, length in _chunks(file, 12, ">I", alignment=2):
-        if name == b"COMM":
-            rate = _at(file, body + 8, 10)
-            if len(rate) == 10:
-                header.sample_rate = _from_extended(rate)
-        elif name == b"SSND":
-            header.data_start, header.data_bytes = body, length
-        if header.data_start is not None and header.sample_rate is not None:
-            break
-    return header
-
-
-def _read_caf(file: BinaryIO, file_bytes: int) -> ChunkedHeader:
-    header = ChunkedHeader()
-    for name, body, length in _chunks(file, 8, ">Q", alignment=1):
-        if name == b"desc":
-            rate = _at(file, body, 8)
-            header.sample_rate = struct.unpack(">d", rate)[0] if len(rate) == 8 else None
-        elif name == b"data":
-            header.data_start, header.data_bytes = body, length
-            if length == _UNKNOWN_64:
-                header.data_bytes = max(0, file_bytes - body)
-                header.patches[body - 8] = header.data_bytes.to_bytes(8, "big")
-            break
-    return header
-
-
-def _chunks(file: BinaryIO, start: int, size_format: str, alignment: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, byte of the body and length of each chunk from `start` on."""
     size_length = struct.calcsize(size_format)
+    is_padded = size_length == 4
     position = start
-    file_bytes = os.fstat(file.fileno()).st_size
-    while position < file_bytes:
-        head = _at(file, position, 4 + size_length)
-        if len(head) < 4 + size_length:
-            return
+    while len(head := bytes_at(file, position, 4 + size_length)) == 4 + size_length:
         (length,) = struct.unpack(size_format, head[4:])
         body = position + 4 + size_length
-        yield head[:4], body, length
-        position = body + length + (-length % alignment)
+        yield Chunk(head[:4], body, length)
+        position = body + length
+        if is_padded and length % 2 and not _is_padding_missing(file, position, wanted):
+            position += 1
 
 
-def _at(file: BinaryIO, position: int, length: int) -> bytes:
+def _is_padding_missing(file: Seekable, position: int, wanted: frozenset[bytes]) -> bool:
+    """True where a name stands at an odd place already: padding is 0 by rule, but other bytes are seen."""
+    place = bytes_at(file, position, 5)
+    return place[1:] not in wanted and re.match(rb"[A-Za-z][ -~]{3}", place) is not None
+
+
+def data_range(body: int, promised: int, end: int, frame_bytes: int) -> range:
+    """Where the samples of a data chunk lie.
+
+    Args:
+        body: where they begin.
+        promised: their bytes as the chunk says.
+        end: of the file.
+        frame_bytes: a sample of each channel (or a block of them) takes so many; less than that missing is no loss.
+
+    Raises:
+        InputError: `undecodable` when the file is shorter.
+    """
+    there = max(0, end - body)
+    if promised // frame_bytes > there // frame_bytes:
+        raise InputError(
+            f"the file is truncated: its header promises {promised} bytes of audio, {there} are there",
+            code="undecodable",
+        )
+    return range(body, body + min(promised, there))
+
+
+def is_mark(size: int, body: int, end: int) -> bool:
+    """True for a size that stands for "unknown" where the data begin at `body` and the file ends at `end`."""
+    if body + size <= end:
+        return False
+    return size >= _LARGEST_64 or any(size in marks for marks in _MARKS_32)
+
+
+def refuse_without(what: str, last: Chunk | None, end: int) -> NoReturn:
+    """Raises InputError `undecodable` for a file in whose chunks something was not found; `last` is where they end."""
+    if last is None or last.body + last.length > end:
+        raise InputError(f"the file is truncated: it ends before its {what}", code="undecodable")
+    raise InputError(f"the file is damaged: it has no {what}", code="undecodable")
+
+
+def bytes_at(file: Seekable, position: int, length: int) -> bytes:
+    """Bytes from a place on; fewer at the end."""
     file.seek(position)
     return file.read(length)
-
-
-def _from_extended(number: bytes) -> float:
-    """An 80-bit extended float, big-endian: sign and 15-bit exponent, 64-bit mantissa with its leading 1 written."""
-    exponent = int.from_bytes(number[:2], "big") & 0x7FFF
-    mantissa = int.from_bytes(number[2:], "big")
-    return mantissa * 2.0 ** max(min(exponent - 16_383 - 63, 900), -1_000)

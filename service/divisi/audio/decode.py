@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from divisi.audio.block_source import BlockSource, CodecNotSupportedError
+from divisi.audio.block_source import BlockSource, CodecNotSupportedError, check_promise
 from divisi.audio.facts import AudioFacts, AudioLimits, check_decoded_bytes, check_limits, too_long
-from divisi.audio.sndfile_source import SNDFILE_CONTAINERS, SndfileSource
+from divisi.audio.sndfile_source import SNDFILE_CONTAINERS, open_with_sndfile
 from divisi.audio.sniff import Sniffed, sniff
+from divisi.audio.spliced_file import Piece
 from divisi.audio.stacked_files import StackedSource, open_parts
 from divisi.audio.waveform import Samples
 from divisi.errors import InputError
@@ -106,13 +107,7 @@ class AudioDecoder:
         )
 
     def _check_end(self) -> None:
-        promised = self._source.promised_samples
-        if promised is not None and self.num_decoded < promised:
-            raise InputError(
-                f"the file is damaged or truncated: of {promised} samples promised by its header "
-                f"{self.num_decoded} could be decoded",
-                code="undecodable",
-            )
+        check_promise(self._source.promised_samples, self.num_decoded)
         if self.num_decoded == 0:
             raise InputError("the file holds no samples", code="empty-audio")
 
@@ -152,16 +147,15 @@ def _open_stack(folder: Path, limits: AudioLimits | None) -> BlockSource:
 
 
 def _open_source(path: Path, sniffed: Sniffed) -> BlockSource:
-    codec = sniffed.container
     if sniffed.container in SNDFILE_CONTAINERS:
         try:
-            return SndfileSource(path, sniffed)
+            return open_with_sndfile(path, sniffed)
         except CodecNotSupportedError as error:
-            codec = f"{sniffed.container} ({error})"
-    return _open_av_source(path, sniffed, codec)
+            return _open_av_source(path, sniffed, f"{sniffed.container} ({error})", error.pieces)
+    return _open_av_source(path, sniffed, sniffed.container, (sniffed.sound,))
 
 
-def _open_av_source(path: Path, sniffed: Sniffed, codec: str) -> BlockSource:
+def _open_av_source(path: Path, sniffed: Sniffed, codec: str, pieces: Sequence[Piece]) -> BlockSource:
     if importlib.util.find_spec("av") is None:
         raise InputError(
             f"reading {codec} needs the `av` extra, which is not installed here (pip install 'divisi-choir[av]'); "
@@ -170,5 +164,5 @@ def _open_av_source(path: Path, sniffed: Sniffed, codec: str) -> BlockSource:
             container=sniffed.container,
         )
     module, name = _AV_SOURCE
-    source: BlockSource = getattr(importlib.import_module(module), name)(path, sniffed)
+    source: BlockSource = getattr(importlib.import_module(module), name)(path, sniffed.container, pieces)
     return source

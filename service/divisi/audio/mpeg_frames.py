@@ -7,16 +7,12 @@ small (files put one after the other) from a true one.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
+from functools import partial
 
-# What all frames of a stream have in common: sync, version, layer, sample rate.
-_STREAM_MASK = 0xFFFE_0C00
-# How far from where it is expected a first frame is looked for, as players do.
-_SEARCH_LENGTH = 64 * 1024
+from divisi.audio.frame_walk import SEARCH_BYTES, FrameKind, Window, count_frames, find_first_frame, is_run
+from divisi.audio.spliced_file import Seekable
 
 _BIT_RATES_KBPS = {
     # (is MPEG 1, layer)
@@ -28,6 +24,14 @@ _BIT_RATES_KBPS = {
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _SAMPLE_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+
+
+# Of the free format also the bit rate's index, which is 0; a frame has at most so many bytes (640 kbit/s at 8 kHz).
+_FREE_STREAM_MASK = 0xFFFE_FC00
+_LONGEST_FREE_FRAME = 5_760
+_FREE_FRAMES_IN_A_ROW = 4
+_FREE_PLACES_TRIED = 64
+_FREE_SYNC = re.compile(rb"\xff[\xe2-\xff][\x00-\x0b]", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -61,38 +65,55 @@ class MpegStream:
     audio_start: int
 
 
-def find_first_frame(head: bytes) -> int | None:
-    """Byte of the first of two consistent frames in a row, or of one that fills the rest; None: there is no MPEG audio
-    here.
+def find_mpeg_stream(file: Seekable) -> int | None:
+    """Byte of the first frame; None: there is none."""
+    found = _find(Window(file))
+    return None if found is None else found[1]
+
+
+def read_mpeg_stream(file: Seekable) -> MpegStream | None:
+    """Walks all frames; None where there are none."""
+    window = Window(file)
+    found = _find(window)
+    return None if found is None else _read_stream(window, *found)
+
+
+def _find(window: Window) -> tuple[FrameKind, int] | None:
+    """The kind of the frames, and the byte of the first."""
+    first = find_first_frame(window, MPEG)
+    return _find_free_format(window) if first is None else (MPEG, first)
+
+
+def _read_stream(window: Window, kind: FrameKind, first: int) -> MpegStream:
+    head = window.read(first, kind.head_bytes)
+    length = kind.length_of(head)
+    header = parse_frame_header(head, length)
+    assert header is not None  # find_first_frame gives places of valid headers
+    has_tag, promised = _read_tag(window.read(first, length), header)
+    num_frames, end = count_frames(window, kind, first)
+    return MpegStream(first, end, header, num_frames - has_tag, promised, first + length if has_tag else first)
+
+
+def parse_frame_header(word: bytes, free_bytes: int = 0) -> FrameHeader | None:
+    """Reads four bytes as a frame header (ISO 11172-3, section 2.4.1.3).
+
+    Args:
+        word: the four bytes.
+        free_bytes: length, without padding, of frames of the free format, whose headers do not say it; 0: there are
+            none.
+
+    Returns:
+        None: they are no header.
     """
-    return _find_frame(_Window(io.BytesIO(head)), 0, _SEARCH_LENGTH, None)
-
-
-def read_mpeg_stream(path: Path, start: int) -> MpegStream | None:
-    """Walks all frames from byte `start` on; None where there are none."""
-    with path.open("rb") as file:
-        window = _Window(file)
-        first = _find_frame(window, start, start + _SEARCH_LENGTH, None)
-        if first is None:
-            return None
-        header = parse_frame_header(window.read(first, 4))
-        assert header is not None  # _find_frame gives places of valid headers
-        has_tag, promised = _read_tag(window.read(first, header.length), header)
-        num_frames, end = _count_frames(window, first)
-        return MpegStream(
-            first, end, header, num_frames - has_tag, promised, first + header.length if has_tag else first
-        )
-
-
-def parse_frame_header(word: bytes) -> FrameHeader | None:
-    """Reads four bytes as a frame header (ISO 11172-3, section 2.4.1.3); None: they are none, or of the free format."""
     if len(word) < 4 or word[0] != 0xFF or word[1] & 0xE0 != 0xE0:
         return None
     version = word[1] >> 3 & 3
     layer = 4 - (word[1] >> 1 & 3)
     bit_rate_index = word[2] >> 4
     rate_index = word[2] >> 2 & 3
-    if version == 1 or layer == 4 or bit_rate_index in (0, 15) or rate_index == 3:
+    if version == 1 or layer == 4 or bit_rate_index == 15 or rate_index == 3:
+        return None
+    if bit_rate_index == 0 and not free_bytes:
         return None
     is_mpeg_1 = version == 3
     bit_rate = 1000 * _BIT_RATES_KBPS[is_mpeg_1, layer][bit_rate_index - 1]
@@ -100,7 +121,9 @@ def parse_frame_header(word: bytes) -> FrameHeader | None:
     padding = word[2] >> 1 & 1
     is_mono = word[3] >> 6 == 3
     samples = {1: 384, 2: 1152, 3: 1152 if is_mpeg_1 else 576}[layer]
-    if layer == 1:
+    if bit_rate_index == 0:
+        length = free_bytes + padding * (4 if layer == 1 else 1)
+    elif layer == 1:
         length = (12 * bit_rate // sample_rate + padding) * 4
     else:
         length = samples // 8 * bit_rate // sample_rate + padding
@@ -122,93 +145,28 @@ def _read_tag(frame: bytes, header: FrameHeader) -> tuple[bool, int | None]:
     return False, None
 
 
-def _count_frames(window: _Window, first: int) -> tuple[int, int]:
-    """Number of whole frames from `first` on, and the byte behind the last; bytes between frames are stepped over."""
-    stream = int.from_bytes(window.read(first, 4), "big") & _STREAM_MASK
-    length_of = _lengths_by_header(stream)
-    position = end = first
-    count = 0
-    while position < window.file_bytes:
-        length = length_of(window.read(position, 4))
-        if length:
-            position += length
-            if position > window.file_bytes:
-                break
-            count += 1
-            end = position
-        else:
-            following = _find_frame(window, position, window.file_bytes, stream)
-            if following is None:
-                break
-            position = following
-    return count, end
+def _length_of(head: bytes, free_bytes: int = 0) -> int:
+    header = parse_frame_header(head, free_bytes)
+    return 0 if header is None else header.length
 
 
-def _lengths_by_header(stream: int) -> Callable[[bytes], int]:
-    """A function from a header's four bytes to the frame's length, 0 for what is no frame of this stream; answers are
-    kept.
-    """
-    known: dict[bytes, int] = {}
-
-    def length_of(word: bytes) -> int:
-        length = known.get(word)
-        if length is None:
-            header = parse_frame_header(word)
-            is_ours = header is not None and int.from_bytes(word, "big") & _STREAM_MASK == stream
-            length = known[word] = header.length if header is not None and is_ours else 0
-        return length
-
-    return length_of
+# What stays: sync, version, layer, sample rate.
+MPEG = FrameKind(re.compile(rb"\xff[\xe2-\xff]"), 4, 0xFFFE_0C00, _length_of)
 
 
-def _find_frame(window: _Window, start: int, stop: int, stream: int | None) -> int | None:
-    """Byte in `start … stop` of a frame (of this stream) that another follows, or that ends the file."""
-    position = window.find(b"\xff", start, stop)
-    while position is not None:
-        word = window.read(position, 4)
-        header = parse_frame_header(word)
-        if header is not None:
-            common = int.from_bytes(word, "big") & _STREAM_MASK
-            following = window.read(position + header.length, 4)
-            is_followed = (
-                parse_frame_header(following) is not None and int.from_bytes(following, "big") & _STREAM_MASK == common
-            )
-            is_last = position + header.length == window.file_bytes
-            if (stream is None or common == stream) and (is_followed or is_last):
-                return position
-        position = window.find(b"\xff", position + 1, stop)
+def _find_free_format(window: Window) -> tuple[FrameKind, int] | None:
+    """Frames whose length is not in their headers: one that repeats from some place on, if there is any."""
+    position = window.find(_FREE_SYNC, 0, SEARCH_BYTES)
+    for _ in range(_FREE_PLACES_TRIED):
+        if position is None:
+            break
+        head = window.read(position, 4)
+        padding = _length_of(head, 1) - 1
+        stretch = window.read(position, _LONGEST_FREE_FRAME) if padding >= 0 else b""
+        for match in re.finditer(re.escape(head[:2]), stretch[4:]):
+            free_bytes = 4 + match.start() - padding
+            kind = FrameKind(_FREE_SYNC, 4, _FREE_STREAM_MASK, partial(_length_of, free_bytes=free_bytes))
+            if is_run(window, kind, position, _FREE_FRAMES_IN_A_ROW):
+                return kind, position
+        position = window.find(_FREE_SYNC, position + 1, SEARCH_BYTES)
     return None
-
-
-class _Window:
-    """A file read forward, with a stretch of it held in memory: memory does not grow with the file."""
-
-    _LENGTH = 1 << 18
-    # Reading goes back by no more than a frame (2880 bytes at most).
-    _KEPT_BEHIND = 1 << 12
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.file_bytes = file.seek(0, io.SEEK_END)
-        self._start = 0
-        self._bytes = b""
-
-    def read(self, position: int, length: int) -> bytes:
-        """Bytes from a position on; fewer at the end of the file."""
-        place = position - self._start
-        if place < 0 or place + length > len(self._bytes):
-            self._start = max(0, position - self._KEPT_BEHIND)
-            self._file.seek(self._start)
-            self._bytes = self._file.read(self._KEPT_BEHIND + max(length, self._LENGTH))
-            place = position - self._start
-        return self._bytes[place : place + length]
-
-    def find(self, wanted: bytes, start: int, stop: int) -> int | None:
-        """First place of a byte in `start … stop`."""
-        while start < min(stop, self.file_bytes):
-            stretch = self.read(start, min(stop - start, 4_096))
-            place = stretch.find(wanted)
-            if place >= 0:
-                return start + place
-            start += len(stretch)
-        return None

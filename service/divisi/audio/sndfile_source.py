@@ -1,6 +1,6 @@
-"""Decodes wav, rf64, aiff, caf, flac, ogg (Vorbis, Opus) and mp3 with libsndfile, read forward only.
+"""Decodes wav, rf64, aiff, caf, flac, ogg (Vorbis, Opus, FLAC) and mp3 with libsndfile, read forward only.
 
-Each container is opened in the way in which libsndfile tells all of it: see `_open_…` and the modules they lean on.
+libsndfile is shown a plain file of the sound alone: see `_find_…` and the modules they lean on.
 """
 
 from __future__ import annotations
@@ -8,22 +8,26 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from divisi.audio.block_source import CodecNotSupportedError
+from divisi.audio.aiff import read_aiff
+from divisi.audio.block_source import BlockSource, CodecNotSupportedError
+from divisi.audio.caf import read_caf
+from divisi.audio.chained_source import ChainedSource
 from divisi.audio.channel_order import wav_from_vorbis_order
-from divisi.audio.chunks import read_chunked_header
 from divisi.audio.facts import AudioFacts, check_sample_rate
-from divisi.audio.flac_header import read_flac_header
+from divisi.audio.flac_header import find_flac_streams, read_flac_header
 from divisi.audio.mpeg_frames import read_mpeg_stream
-from divisi.audio.ogg_pages import read_ogg_structure
-from divisi.audio.patched_file import PatchedFile
+from divisi.audio.ogg_pages import OggStream, read_ogg_links
+from divisi.audio.riff import read_riff
 from divisi.audio.sniff import Sniffed
+from divisi.audio.spliced_file import Piece, SplicedFile, joined, part_of
 from divisi.audio.waveform import Samples
 from divisi.errors import InputError
 
@@ -31,7 +35,10 @@ from divisi.errors import InputError
 _UNKNOWN_LENGTH = 0x7FFF_FFFF_FFFF_FFFF
 # SF_ERR_UNSUPPORTED_ENCODING, and what its WAV reader says to a format tag that it does not know.
 _UNSUPPORTED_CODEC_ERRORS = frozenset({4, 64})
-_OGG_CODECS = (b"\x01vorbis", b"OpusHead")
+_VORBIS_AND_OPUS = (b"\x01vorbis", b"OpusHead")
+_FLAC_IN_OGG = b"\x7fFLAC"
+# In front of `fLaC` in the first packet: this mark, version, number of headers.
+_FLAC_IN_OGG_MARK_BYTES = 9
 # What a pipe of Linux holds.
 _PIPE_BYTES = 65_536
 _FLAC_WORD_LENGTHS = frozenset({8, 16, 24})
@@ -46,45 +53,56 @@ class _ForwardOnly(soundfile.SoundFile):
         return False
 
 
-@dataclass
-class _Opened:
-    """An open file. promised_samples as in BlockSource; expected_samples: the best guess at the length; on_close: what
-    else to free.
+@dataclass(frozen=True)
+class _Sound:
+    """One stream in a file.
+
+    Attributes:
+        pieces: what libsndfile is shown, as in SplicedFile.
+        num_samples: promised by the header; None: not said, or not to be relied on.
+        is_decoder_right: libsndfile's word on the length is a promise, too.
+        expected_samples: the best guess at the length where nothing is promised.
+        is_piped: libsndfile shall not seek.
     """
 
-    file: soundfile.SoundFile
-    promised_samples: int | None
-    expected_samples: int | None
-    on_close: list[Callable[[], None]] = field(default_factory=list)
+    pieces: tuple[Piece, ...]
+    num_samples: int | None = None
+    is_decoder_right: bool = False
+    expected_samples: int = 0
+    is_piped: bool = False
 
-    def close(self) -> None:
-        """Closes the file first: it reads from the others."""
-        self.file.close()
-        while self.on_close:
-            self.on_close.pop()()
+
+def open_with_sndfile(path: Path, sniffed: Sniffed) -> BlockSource:
+    """Opens a recording in one of SNDFILE_CONTAINERS. Raises InputError, or CodecNotSupportedError for a codec unknown
+    to libsndfile.
+    """
+    sounds = _FINDERS[sniffed.container](path, sniffed)
+    links = [partial(SndfileSource, path, sniffed.container, sound) for sound in sounds]
+    return links[0]() if len(links) == 1 else ChainedSource(links)
 
 
 class SndfileSource:
-    """A BlockSource over libsndfile. Raises InputError, or CodecNotSupportedError for a codec unknown to it."""
+    """A BlockSource over libsndfile."""
 
-    def __init__(self, path: Path, sniffed: Sniffed) -> None:
-        self._opened = _OPENERS[sniffed.container](path, sniffed)
-        file = self._opened.file
-        self.promised_samples = self._opened.promised_samples
+    def __init__(self, path: Path, container: str, sound: _Sound) -> None:
+        self._source = None if sound.is_piped else SplicedFile(path, sound.pieces)
         try:
+            self._file = file = _open(self._source or _feed(path, sound.pieces), sound.pieces)
             check_sample_rate(file.samplerate)
-        except InputError:
+        except BaseException:
             self.close()
             raise
+        length = file.frames if sound.is_decoder_right and file.frames != _UNKNOWN_LENGTH else None
+        self.promised_samples = sound.num_samples if length is None else length
         self.facts = AudioFacts(
-            container=sniffed.container,
+            container=container,
             codec=file.subtype.lower(),
             sample_rate=file.samplerate,
             num_channels=file.channels,
-            num_samples=self._opened.expected_samples or 0,
+            num_samples=self.promised_samples or sound.expected_samples,
             exact=False,
         )
-        self._channel_order = wav_from_vorbis_order(file.channels) if sniffed.container == "ogg" else None
+        self._channel_order = wav_from_vorbis_order(file.channels) if file.format == "OGG" else None
         self._taken = 0
 
     def read(self, num_samples: int) -> Samples:
@@ -93,7 +111,7 @@ class SndfileSource:
         if left is not None and 0 < left < num_samples:
             num_samples = left
         try:
-            block = self._opened.file.read(num_samples, dtype="float32", always_2d=True)
+            block = self._file.read(num_samples, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             if left == 0:
                 return np.zeros((self.facts.num_channels, 0), np.float32)
@@ -106,69 +124,83 @@ class SndfileSource:
         return samples if self._channel_order is None else samples[self._channel_order]
 
     def close(self) -> None:
-        self._opened.close()
+        """Closes libsndfile's side first: it reads from the other."""
+        if hasattr(self, "_file"):
+            self._file.close()
+        if self._source is not None:
+            self._source.close()
 
 
-def _open(source: PatchedFile | int) -> soundfile.SoundFile:
+def _open(source: SplicedFile | int, pieces: Sequence[Piece]) -> soundfile.SoundFile:
+    """soundfile never sees the name: it takes only UTF-8, and believes in `.raw`."""
     try:
         return _ForwardOnly(source)
     except soundfile.LibsndfileError as error:
         if error.code in _UNSUPPORTED_CODEC_ERRORS:
-            raise CodecNotSupportedError(error.error_string) from error
+            raise CodecNotSupportedError(error.error_string, pieces) from error
         raise InputError(f"the file cannot be decoded: {error.error_string}", code="undecodable") from error
 
 
-def _open_patched(path: Path, patches: dict[int, bytes]) -> _Opened:
-    """Opens a file through its patches. soundfile never sees the name: it takes only UTF-8, and believes in `.raw`."""
-    patched = PatchedFile(path, patches)
-    try:
-        file = _open(patched)
-    except BaseException:
-        patched.close()
-        raise
-    return _Opened(file, file.frames, file.frames, [patched.close])
+def _find_in_chunks(path: Path, sniffed: Sniffed) -> list[_Sound]:
+    read = {"aiff": read_aiff, "caf": read_caf}.get(sniffed.container, read_riff)
+    with path.open("rb") as file:
+        found = read(file, sniffed.sound.start, sniffed.sound.stop)
+    check_sample_rate(found.sample_rate)
+    if found.is_mpeg:
+        return [_mpeg_sound(path, found.data)]
+    return [_Sound(found.pieces, is_decoder_right=True)]
 
 
-def _open_chunked(path: Path, sniffed: Sniffed) -> _Opened:
-    header = read_chunked_header(path, sniffed.container)
-    if header.sample_rate is not None:
-        check_sample_rate(header.sample_rate)
-    opened = _open_patched(path, header.patches)
-    if opened.file.subtype.startswith("MPEG"):
-        opened.close()
-        raise CodecNotSupportedError("MPEG audio in WAV")  # libsndfile would lose the end of it
-    return opened
+def _find_in_flac(path: Path, sniffed: Sniffed) -> list[_Sound]:
+    return _flac_sounds(path, (sniffed.sound,))
 
 
-def _open_flac(path: Path, sniffed: Sniffed) -> _Opened:
-    header = read_flac_header(path, sniffed.start)
-    check_sample_rate(header.sample_rate)
-    if header.bits not in _FLAC_WORD_LENGTHS:
-        raise CodecNotSupportedError(f"FLAC of {header.bits} bits")
-    opened = _open_patched(path, header.patches)
-    opened.promised_samples = opened.expected_samples = header.num_samples
-    return opened
+def _flac_sounds(path: Path, pieces: Sequence[Piece]) -> list[_Sound]:
+    sounds = []
+    with SplicedFile(path, pieces) as file:
+        starts = find_flac_streams(file)
+        for start, stop in zip(starts, [*starts[1:], sum(map(len, pieces))], strict=True):
+            header = read_flac_header(file, start)
+            check_sample_rate(header.sample_rate)
+            if header.bits not in _FLAC_WORD_LENGTHS:
+                raise CodecNotSupportedError(f"FLAC of {header.bits} bits", part_of(pieces, start, stop))
+            behind = header.fields_at + len(header.fields)
+            shown = (*part_of(pieces, start, header.fields_at), header.fields, *part_of(pieces, behind, stop))
+            sounds.append(_Sound(shown, header.num_samples))
+    return sounds
 
 
-def _open_ogg(path: Path, sniffed: Sniffed) -> _Opened:
-    structure = read_ogg_structure(path)
-    if structure.is_torn:
-        raise InputError("the file is truncated or damaged: its last Ogg page is not whole", code="undecodable")
-    if structure.num_links > 1:
-        raise InputError(
-            f"the file holds {structure.num_links} Ogg streams one after the other; split it, or convert it to FLAC",
-            code="unsupported-format",
-        )
-    if not structure.first_packet.startswith(_OGG_CODECS):
-        raise CodecNotSupportedError("not Vorbis or Opus")
-    return _open_patched(path, {})
+def _find_in_ogg(path: Path, sniffed: Sniffed) -> list[_Sound]:
+    whole = (sniffed.sound,)
+    with SplicedFile(path, whole) as file:
+        links = read_ogg_links(file)
+    sounds = []
+    for streams in links:
+        stream = next((s for s in streams if s.codec.startswith((*_VORBIS_AND_OPUS, _FLAC_IN_OGG))), None)
+        if stream is None:
+            raise CodecNotSupportedError("neither Vorbis nor Opus nor FLAC", whole)
+        sounds += _ogg_sounds(path, whole, stream)
+    return sounds
 
 
-def _open_mp3(path: Path, sniffed: Sniffed) -> _Opened:
-    """Feeds libsndfile the audio frames through a pipe: from a file it would trust an extrapolated length and stop
-    there.
-    """
-    stream = read_mpeg_stream(path, sniffed.start)
+def _ogg_sounds(path: Path, whole: Sequence[Piece], stream: OggStream) -> list[_Sound]:
+    """The sound of one stream in Ogg pages. Packets of FLAC, put together, are a FLAC file."""
+    is_flac = stream.codec.startswith(_FLAC_IN_OGG)
+    places = joined(stream.contents if is_flac else stream.pages)
+    pieces = [piece for place in places for piece in part_of(whole, place.start, place.stop)]
+    if not is_flac:
+        return [_Sound(tuple(pieces), is_decoder_right=True)]
+    return _flac_sounds(path, part_of(pieces, _FLAC_IN_OGG_MARK_BYTES, sum(map(len, pieces))))
+
+
+def _find_in_mp3(path: Path, sniffed: Sniffed) -> list[_Sound]:
+    return [_mpeg_sound(path, (sniffed.sound,))]
+
+
+def _mpeg_sound(path: Path, pieces: Sequence[Piece]) -> _Sound:
+    """Fed to libsndfile through a pipe: from a file it would trust an extrapolated length and stop there."""
+    with SplicedFile(path, pieces) as file:
+        stream = read_mpeg_stream(file)
     if stream is None:
         raise InputError("the file holds no MPEG audio frames", code="undecodable")
     promised = stream.promised_frames
@@ -181,15 +213,16 @@ def _open_mp3(path: Path, sniffed: Sniffed) -> _Opened:
     # decoded.
     is_tag_true = promised is not None and promised >= stream.num_frames
     begin = stream.start if is_tag_true else stream.audio_start
-    read_end = _feed(path, begin, stream.end)
-    file = _open(read_end)
-    if is_tag_true and file.frames != _UNKNOWN_LENGTH:
-        return _Opened(file, file.frames, file.frames)
-    return _Opened(file, None, stream.num_frames * stream.header.samples)
+    return _Sound(
+        part_of(pieces, begin, stream.end),
+        is_decoder_right=is_tag_true,
+        expected_samples=stream.num_frames * stream.header.samples,
+        is_piped=True,
+    )
 
 
-def _feed(path: Path, begin: int, end: int) -> int:
-    """A file descriptor to read bytes `begin … end` of a file from, as from a pipe; its reader closes it."""
+def _feed(path: Path, pieces: Sequence[Piece]) -> int:
+    """A file descriptor to read a file from, as from a pipe; its reader closes it."""
     read_end, write_end = os.pipe()
 
     def feed() -> None:
@@ -197,24 +230,23 @@ def _feed(path: Path, begin: int, end: int) -> int:
         with (
             contextlib.suppress(BrokenPipeError),
             os.fdopen(write_end, "wb", buffering=0) as pipe,
-            path.open("rb") as file,
+            SplicedFile(path, pieces) as file,
         ):
-            file.seek(begin)
-            while left := end - file.tell():
-                pipe.write(file.read(min(left, _PIPE_BYTES)))
+            while stretch := file.read(_PIPE_BYTES):
+                pipe.write(stretch)
 
     threading.Thread(target=feed, name="mp3-feed", daemon=True).start()
     return read_end
 
 
-_OPENERS: dict[str, Callable[[Path, Sniffed], _Opened]] = {
-    "wav": _open_chunked,
-    "rf64": _open_chunked,
-    "aiff": _open_chunked,
-    "caf": _open_chunked,
-    "flac": _open_flac,
-    "ogg": _open_ogg,
-    "mp3": _open_mp3,
+_FINDERS: dict[str, Callable[[Path, Sniffed], list[_Sound]]] = {
+    "wav": _find_in_chunks,
+    "rf64": _find_in_chunks,
+    "aiff": _find_in_chunks,
+    "caf": _find_in_chunks,
+    "flac": _find_in_flac,
+    "ogg": _find_in_ogg,
+    "mp3": _find_in_mp3,
 }
 
-SNDFILE_CONTAINERS = frozenset(_OPENERS)
+SNDFILE_CONTAINERS = frozenset(_FINDERS)

@@ -1,15 +1,22 @@
-"""Which container a file is, by its first bytes alone: names and media types from outside are not believed."""
+"""Which container a file is, by its bytes alone: names and media types from outside are not believed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from divisi.audio.mpeg_frames import find_first_frame
+from divisi.audio.adts_frames import read_adts_stream
+from divisi.audio.media_boxes import begins_with_box
+from divisi.audio.mpeg_frames import find_mpeg_stream
+from divisi.audio.spliced_file import SplicedFile
+from divisi.audio.tags import end_of_front_tags, start_of_tags_behind
 from divisi.errors import InputError
 
-_HEAD_LENGTH = 64 * 1024
+_HEAD_LENGTH = 64
+
+_BY_MAGIC = {b"fLaC": "flac", b"OggS": "ogg", b"caff": "caf", b"\x1a\x45\xdf\xa3": "webm"}
+# Containers that say themselves where their sound ends; the others are read until tags begin.
+_SAYS_ITS_LENGTH = frozenset({"wav", "rf64", "aiff", "caf", "m4a", "webm"})
 
 # Things people take for recordings; the answer names them instead of saying "not audio".
 _FOREIGN = {
@@ -19,18 +26,25 @@ _FOREIGN = {
     b"riff": "a Wave64 file",
     b"wvpk": "a WavPack file",
     b"MAC ": "a Monkey's Audio file",
+    b"MPCK": "a Musepack file",
+    b"TTA1": "a True Audio file",
+    b"DSD ": "a DSD file",
+    b"FRM8": "a DSD file",
+    b"Crea": "a Creative Voice file",
+    b"NIST": "a NIST SPHERE file",
+    b".RMF": "a RealMedia file",
+    b"FLV\x01": "a Flash video",
     b"#!AM": "an AMR file",
+    b"\0\0\x01\xba": "an MPEG program stream",
 }
 
 
 @dataclass(frozen=True)
 class Sniffed:
-    """Attributes: `container`, as in AudioFacts; `start`: byte at which it begins, behind ID3 tags that were put in
-    front.
-    """
+    """Attributes: `container`, as in AudioFacts; `sound`: the bytes between tags in front and behind."""
 
     container: str
-    start: int
+    sound: range
 
 
 def sniff(path: Path) -> Sniffed:
@@ -41,17 +55,18 @@ def sniff(path: Path) -> Sniffed:
             reads).
     """
     with path.open("rb") as file:
-        start = _skip_id3_tags(file)
+        start = end_of_front_tags(file)
         file.seek(start)
         head = file.read(_HEAD_LENGTH)
-    if not head:
-        if start:
-            raise InputError("the file holds a tag and no audio", code="empty-audio")
-        raise InputError("the file is empty", code="empty-audio")
-    container = _container_of(head)
+        if not head:
+            what = "holds a tag, or zeros, and no audio" if start else "is empty"
+            raise InputError(f"the file {what}", code="empty-audio")
+        container = _container_of(head)
+        file_bytes = file.seek(0, 2)
+        end = file_bytes if container in _SAYS_ITS_LENGTH else start_of_tags_behind(file, start)
     if container is None:
-        raise InputError("the file is not a recording: its content is of no known audio format", code="not-audio")
-    return Sniffed(container, start)
+        return _find_frames(path, range(start, end))
+    return Sniffed(container, range(start, end))
 
 
 def _container_of(head: bytes) -> str | None:
@@ -62,37 +77,22 @@ def _container_of(head: bytes) -> str | None:
         return "rf64"
     if magic == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
         return "aiff"
-    by_magic = {b"fLaC": "flac", b"OggS": "ogg", b"caff": "caf", b"\x1a\x45\xdf\xa3": "webm"}
-    if magic in by_magic:
-        return by_magic[magic]
-    if head[4:8] == b"ftyp":
+    if magic in _BY_MAGIC:
+        return _BY_MAGIC[magic]
+    if begins_with_box(head):
         return "m4a"
     if magic in _FOREIGN:
         raise InputError(f"the file is {_FOREIGN[magic]}; it cannot be read", code="unsupported-format")
-    if _is_adts(head):
-        return "aac"
-    return "mp3" if find_first_frame(head) is not None else None
+    return None
 
 
-def _skip_id3_tags(file: BinaryIO) -> int:
-    """Where the audio begins: behind any ID3v2 tags (their length is four bytes of seven bits, header and footer not
-    counted).
-    """
-    start = 0
-    while True:
-        file.seek(start)
-        header = file.read(10)
-        if len(header) < 10 or header[:3] != b"ID3" or max(header[6:10]) > 0x7F:
-            return start
-        length = header[6] << 21 | header[7] << 14 | header[8] << 7 | header[9]
-        has_footer = bool(header[5] & 0x10)
-        start += 10 + length + (10 if has_footer else 0)
-
-
-def _is_adts(head: bytes) -> bool:
-    """Two AAC frame headers in a row (ISO 13818-7): sync 0xFFF, layer 0, frame length in 13 bits."""
-    if len(head) < 7 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
-        return False
-    length = (head[3] & 0x03) << 11 | head[4] << 3 | head[5] >> 5
-    following = head[length : length + 2]
-    return length >= 7 and (following == head[:2] or len(head) == length)
+def _find_frames(path: Path, sound: range) -> Sniffed:
+    """mp3 or aac, which are frames from some place on and have no header for the whole."""
+    with SplicedFile(path, (sound,)) as file:
+        mpeg = find_mpeg_stream(file)
+        adts = read_adts_stream(file)
+    if mpeg is not None and (adts is None or mpeg < adts.start):
+        return Sniffed("mp3", sound[mpeg:])
+    if adts is not None:
+        return Sniffed("aac", sound[adts.start : adts.stop])
+    raise InputError("the file is not a recording: its content is of no known audio format", code="not-audio")
