@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from divisi.errors import InputError, NotFoundError, UnavailableError
+from divisi.storage.file_names import content_disposition
 from divisi.storage.object_store import PART_BYTES, READ_BYTES, ObjectStore, open_object_store
 
 pytestmark = pytest.mark.anyio
@@ -61,7 +62,7 @@ async def test_a_later_put_replaces_the_object(store: ObjectStore) -> None:
 async def test_a_large_file_travels_in_parts_and_comes_back_whole(
     store: ObjectStore, large_file: Path, tmp_path: Path
 ) -> None:
-    await store.put_file("jobs/a/mixture", large_file, media_type="audio/wav", download_name="é.wav")
+    await store.put_file("jobs/a/mixture", large_file, media_type="audio/wav", disposition="attachment")
     assert (await store.head("jobs/a/mixture")).size == large_file.stat().st_size
     assert await collect(store, "jobs/a/mixture") == large_file.read_bytes()
     size = await asyncio.to_thread(store.download, "jobs/a/mixture", tmp_path / "copy")
@@ -175,18 +176,19 @@ async def test_only_s3_gives_signed_links(tmp_path: Path, s3_endpoint: str) -> N
     assert await open_object_store("memory://").signed_url("jobs/a/x", 60) is None
 
 
-async def test_a_signed_link_saves_under_the_download_name(tmp_path: Path, s3_endpoint: str) -> None:
+async def test_a_signed_link_saves_under_the_name_of_the_download(tmp_path: Path, s3_endpoint: str) -> None:
     store = open_object_store(
         f"s3://recordings/{uuid.uuid4().hex}", endpoint=s3_endpoint, access_key_id="k", secret_access_key="s"
     )
     (tmp_path / "alto.wav").write_bytes(b"RIFF")
-    await store.put_file("jobs/a/alto.wav", tmp_path / "alto.wav", media_type="audio/wav", download_name="Ave é.wav")
+    disposition = content_disposition("Ave é.wav", "alto.wav", "a")
+    await store.put_file("jobs/a/alto.wav", tmp_path / "alto.wav", media_type="audio/wav", disposition=disposition)
     link = await store.signed_url("jobs/a/alto.wav", 60)
     assert link is not None
     answer = httpx.get(link)
     assert answer.content == b"RIFF"
     assert answer.headers["content-type"] == "audio/wav"
-    assert answer.headers["content-disposition"].endswith("filename*=UTF-8''Ave%20%C3%A9.wav")
+    assert answer.headers["content-disposition"].endswith("filename*=UTF-8''Ave%20%C3%A9%20-%20alto.wav")
 
 
 async def test_links_are_signed_for_the_address_that_clients_see(s3_endpoint: str) -> None:

@@ -133,7 +133,6 @@ def test_the_same_bad_recording_as_a_bare_body_is_refused_alike(http: httpx.Clie
         ({"stem": "alto"}, "invalid-request", "/body/stem"),
         ({"stems": "alto,,bass"}, "invalid-request", "/body/stems/1"),
         ({"model": ["quartet"] * 17}, "invalid-request", "/body/model"),
-        ({"file_name": "x" * 1001}, "invalid-request", "/body/file_name"),
     ],
 )
 def test_a_bad_option_is_refused(
@@ -175,7 +174,7 @@ def test_a_stem_format_that_cannot_hold_the_recording_is_refused(http: httpx.Cli
         ("../../../../etc/cron.d/evil.wav", "evil.wav"),
         ("..\\..\\boot.wav", "boot.wav"),
         ("a\u202egnp.wav", "agnp.wav"),
-        ("x" * 300 + ".wav", "x" * 200),
+        ("x" * 300 + ".wav", "x" * 196 + ".wav"),
         ("聖歌.wav", "聖歌.wav"),
     ],
 )

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from starlette.requests import Request
 
@@ -30,9 +31,9 @@ from divisi.gateway.services import Services, in_time
 from divisi.gateway.shares import require_share, shares_spent
 from divisi.gateway.uploads import Upload, receive_upload
 from divisi.gateway.webhooks.request import check_webhook
-from divisi.jobs.job import Job, new_job_id
+from divisi.jobs.job import Job, ManifestFile, new_job_id
 from divisi.jobs.queue import JobQueue, Reservation, Submission
-from divisi.storage.file_names import clean_label
+from divisi.storage.file_names import clean_label, content_disposition
 from divisi.storage.keys import accepted_key, job_prefix, mixture_key
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
@@ -194,9 +195,9 @@ async def _publish(
         for job in jobs:
             with span("store recording", job_id=job.job_id):
                 # A mixture of its own for each job: deleting one never takes another's.
-                await store.put_file(mixture_key(job.job_id), mixture)
-                for reference in job.references:
-                    await store.put_file(reference.key, upload.references[reference.name].path)
+                await _store(store, job, job.recording, mixture_key(job.job_id), mixture)
+                for source in job.references:
+                    await _store(store, job, source, source.key, upload.references[source.name].path)
         # Last of all: from then on `reconcile` may queue the job, though the others of its upload were refused.
         for job in jobs:
             await store.put_bytes(accepted_key(job.job_id), job.to_json().encode())
@@ -210,6 +211,13 @@ async def _publish(
     for job in jobs:
         log.info("job accepted", job_id=job.job_id, model=job.model_id, lane=job.lane.value, group=job.group)
     return Acceptance(jobs, jobs[0].group, submission.is_replay)
+
+
+async def _store(store: ObjectStore, job: Job, file: ManifestFile | None, key: str, path: Path) -> None:
+    """Stores what came, under what it is downloaded as; several files packed into one are not downloaded."""
+    media_type = file.media_type if file else None
+    disposition = content_disposition(job.file_name, file.file_name, job.job_id) if file else None
+    await store.put_file(key, path, media_type=media_type, disposition=disposition)
 
 
 async def _submit(services: Services, jobs: tuple[Job, ...], reservation: Reservation | None) -> Submission:

@@ -10,6 +10,7 @@ from stream_zip import NO_COMPRESSION_32, NO_COMPRESSION_64, AsyncMemberFile, as
 
 from divisi.gateway.schemas import job_body
 from divisi.jobs.job import Job, ManifestFile
+from divisi.storage.file_names import legal_name
 from divisi.storage.object_store import ObjectStore
 
 MANIFEST_NAME = "manifest.json"
@@ -23,7 +24,7 @@ def archive_of(job: Job, root: str, files: Sequence[ManifestFile], store: Object
     """The ZIP file of a finished job, piece by piece: what was delivered, or more, and what the API says about it."""
     description = job_body(job, root).model_dump_json(indent=2, exclude={"links"}).encode()
     ended_at = datetime.fromtimestamp(job.ended_at or job.submitted_at, UTC)
-    return zip_of({MANIFEST_NAME: description}, {file.file_name: file for file in files}, ended_at, store)
+    return zip_of({MANIFEST_NAME: description}, {legal_name(file.file_name): file for file in files}, ended_at, store)
 
 
 def zip_of(

@@ -21,6 +21,7 @@ from divisi.gateway.group_routes import ComparisonBody, SystemBody, table_of
 from divisi.gateway.page_routes import page_files
 from divisi.gateway.services import Services, in_time
 from divisi.jobs.job import Job, ManifestFile
+from divisi.storage.file_names import legal_name
 from divisi.storage.object_store import ObjectStore
 
 PAGE_NAME, SCORES_NAME, AUDIO_FOLDER = "index.html", "scores.csv", "audio"
@@ -118,7 +119,8 @@ class _Folder:
     ) -> Cell | None:
         if file is None:
             return None
-        path = f"{AUDIO_FOLDER}/{name}{PurePosixPath(file.file_name).suffix}"
+        parts = f"{AUDIO_FOLDER}/{name}{PurePosixPath(file.file_name).suffix}".split("/")
+        path = "/".join(map(legal_name, parts))
         self.files[path] = file
         return Cell(path, score, is_best, wave)
 

@@ -11,7 +11,7 @@ from divisi.errors import ModelError
 from divisi.gateway.byte_ranges import matches_any, parse_range
 from divisi.gateway.services import Services, in_time
 from divisi.jobs.job import Job, ManifestFile
-from divisi.storage.file_names import content_disposition, download_name
+from divisi.storage.file_names import content_disposition
 
 
 class Conditions:
@@ -59,7 +59,7 @@ async def answer_file(
         "ETag": tag,
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
-        "Content-Disposition": content_disposition(download_name(job.file_name, wanted.file_name)),
+        "Content-Disposition": content_disposition(job.file_name, wanted.file_name, job.job_id),
     }
     if matches_any(conditions.if_none_match, tag):
         return Response(status_code=304, headers=headers)

@@ -12,7 +12,7 @@ from divisi.gateway.comparison_folder import folder_of
 from divisi.gateway.group_routes import GroupId, comparison_body, known_group
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
 from divisi.gateway.services import GatewayServices
-from divisi.storage.file_names import content_disposition, download_name
+from divisi.storage.file_names import content_disposition
 
 router = APIRouter(prefix="/v1/groups/{group}", tags=["groups"])
 
@@ -31,9 +31,9 @@ async def get_group_folder(group: GroupId, services: GatewayServices, caller: Ga
     jobs = await known_group(services, group, None if caller.sees_all else caller.owner)
     body = comparison_body(group, jobs, services)
     pieces = await folder_of(jobs, body, services)
-    name = download_name(jobs[0].file_name, "comparison.zip")
+    disposition = content_disposition(jobs[0].file_name, "comparison.zip", group)
     return StreamingResponse(
         pieces,
         media_type="application/zip",
-        headers={"Content-Disposition": content_disposition(name), "Cache-Control": "private, no-cache"},
+        headers={"Content-Disposition": disposition, "Cache-Control": "private, no-cache"},
     )

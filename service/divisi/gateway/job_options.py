@@ -52,7 +52,7 @@ class JobOptions(BaseModel):
     voices: tuple[Name, ...] = Field((), max_length=MAX_STEMS)
     include_residual: bool = True
     lane: Lane = Lane.INTERACTIVE
-    file_name: Annotated[str, StringConstraints(max_length=1000)] | None = None
+    file_name: str | None = None
     num_sources: int | None = Field(None, ge=1, le=MOST_SOURCES)
     num_bases: int | None = Field(None, ge=1, le=MOST_BASES)
     num_iterations: int | None = Field(None, ge=1, le=MOST_ITERATIONS)

@@ -11,6 +11,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
 from divisi.errors import InputError
+from divisi.gateway.upload_names import file_name_in
 from divisi.gateway.upload_sink import UploadSink
 from divisi.storage.file_names import clean_label
 
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 FILE_FIELD = "file"
+# What the recording is called, in place of its file's name: only a label, no reason to refuse a recording.
+LABEL_FIELD = "file_name"
 # Fields with true sources begin so; the rest is the name of the stem.
 REFERENCE_PREFIX = "reference_"
 MAX_FIELDS = 128
 MAX_FIELD_BYTES = 4096
+# Of a part's header: names of files may be long, and escaped into many times their length.
+MAX_HEADER_BYTES = 64 * 1024
 # Boundaries, part headers and fields around the file; far more than the limits on fields can fill.
 MULTIPART_OVERHEAD_BYTES = 1024 * 1024
 
@@ -63,7 +68,7 @@ class MultipartForm:
             raise _malformed("the Content-Type names no boundary")
         num_bytes = 0
         try:
-            parser = MultipartParser(boundary, callbacks)
+            parser = MultipartParser(boundary, callbacks, max_header_size=MAX_HEADER_BYTES)
             async for chunk in chunks:
                 num_bytes += len(chunk)
                 if num_bytes > max_bytes:
@@ -98,22 +103,23 @@ class MultipartForm:
         part.header_name = part.header_value = b""
 
     def _end_headers(self) -> None:
-        _, options = parse_options_header(self._part.headers.get(b"content-disposition"))
+        disposition = self._part.headers.get(b"content-disposition", b"")
+        _, options = parse_options_header(disposition)
+        file_name = file_name_in(disposition)
         self._part.name = _decode(options.get(b"name", b""))
         self._part.is_file = self._part.name == FILE_FIELD
         if not self._part.name:
             raise _malformed("a part of the form has no name")
         if self._part.name.startswith(REFERENCE_PREFIX):
             self._part.sink = self._reference = self._open_reference(self._part.name.removeprefix(REFERENCE_PREFIX))
-        elif b"filename" in options and not self._part.is_file:
+        elif file_name is not None and not self._part.is_file:
             raise InputError(
                 f"the file is in the field {self._part.name[:80]!r}; it belongs in `{FILE_FIELD}`", code="missing-file"
             )
         if self._part.is_file:
             self._begin_file()
             if self.num_files == 1:
-                # Old clients send names in other encodings; a name is only a label, no reason to refuse.
-                self.label = clean_label(options.get(b"filename", b"").decode("utf-8", "replace"))
+                self.label = clean_label(file_name)
 
     def _begin_file(self) -> None:
         self.num_files += 1
@@ -128,12 +134,17 @@ class MultipartForm:
             (self._part.sink or self._sink).add(data[start:end])
             return
         self._part.value += data[start:end]
+        if self._part.name == LABEL_FIELD:
+            del self._part.value[MAX_FIELD_BYTES:]
         if len(self._part.value) > MAX_FIELD_BYTES:
             raise _malformed(f"the field {self._part.name[:80]!r} is longer than {MAX_FIELD_BYTES} bytes")
 
     def _end(self) -> None:
         if not self._part.is_file and self._part.sink is None:
-            self.fields.setdefault(self._part.name, []).append(_decode(bytes(self._part.value)))
+            value = bytes(self._part.value)
+            is_label = self._part.name == LABEL_FIELD
+            text = value.decode("utf-8", "replace") if is_label else _decode(value)
+            self.fields.setdefault(self._part.name, []).append(text)
 
     def _complete(self) -> None:
         self._is_complete = True

@@ -190,9 +190,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "pattern": "^whsec_[A-Za-z0-9+/]{32,88}={0,2}$",
     },
     "file_name": {
-        "description": "What the recording is called, for names of downloads; by default the name of the file sent.",
+        "description": "What the recording is called, for names of downloads; by default the name of the file sent, in "
+        "the form or in the `Content-Disposition` of a bare body. Cut to 200 characters.",
         "type": "string",
-        "maxLength": 1000,
     },
 }
 

@@ -21,6 +21,7 @@ from divisi.audio.encode import StemFormat
 from divisi.errors import ModelError, NotFoundError
 from divisi.gateway.services import Services, in_time
 from divisi.jobs.job import Job, Manifest, ManifestFile, ManifestStem
+from divisi.storage.file_names import content_disposition
 from divisi.storage.keys import stem_key
 from divisi.telemetry import get_logger
 
@@ -99,7 +100,8 @@ def _make(services: Services, job: Job, manifest: Manifest, mix: PracticeMix, ke
         made = ManifestFile(
             mix.name, f"{mix.label}{stem_format.extension}", key, out.stat().st_size, sha256, stem_format.media_type
         )
-        store.upload(key, out, media_type=made.media_type, download_name=made.file_name)
+        disposition = content_disposition(job.file_name, made.file_name, job.job_id)
+        store.upload(key, out, media_type=made.media_type, disposition=disposition)
         # Last: whoever finds it finds the mix.
         (note := Path(scratch) / "note").write_text(json.dumps(asdict(made)))
         store.upload(f"{key}.json", note)

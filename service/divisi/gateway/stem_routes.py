@@ -15,7 +15,7 @@ from divisi.gateway.openapi import ARCHIVE_RESPONSE, FILE_HEAD_RESPONSES, file_r
 from divisi.gateway.practice_mixes import all_mixes, ready_mix
 from divisi.gateway.services import GatewayServices, Services, in_time
 from divisi.jobs.job import Job, JobState, Manifest, ManifestStem
-from divisi.storage.file_names import content_disposition, download_name
+from divisi.storage.file_names import content_disposition
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["stems"])
 
@@ -69,11 +69,11 @@ async def get_archive(
     files = [*manifest.files, *made]
     for file in files:
         await in_time(services.store.head(file.key), "store")
-    name = download_name(job.file_name, "stems.zip")
+    disposition = content_disposition(job.file_name, "stems.zip", job_id)
     return StreamingResponse(
         archive_of(job, services.settings.root_path, files, services.store),
         media_type="application/zip",
-        headers={"Content-Disposition": content_disposition(name), "Cache-Control": "private, no-cache"},
+        headers={"Content-Disposition": disposition, "Cache-Control": "private, no-cache"},
     )
 
 

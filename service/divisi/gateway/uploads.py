@@ -23,7 +23,9 @@ from starlette.requests import Request
 from divisi.audio.stacked_files import file_name, pack
 from divisi.errors import InputError
 from divisi.gateway.multipart_form import FILE_FIELD, MULTIPART_OVERHEAD_BYTES, MultipartForm
+from divisi.gateway.upload_names import file_name_in
 from divisi.gateway.upload_sink import UploadSink, needing_room, too_large
+from divisi.storage.file_names import clean_label
 
 IDLE_SECONDS = 60.0
 _STEM_NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*(?<!.{65})")
@@ -45,7 +47,7 @@ class Upload:
 
     Args:
         path: the bytes as they came; a folder where they came in several files.
-        label: cleaned file name of the form's first file, None when there is none. Never a path.
+        label: cleaned name of the form's first file, or of a bare body's header; None when there is none. Never a path.
         num_bytes: of the recording's files.
         sha256: of their bytes, in hex.
         fields: form fields by name, each with its values in order; empty for a bare body.
@@ -128,6 +130,7 @@ async def receive_upload(request: Request, max_bytes: int, work_dir: Path, max_f
             await form.read(_chunks(request), parameters.get(b"boundary", b""), max_bytes + MULTIPART_OVERHEAD_BYTES)
             label, fields, num_files = form.label, form.fields, form.num_files
         else:
+            label = clean_label(file_name_in(request.headers.get("content-disposition", "").encode("latin-1")))
             async for chunk in _chunks(request):
                 sink.add(chunk)
                 await sink.settle()

@@ -2,44 +2,104 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from urllib.parse import quote
 
 MAX_LABEL_LENGTH = 200
+# Of a download's name, UTF-8: with the file's own name and the mark it stays below the 255 that file systems take.
+MAX_TITLE_BYTES = 150
+MARK_LENGTH = 6
+# Joiners, without which Persian, Hindi and emoji are spelt differently.
+_JOINERS = "\u200c\u200d"
+# What else breaks a line, or cannot be seen: controls, format characters (bidirectional overrides), line separators.
+_INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp"})
+_WINDOWS_PATH = re.compile(r"(?:[A-Za-z]:|\.{0,2})\\")
+# What Windows takes in no name, and path separators.
+_ILLEGAL = re.compile(r'[<>:"/\\|?*]')
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(?:\..*)?", re.IGNORECASE)
+# In a quoted string of a header, safe with clients that read it in their own way.
+_PLAIN = frozenset(" ._-()[],&'+=@!#")
 
 
 def clean_label(file_name: str | None) -> str | None:
     """What is kept of an upload's file name: its last path part without control characters, at most 200 characters.
+
+    A longer one is cut in front of its extension; what is no Unicode text becomes a replacement character.
 
     Returns:
         None when nothing is left.
     """
     if file_name is None:
         return None
-    last_part = file_name.replace("\\", "/").rsplit("/", 1)[-1]
-    # Categories C*: controls, format characters (bidirectional overrides among them), surrogates, unassigned.
-    visible = "".join(c for c in last_part if not unicodedata.category(c).startswith("C"))
-    label = visible.strip(" .")[:MAX_LABEL_LENGTH].strip(" .")
-    return label or None
+    if _WINDOWS_PATH.match(file_name):
+        file_name = file_name.replace("\\", "/")
+    last_part = file_name.rsplit("/", 1)[-1]
+    label = "".join(map(_visible, last_part)).strip()
+    if len(label) > MAX_LABEL_LENGTH:
+        title, extension = _split(label)
+        label = title[: MAX_LABEL_LENGTH - len(extension)].rstrip() + extension
+    return label if label.strip(" .") else None
 
 
-def download_name(upload_name: str | None, suffix: str) -> str:
+def download_name(label: str, own_name: str, job_id: str) -> str:
     """Name under which a client saves a file: `Ave verum.wav` and `soprano.flac` give `Ave verum - soprano.flac`.
 
+    Legal on every system and at most 255 bytes of UTF-8; where that took something of the label, a mark of the job
+    stands in its place, so that downloads of different recordings stay apart.
+
     Args:
-        upload_name: the label of the upload, None when it came without a name.
-        suffix: the delivered file's own name.
+        label: of the upload.
+        own_name: the delivered file's own.
     """
-    if not upload_name:
-        return suffix
-    stem, dot, extension = upload_name.rpartition(".")
-    # A short tail without spaces is an extension ("take.wav"); anything else belongs to the title ("No. 5 in D").
-    title = stem if dot and stem and 0 < len(extension) <= 5 and extension.isalnum() else upload_name
-    return f"{title} - {suffix}"
+    return _joined(label, _legal(_split(label)[0]), own_name, job_id)
 
 
-def content_disposition(name: str) -> str:
-    """`Content-Disposition` that saves under `name`: plain ASCII for old clients, `filename*` (RFC 8187) for others."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    plain = "".join(c if c.isalnum() or c in " ._-()" else "_" for c in plain) or "download"
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+def content_disposition(label: str, own_name: str, job_id: str) -> str:
+    """`Content-Disposition` that saves under the download's name: `filename*` (RFC 8187) has all of it.
+
+    Clients that read only `filename` find what ASCII holds of it there, marked likewise.
+    """
+    plain = _joined(label, _ascii(_legal(_split(label)[0])), own_name, job_id)
+    full = quote(download_name(label, own_name, job_id), safe="")
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{full}"
+
+
+def legal_name(name: str) -> str:
+    """The name as Windows takes it, too: `aux.wav` gives `_aux.wav`."""
+    return f"_{name}" if _RESERVED.fullmatch(name) else name
+
+
+def _visible(character: str) -> str:
+    category = unicodedata.category(character)
+    if category == "Cs":
+        return "\ufffd"
+    return "" if category in _INVISIBLE and character not in _JOINERS else character
+
+
+def _split(label: str) -> tuple[str, str]:
+    """Title and extension. A short tail without spaces is one ("take.wav"); others are titles' ("No. 5 in D")."""
+    title, dot, tail = label.rpartition(".")
+    is_extension = 0 < len(tail) <= 5 and tail.isascii() and tail.isalnum() and not tail.isdigit()
+    return (title, dot + tail) if title and is_extension else (label, "")
+
+
+def _legal(title: str) -> str:
+    # A dot in front hides a file, a dash makes it an option of whatever command it is given to.
+    title = re.sub(r"^[.-]", "_", _ILLEGAL.sub("_", title))
+    cut = title.encode("utf-8", "replace")[:MAX_TITLE_BYTES].decode("utf-8", "ignore")
+    return cut.rstrip(" .") if cut != title else title
+
+
+def _ascii(title: str) -> str:
+    return "".join(map(_ascii_of, unicodedata.normalize("NFC", title)))
+
+
+def _ascii_of(character: str) -> str:
+    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return "".join(c if c.isalnum() or c in _PLAIN else "_" for c in plain) or "_"
+
+
+def _joined(label: str, title: str, own_name: str, job_id: str) -> str:
+    mark = "" if title == _split(label)[0] else f" ({job_id[-MARK_LENGTH:]})"
+    return legal_name(f"{title}{mark} - {own_name}")

@@ -25,7 +25,6 @@ from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, NotS
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from divisi.errors import InputError, NotFoundError, UnavailableError
-from divisi.storage.file_names import content_disposition
 from divisi.storage.keys import check_key
 
 if TYPE_CHECKING:
@@ -73,15 +72,15 @@ class ObjectStore:
     # --- async: gateway, supervisor ---
 
     async def put_file(
-        self, key: str, path: Path, *, media_type: str | None = None, download_name: str | None = None
+        self, key: str, path: Path, *, media_type: str | None = None, disposition: str | None = None
     ) -> None:
         """Stores a file's bytes, in parts when it is large.
 
         Args:
-            media_type: Content-Type that a signed link answers with (S3 only).
-            download_name: name that a signed link saves under (S3 only).
+            media_type: Content-Type that a signed link answers with (S3 only, as the next).
+            disposition: Content-Disposition that it answers with.
         """
-        attributes = self._attributes(media_type, download_name)
+        attributes = self._attributes(media_type, disposition)
         with self._doing("put", key):
             await obstore.put_async(
                 self._backend,
@@ -184,9 +183,9 @@ class ObjectStore:
                 raise
         return size
 
-    def upload(self, key: str, path: Path, *, media_type: str | None = None, download_name: str | None = None) -> None:
+    def upload(self, key: str, path: Path, *, media_type: str | None = None, disposition: str | None = None) -> None:
         """The blocking twin of `put_file`."""
-        attributes = self._attributes(media_type, download_name)
+        attributes = self._attributes(media_type, disposition)
         with self._doing("put", key):
             obstore.put(
                 self._backend,
@@ -211,14 +210,14 @@ class ObjectStore:
             self.failures[what] += 1
             raise UnavailableError("the object store is away", code="store-unavailable") from error
 
-    def _attributes(self, media_type: str | None, download_name: str | None) -> dict[str, str] | None:
+    def _attributes(self, media_type: str | None, disposition: str | None) -> dict[str, str] | None:
         if self._signer is None:
             return None  # only signed links answer with them, and a local folder cannot keep them
         attributes = {}
         if media_type:
             attributes["Content-Type"] = media_type
-        if download_name:
-            attributes["Content-Disposition"] = content_disposition(download_name)
+        if disposition:
+            attributes["Content-Disposition"] = disposition
         return attributes or None
 
     async def _delete(self, keys: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from divisi.separation.options import SeparationOptions
 from divisi.separation.stem_file import DeliveredFile, StemFile
 from divisi.settings import Settings
 from divisi.stage_clock import StageClock
-from divisi.storage.file_names import download_name
+from divisi.storage.file_names import content_disposition
 from divisi.storage.keys import mixture_key, stem_key
 from divisi.storage.object_store import ObjectStore
 from divisi.tracing import span
@@ -166,9 +166,9 @@ def _scores(delivery: Delivery) -> tuple[StemScore, ...]:
 
 
 def _upload(job: Job, file: DeliveredFile, store: ObjectStore) -> None:
-    saved_as = download_name(job.file_name, file.path.name)
+    disposition = content_disposition(job.file_name, file.path.name, job.job_id)
     key = stem_key(job.job_id, job.attempt, file.path.name)
-    store.upload(key, file.path, media_type=file.media_type, download_name=saved_as)
+    store.upload(key, file.path, media_type=file.media_type, disposition=disposition)
 
 
 def _stem(job: Job, file: StemFile) -> ManifestStem:
