@@ -133,6 +133,86 @@ def test_a_fit_bears(fault: str) -> None:
     assert float((total - samples).abs().max()) <= SUM_BAR
 
 
+def low_passed(samples: Tensor) -> Tensor:
+    spectra = torch.fft.rfft(samples)
+    spectra[..., spectra.shape[-1] // 4 :] = 0
+    return torch.fft.irfft(spectra, samples.shape[-1])
+
+
+def dependent_channels(relation: str) -> Tensor:
+    """Channels that depend on each other, at all frequencies or at some: float32 (1, channels, T)."""
+    first, second, _ = recording()[0]
+    sides = torch.stack([first, second])
+    low = low_passed(sides)
+    made = {
+        "safety tracks": torch.cat([sides, 0.25 * sides]),
+        "rounded safety tracks": torch.cat([sides, (0.25 * sides * 2**23).round() / 2**23]),
+        "copies": first.repeat(3, 1),
+        "opposite polarity": torch.stack([first, second, -first]),
+        "mid and side": torch.stack([first, second, (first + second) / 2, (first - second) / 2]),
+        "upmix": torch.tensor([[1, 0], [0, 1], [0.7, 0.7], [0.6, 0], [0, 0.6]]) @ sides,
+        "mono above a frequency": low + (sides - low).mean(0),
+        "a copy without treble": torch.stack([first, second, low[0]]),
+        "a delayed copy": torch.stack([first, second, first.roll(5)]),
+        "a faint hiss apart": torch.cat([sides, 0.5 * sides]) + 1e-6 * recording(7)[0, :1].roll(3),
+        "a dead channel and a copy": torch.stack([first, second, torch.zeros(T), second]),
+        "a click": 0.5 * torch.eye(3, T).flip(1),
+        "fewer frames than channels": torch.cat([sides, sides.roll(9), sides.roll(20)])[:, :60],
+    }
+    return made[relation][None].contiguous()
+
+
+RELATIONS = [
+    *("safety tracks", "rounded safety tracks", "copies", "opposite polarity", "mid and side", "upmix"),
+    *("mono above a frequency", "a copy without treble", "a delayed copy", "a faint hiss apart"),
+    *("a dead channel and a copy", "a click", "fewer frames than channels"),
+]
+# No image has a reason to be louder than the recording; sources that meet in a window may add up otherwise by chance.
+LOUDEST = 1.5
+
+
+@pytest.mark.parametrize("projects", [True, False], ids=["projection", "steering"])
+@pytest.mark.parametrize("rank_one", [True, False], ids=["ilrma", "fastmnmf2"])
+@pytest.mark.parametrize("relation", RELATIONS)
+def test_no_image_is_louder_than_channels_that_depend_on_each_other(
+    relation: str, rank_one: bool, projects: bool
+) -> None:
+    module, samples = FastMnmf(), dependent_channels(relation)
+    num_channels, num_samples = samples.shape[1:]
+    num_sources = num_channels if rank_one else S
+    generator = torch.Generator().manual_seed(1)
+    scale = samples.square().mean((0, 2)).sqrt()
+    fit = module.analyse(samples, torch.where(scale > 1e-7, scale, 1.0), FFT, False)
+    bases = torch.rand(num_sources, NUM_BINS, K, generator=generator) + 0.01
+    activations = torch.rand(num_sources, K, fit["real"].shape[2], generator=generator) + 0.01
+    gains = torch.eye(num_channels) if rank_one else torch.rand(S, num_channels, generator=generator) + 0.05
+    fit = module.start(fit, bases, activations, gains)
+    for number in range(30):
+        fit = module.iterate(fit, not rank_one, True, projects, 64)
+        fit = module.normalise(fit) if number % 10 == 0 else fit
+    images = torch.stack([module.image(fit, source, num_samples)[0] for source in range(num_sources)])
+    assert float(images.abs().max()) <= LOUDEST * float(samples.abs().max())
+    assert float((images.sum(0) - samples[0]).abs().max()) <= SUM_BAR
+
+
+def test_independent_microphones_need_no_noise() -> None:
+    module = FastMnmf()
+    samples = recording()
+    fit = module.analyse(samples, samples.square().mean((0, 2)).sqrt(), FFT, False)
+    powers = (fit["real"].square() + fit["imag"].square()).mean((1, 2))
+    torch.testing.assert_close(fit["dither"], module.dither * powers.clamp(min=module.silence))
+
+
+def test_noise_is_taken_to_lie_only_where_channels_depend_on_each_other() -> None:
+    module = FastMnmf()
+    samples = dependent_channels("mono above a frequency")
+    fit = module.analyse(samples, samples.square().mean((0, 2)).sqrt(), FFT, False)
+    relative = fit["dither"] / (fit["real"].square() + fit["imag"].square()).mean((1, 2))
+    edge = NUM_BINS // 4
+    assert float(relative[: edge - 4].max()) < 1e-6
+    assert float(relative[edge + 4 :].median()) > 1e-6
+
+
 def test_levels_tell_where_each_source_is_heard() -> None:
     module = FastMnmf()
     fit = started(module, recording())

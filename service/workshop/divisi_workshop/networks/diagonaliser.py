@@ -29,7 +29,7 @@ def powers_behind(diagonaliser: Tensor, real: Tensor, imag: Tensor, dither: Tens
     Args:
         diagonaliser: complex (F, C, C).
         real, imag: float (F, C, N), the spectra.
-        dither: float (F,), keeps microphones that are silent, or all the same, from an infinite likelihood.
+        dither: float (F,), keeps microphones that are silent, or depend on others, from an infinite likelihood.
 
     Returns:
         float (C, F, N).
@@ -38,6 +38,26 @@ def powers_behind(diagonaliser: Tensor, real: Tensor, imag: Tensor, dither: Tens
     row_powers = diagonaliser.real.square().sum(2) + diagonaliser.imag.square().sum(2)
     powers = behind.real.square() + behind.imag.square() + (dither[:, None] * row_powers)[:, :, None]
     return powers.transpose(0, 1).contiguous()
+
+
+def noise_for_rank(real: Tensor, imag: Tensor, least: float = 1e-5) -> Tensor:
+    """The noise that makes the microphones of each frequency as independent as single precision needs.
+
+    Copies of a channel, delayed or not, or sums of others leave directions in which nothing sounds, at all frequencies
+    or at some. To these only rounding could be fitted: Q and its inverse would grow without bound. Where the weakest
+    direction holds less than `least` of the mean, noise makes up for the rest; elsewhere, as in rooms, there is none.
+
+    Args:
+        real, imag: float (F, C, N), the spectra.
+        least: -50 dB; single precision rounds at -70.
+
+    Returns:
+        float (F,), power at every microphone, 0 where microphones are independent.
+    """
+    spectra = torch.complex(real, imag)
+    covariances = torch.bmm(spectra, spectra.mH).to(torch.complex128) / real.shape[2]
+    strengths = torch.linalg.eigvalsh(covariances)
+    return (least * strengths.mean(1) - strengths[:, 0]).clamp(min=0.0).to(real.dtype)
 
 
 def weighted_covariances(real: Tensor, imag: Tensor, weights: Tensor, dither: Tensor) -> Tensor:

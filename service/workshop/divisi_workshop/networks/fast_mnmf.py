@@ -20,7 +20,7 @@ Axes: S sources, F frequencies, N frames, K bases, C microphones (and channels),
     activations     (S, K, N)   h
     gains           (S, C)      g
     diagonaliser    (F, C, C)   Q
-    dither          (F,)        noise power taken to lie on every microphone
+    dither          (F,)        noise power taken to lie on every microphone (`noise_for_rank`)
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from divisi_workshop.networks.diagonaliser import powers_behind, project, steer, weighted_covariances
+from divisi_workshop.networks.diagonaliser import noise_for_rank, powers_behind, project, steer, weighted_covariances
+from divisi_workshop.networks.wiener import image_of
 
 Fit = dict[str, Tensor]
 
@@ -46,8 +47,8 @@ class FastMnmf(nn.Module):
         tiny: keeps a division by zero from being one.
 
     Args:
-        dither: noise taken to lie on every microphone; 0 is the model of the paper, and needs recordings that are
-            nowhere silent.
+        dither: noise taken to lie on every microphone at least; 0 is the model of the paper, and needs recordings that
+            are nowhere silent.
     """
 
     def __init__(self, dither: float = DITHER) -> None:
@@ -89,7 +90,7 @@ class FastMnmf(nn.Module):
         spectra = spectra.reshape(num_bins, num_channels, num_stretches * num_frames)
         real, imag = spectra.real.contiguous(), spectra.imag.contiguous()
         powers = (real.square() + imag.square()).mean(2).mean(1)
-        dither = self.dither * powers.clamp(min=self.silence)
+        dither = torch.maximum(self.dither * powers.clamp(min=self.silence), noise_for_rank(real, imag))
         fit: Fit = {"real": real, "imag": imag, "scale": scale, "dither": dither}
         return fit
 
@@ -240,10 +241,9 @@ class FastMnmf(nn.Module):
 
     @torch.jit.export
     def image(self, fit: Fit, source: int, num_samples: int) -> Tensor:
-        """The multichannel Wiener estimate of what one source brings to each microphone: section III-D.
+        """What one source brings to each microphone (`image_of`); all images together are the recording.
 
-        Image c is sum_m [Q^-1]_cm (λ g_m / y_m) (Q x)_m. The floor is shared out alike, so that all images together
-        are the recording, and matrices are inverted in double precision, so that they are so within rounding.
+        The floor is shared out alike, and all is computed in double precision, so that this holds within rounding.
 
         Returns:
             float32 (B, C, num_samples).
@@ -251,16 +251,15 @@ class FastMnmf(nn.Module):
         diagonaliser = fit["diagonaliser"].to(torch.complex128)
         num_bins, num_channels, num_frames = fit["real"].shape
         num_sources = fit["gains"].shape[0]
+        gains = fit["gains"].double()[:, None, :, None]
         image = torch.empty(num_channels, num_bins, num_frames, dtype=torch.complex64, device=diagonaliser.device)
         block_bins = 64
         for first in range(0, num_bins, block_bins):
             last = min(first + block_bins, num_bins)
-            sources, model = _model_powers(fit["bases"][:, first:last], fit["activations"], fit["gains"], self.floor)
-            share = sources[source] * fit["gains"][source][:, None, None] + self.floor / num_sources
-            share = (share.double() / model.double()).transpose(0, 1)
+            sources = torch.bmm(fit["bases"][:, first:last], fit["activations"])
+            powers = sources[:, :, None].double() * gains + self.floor / num_sources
             spectra = torch.complex(fit["real"][first:last].double(), fit["imag"][first:last].double())
-            behind = torch.bmm(diagonaliser[first:last], spectra) * share
-            image[:, first:last] = torch.linalg.solve(diagonaliser[first:last], behind).transpose(0, 1)
+            image[:, first:last] = image_of(source, spectra, diagonaliser[first:last], powers).transpose(0, 1)
         fft_length = 2 * (num_bins - 1)
         hop_length = fft_length // self.overlap
         stretch_frames = num_samples // hop_length + 1
