@@ -23,6 +23,7 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/shellcheck $$(git ls-files '*.sh' .ci/run)
 
 unit: .venv/installed-dev .venv/installed-policy
 	tests/system_packages.sh

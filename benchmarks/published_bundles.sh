@@ -14,7 +14,9 @@ here=$(dirname "$0")
 notes=$here/../service/workshop/divisi_workshop/learning/cards/published.md
 
 "$bin/python" -m divisi_workshop.export.published_cards --runs "$runs" --out "$out/drafts"
-[ $# -gt 0 ] || set -- $(cd "$out/drafts" && ls ./*.yaml | sed 's|./||; s|.yaml||')
+if [ $# = 0 ]; then
+    for draft in "$out"/drafts/*.yaml; do set -- "$@" "$(basename "$draft" .yaml)"; done
+fi
 
 publish() {
     model=$1

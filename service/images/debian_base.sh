@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes the Dockerfile's base image out of Debian's own packages, for machines that reach a Debian mirror but no
 # registry. It gets the very name that the Dockerfile asks for, so that the Dockerfile builds unchanged.
+# shellcheck disable=SC2016 # $1 is for the hook's own shell
 # Needs root and: mmdebstrap podman.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
