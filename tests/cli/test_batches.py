@@ -1,48 +1,155 @@
 from __future__ import annotations
 
+import errno
+import os
+import unicodedata
 from pathlib import Path
 
-from divisi.cli.batches import digest_of, is_done, mark_done, recordings_in
-from divisi.cli.separate import output_folders
+import pytest
+
+from divisi.cli.batches import digest_of, ends_the_run, folder_name, folders_for, reason_of
+from divisi.cli.out_folder import OutFolder
+from divisi.errors import AccessError, InputError, LimitError, ModelError, NotFoundError, UnavailableError
 
 
-def test_a_folder_gives_its_recordings_at_any_depth_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "b").mkdir()
-    for name in ("b/2.FLAC", "1.wav", "notes.txt"):
-        (tmp_path / name).touch()
-    named = tmp_path / "odd.name"
-    assert recordings_in([named, tmp_path]) == [named, tmp_path / "1.wav", tmp_path / "b/2.FLAC"]
+def separated(folder: Path, digest: str) -> Path:
+    """What a run leaves of a recording of this digest."""
+    out = OutFolder(folder, digest)
+    with out.unfinished() as scratch:
+        (scratch / "alto.wav").write_text(digest)
+        out.publish_all(scratch)
+    return folder
 
 
-def test_stems_of_an_earlier_run_are_no_recordings(tmp_path: Path) -> None:
-    recording, stem = tmp_path / "a/a.wav", tmp_path / "a/alto.wav"
-    recording.parent.mkdir()
-    recording.touch()
-    stem.touch()
-    mark_done(tmp_path / "a", "digest", [recording])
-    assert recordings_in([tmp_path]) == [recording]
-    assert recordings_in([stem]) == [stem]
+def names(paths: list[str], out: Path, digests: list[str] | None = None) -> list[str]:
+    return [path.name for path in folders_for([Path(path) for path in paths], digests or paths, out)]
 
 
-def test_what_is_done_is_known_by_content_options_and_the_files_that_are_there(tmp_path: Path) -> None:
-    song, renamed, out = tmp_path / "a.wav", tmp_path / "b.wav", tmp_path / "out"
+def test_what_is_done_is_known_by_content_and_by_what_is_asked_whatever_files_are_called(tmp_path: Path) -> None:
+    song, renamed = tmp_path / "a.wav", tmp_path / "b.wav"
     song.write_bytes(b"one")
     renamed.write_bytes(b"one")
-    out.mkdir()
-    (out / "alto.wav").touch()
-    digest = digest_of([song], "options")
-    assert not is_done(out, digest)
-    mark_done(out, digest, [song])
-    assert is_done(out, digest_of([renamed], "options"))
-    assert not is_done(out, digest_of([song], "other options"))
+    before = digest_of([song], "options")
+    assert before == digest_of([renamed], "options")
+    assert before != digest_of([song], "other options")
+    assert before != digest_of([song, renamed], "options")
     song.write_bytes(b"two")
-    assert not is_done(out, digest_of([song], "options"))
-    (out / "alto.wav").unlink()
-    assert not is_done(out, digest)
+    assert before != digest_of([song], "options")
 
 
 def test_recordings_of_one_name_get_folders_of_their_own(tmp_path: Path) -> None:
-    files = [tmp_path / "x/a.wav", tmp_path / "y/a.wav", tmp_path / "y/a.flac"]
-    assert len(set(output_folders(files, tmp_path, is_batch=True))) == 3
-    assert output_folders([tmp_path / "a.wav"], tmp_path) == [tmp_path]
-    assert output_folders([tmp_path / "a.wav"], tmp_path, is_batch=True) == [tmp_path / "a"]
+    assert names(["x/a.wav", "y/a.wav", "y/a.flac", "y/b/a.ogg"], tmp_path) == ["a", "y-a", "a-2", "b-a"]
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("x/Kyrie.wav", "y/KYRIE.wav"),
+        ("x/caf\N{LATIN SMALL LETTER E WITH ACUTE}.wav", "y/cafe\N{COMBINING ACUTE ACCENT}.wav"),
+        ("x/stra\N{LATIN SMALL LETTER SHARP S}e.wav", "y/STRASSE.wav"),
+        ("x/a.wav", "y/a..wav"),
+        ("x/a.wav", "y/a .wav"),
+        ("x/a.wav", "y/.a.wav"),
+        ("x/\N{ANGSTROM SIGN}.wav", "y/\N{LATIN SMALL LETTER A WITH RING ABOVE}.wav"),
+    ],
+)
+def test_names_that_a_file_system_may_take_for_one_get_two_folders(pair: tuple[str, str], tmp_path: Path) -> None:
+    first, second = (unicodedata.normalize("NFC", name).casefold() for name in names(list(pair), tmp_path))
+    assert first != second
+    assert unicodedata.normalize("NFC", first) != unicodedata.normalize("NFC", second)
+
+
+@pytest.mark.parametrize("name", ["...wav", "..wav", ".wav", ". .wav", " .wav", "....", ". . .", "..", "   .flac"])
+def test_no_name_leads_out_of_the_folder_or_into_itself_or_hides(name: str, tmp_path: Path) -> None:
+    (folder,) = folders_for([tmp_path / name], ["0"], tmp_path / "out")
+    assert folder.parent == tmp_path / "out"
+    assert folder.name.strip(". ") == folder.name != ""
+
+
+def test_a_name_that_is_too_long_is_cut_and_stays_distinct(tmp_path: Path) -> None:
+    long = "\N{LATIN SMALL LETTER E WITH ACUTE}" * 126
+    folders = folders_for([Path(f"{place}/{long}.wav") for place in "xyz"], list("xyz"), tmp_path)
+    assert len(set(folders)) == 3
+    for folder in folders:
+        folder.mkdir()
+        os.fsencode(folder.name).decode()
+
+
+def test_a_name_that_is_no_utf_8_keeps_its_bytes(tmp_path: Path) -> None:
+    assert folder_name(Path(os.fsdecode(b"caf\xe9.wav"))) == os.fsdecode(b"caf\xe9")
+
+
+def test_a_folder_that_holds_anything_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "notes.txt").touch()
+    (tmp_path / "b").touch()
+    (tmp_path / "c").symlink_to(tmp_path / "a")
+    (tmp_path / "d").symlink_to("nowhere")
+    (tmp_path / "E").mkdir()
+    (tmp_path / "E" / "alto.wav").touch()
+    separated(tmp_path / "f", "of another recording")
+    found = names([f"x/{letter}.wav" for letter in "abcdef"], tmp_path)
+    assert found == [f"x-{letter}" for letter in "abcdef"]
+
+
+def test_an_empty_folder_and_one_of_a_killed_run_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "a" / ".unfinished-x").mkdir(parents=True)
+    (tmp_path / "b").mkdir()
+    killed = OutFolder(tmp_path / "c", "0").unfinished()
+    killed.__enter__()
+    assert names(["a.wav", "b.wav", "c.wav"], tmp_path) == ["a", "b", "c"]
+
+
+def test_stems_stay_where_they_are_whatever_is_added_renamed_or_moved(tmp_path: Path) -> None:
+    separated(tmp_path / "a", "1")
+    assert names(["a.wav", "b/a.flac"], tmp_path, ["1", "2"]) == ["a", "b-a"]
+    assert names(["0/a.flac", "a.wav"], tmp_path, ["2", "1"]) == ["0-a", "a"]
+    assert names(["renamed.wav"], tmp_path, ["1"]) == ["a"]
+    (tmp_path / "a").rename(tmp_path / "the best")
+    assert names(["a.wav"], tmp_path, ["1"]) == ["the best"]
+
+
+def test_recordings_of_the_same_content_keep_their_folders(tmp_path: Path) -> None:
+    separated(tmp_path / "a", "1")
+    separated(tmp_path / "b", "1")
+    assert names(["b.wav", "a.wav", "c.wav"], tmp_path, ["1", "1", "1"]) == ["b", "a", "c"]
+    assert names(["c.wav", "b.wav"], tmp_path, ["1", "1"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnavailableError("the server is away"),
+        AccessError("no key"),
+        LimitError("too many requests"),
+        NotFoundError("no such model", code="unknown-model"),
+        InputError("no such stem", code="unknown-stem"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        ModuleNotFoundError("onnxruntime"),
+    ],
+    ids=str,
+)
+def test_what_every_recording_would_meet_ends_the_run(error: Exception) -> None:
+    assert ends_the_run(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("not audio", code="not-audio"),
+        InputError("96 kHz", code="unsupported-stem-format"),
+        InputError("of a code to come"),
+        ModelError("out of memory", code="engine-failed"),
+        NotFoundError("the job is gone", code="unknown-job"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        OSError(errno.ENAMETOOLONG, "File name too long"),
+        OSError(errno.EIO, "Input/output error"),
+        UnicodeEncodeError("utf-8", "\udce9", 0, 1, "surrogates not allowed"),
+        MemoryError(),
+        RuntimeError("the decoder went astray"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_is_one_recordings_own_does_not_end_the_run_and_has_a_reason(error: Exception) -> None:
+    assert not ends_the_run(error)
+    assert reason_of(error)

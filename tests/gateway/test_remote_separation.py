@@ -11,8 +11,9 @@ import pytest
 from tests.gateway.working import worker
 from tests.unsteady_proxy import UnsteadyProxy, cut_after, unsteady
 
+from divisi.cli.out_folder import OutFolder
 from divisi.cli.remote_separation import remote_separation
-from divisi.cli.separate import Request
+from divisi.cli.separation_run import Request
 from divisi.client import Client, Job
 from divisi.client.arrivals import Arrival
 from divisi.errors import DivisiError, InputError, UnavailableError
@@ -44,6 +45,10 @@ def recording(tmp_path: Path, song: bytes) -> Path:
 def ignore(done: float) -> None: ...
 
 
+def into(folder: Path) -> OutFolder:
+    return OutFolder(folder, "digest of the song")
+
+
 def jobs_of(gateway: Gateway) -> list[Job]:
     with Client(gateway.url) as client:
         return client.jobs()["jobs"]
@@ -63,12 +68,12 @@ def test_a_download_that_does_not_come_leaves_the_job_for_the_same_command(
     proxy.every[end] = cut_after(0)
     separate = remote_separation(proxy.url, EVERYTHING)
     with worker(gateway, work_off, 1, sings_again=True), pytest.raises(UnavailableError):
-        separate((recording,), tmp_path / "out", ignore)
+        separate((recording,), into(tmp_path / "out"), ignore)
     [left] = jobs_of(gateway)
     assert left["state"] == "succeeded"
     assert f"{left['id']} is finished and stays on the server" in capsys.readouterr().err
     proxy.every.clear()
-    separate((recording,), tmp_path / "out", ignore)  # no worker is there any more
+    separate((recording,), into(tmp_path / "out"), ignore)  # no worker is there any more
     assert (tmp_path / "out/tenor.wav").read_bytes() == stem_bytes("tenor")
     assert (tmp_path / "out/report.png").is_file()
     assert jobs_of(gateway) == []
@@ -81,9 +86,9 @@ def test_a_file_in_the_way_leaves_both_the_file_and_the_job_and_another_folder_d
     (tmp_path / "out").mkdir()
     (tmp_path / "out/bass.wav").write_bytes(b"the singer's own")
     with worker(gateway, work_off, 1), pytest.raises(InputError, match=r"bass\.wav"):
-        separate((recording,), tmp_path / "out", ignore)
+        separate((recording,), into(tmp_path / "out"), ignore)
     assert [path.read_bytes() for path in (tmp_path / "out").iterdir()] == [b"the singer's own"]
-    separate((recording,), tmp_path / "other", ignore)
+    separate((recording,), into(tmp_path / "other"), ignore)
     assert (tmp_path / "other/bass.wav").read_bytes() == stem_bytes("bass")
     assert jobs_of(gateway) == []
 
@@ -97,15 +102,15 @@ def test_a_folder_that_cannot_be_made_and_a_full_disk_leave_the_job(
     def write(self: Arrival, block: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with worker(gateway, work_off, 1), pytest.raises(OSError, match="file"):
-        separate((recording,), tmp_path / "file" / "out", ignore)
+    with worker(gateway, work_off, 1), pytest.raises(InputError, match="file is no folder"):
+        separate((recording,), into(tmp_path / "file" / "out"), ignore)
     with monkeypatch.context() as full:
         full.setattr(Arrival, "write", write)
         with pytest.raises(OSError, match="No space"):
-            separate((recording,), tmp_path / "out", ignore)
-    assert list((tmp_path / "out").iterdir()) == []
+            separate((recording,), into(tmp_path / "out"), ignore)
+    assert not (tmp_path / "out").exists()
     assert [job["state"] for job in jobs_of(gateway)] == ["succeeded"]
-    separate((recording,), tmp_path / "out", ignore)
+    separate((recording,), into(tmp_path / "out"), ignore)
     assert jobs_of(gateway) == []
 
 
@@ -116,7 +121,7 @@ def test_who_gives_up_waiting_cancels_the_job_and_nothing_is_left(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        remote_separation(gateway.url, Request())((recording,), tmp_path / "out", give_up)
+        remote_separation(gateway.url, Request())((recording,), into(tmp_path / "out"), give_up)
     assert jobs_of(gateway) == []
     assert gateway.objects() == []
 
@@ -129,7 +134,7 @@ def test_who_gives_up_after_the_end_leaves_the_job(
             raise KeyboardInterrupt
 
     with worker(gateway, work_off, 1), pytest.raises(KeyboardInterrupt):
-        remote_separation(gateway.url, Request())((recording,), tmp_path / "out", give_up_at_the_end)
+        remote_separation(gateway.url, Request())((recording,), into(tmp_path / "out"), give_up_at_the_end)
     assert [job["state"] for job in jobs_of(gateway)] == ["succeeded"]
 
 
@@ -142,7 +147,7 @@ def test_who_gives_up_on_a_job_that_has_ended_meanwhile_leaves_it(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        remote_separation(gateway.url, Request())((recording,), tmp_path / "out", end_and_give_up)
+        remote_separation(gateway.url, Request())((recording,), into(tmp_path / "out"), end_and_give_up)
     assert [job["state"] for job in jobs_of(gateway)] == ["succeeded"]
 
 
@@ -162,13 +167,13 @@ def test_a_server_that_is_away_while_the_job_runs_leaves_it_running_for_the_same
         proxy.every[job["id"]] = cut_after(0)
 
     with pytest.raises(UnavailableError):
-        separate((recording,), tmp_path / "out", leave)
+        separate((recording,), into(tmp_path / "out"), leave)
     [left] = jobs_of(gateway)
     assert left["state"] == "queued"
     assert f"job {left['id']} goes on" in capsys.readouterr().err
     proxy.every.clear()
     with worker(gateway, work_off, 1):
-        separate((recording,), tmp_path / "out", ignore)
+        separate((recording,), into(tmp_path / "out"), ignore)
     assert (tmp_path / "out/alto.wav").read_bytes() == stem_bytes("alto")
     assert [method for method, _, _ in proxy.asked].count("DELETE") == 1
 
@@ -184,10 +189,10 @@ def test_a_job_that_was_cancelled_is_not_taken_up_again(
         raise UnavailableError("the line broke")
 
     with pytest.raises(DivisiError):
-        separate((recording,), tmp_path / "out", cancel)
+        separate((recording,), into(tmp_path / "out"), cancel)
     assert [job["state"] for job in jobs_of(gateway)] == ["cancelled"]
     with worker(gateway, work_off, 1):
-        separate((recording,), tmp_path / "out", ignore)
+        separate((recording,), into(tmp_path / "out"), ignore)
     assert (tmp_path / "out/alto.wav").is_file()
 
 
@@ -199,7 +204,7 @@ def test_a_server_that_leaves_after_all_was_fetched_is_no_failure(
 
     monkeypatch.setattr(Client, "delete", delete)
     with worker(gateway, work_off, 1):
-        remote_separation(gateway.url, Request())((recording,), tmp_path / "out", ignore)
+        remote_separation(gateway.url, Request())((recording,), into(tmp_path / "out"), ignore)
     assert (tmp_path / "out/alto.wav").is_file()
 
 

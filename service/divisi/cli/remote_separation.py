@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from divisi.cli.batches import digest_of
-from divisi.cli.separate import Request, SeparateOne, report_voices
+from divisi.cli.out_folder import OutFolder
+from divisi.cli.separation_run import Request, SeparateOne, report_voices
 from divisi.cli.terminal import errors, say, settings_with
 from divisi.errors import DivisiError, NotFoundError
 
@@ -29,7 +30,7 @@ def remote_separation(server: str, request: Request) -> SeparateOne:
     key = settings_with().api_key
     client = Client(server, api_key=key.get_secret_value() if key else None)
 
-    def separate_one(paths: tuple[Path, ...], folder: Path, on_progress: Callable[[float], None]) -> None:
+    def separate_one(paths: Sequence[Path], out: OutFolder, on_progress: Callable[[float], None]) -> None:
         last = _submit(client, paths, request)
 
         def watch(job: Job) -> None:
@@ -39,7 +40,7 @@ def remote_separation(server: str, request: Request) -> SeparateOne:
 
         try:
             job = client.wait(last["id"], on_progress=watch)
-            _download(client, job, folder, request)
+            _download(client, job, out, request)
         except BaseException as failure:
             if last["state"] in {"failed", "cancelled"} or (
                 isinstance(failure, KeyboardInterrupt) and _is_cancelled(client, last)
@@ -55,7 +56,7 @@ def remote_separation(server: str, request: Request) -> SeparateOne:
     return separate_one
 
 
-def _submit(client: Client, paths: tuple[Path, ...], request: Request) -> Job:
+def _submit(client: Client, paths: Sequence[Path], request: Request) -> Job:
     """A new job, or the one that an earlier run of the same person left, which has not failed."""
     asked = (request.model, request.stem_format.value, request.stems, request.voices)
     key = digest_of(paths, (*asked, request.include_residual, request.fit, platform.node(), Path.home()))
@@ -81,14 +82,16 @@ def _submit(client: Client, paths: tuple[Path, ...], request: Request) -> Job:
     return job
 
 
-def _download(client: Client, job: Job, folder: Path, request: Request) -> None:
-    client.download_stems(job, folder)
-    if request.include_pitch:
-        client.download_pitch(job, folder)
-    if request.include_resynthesis:
-        client.download_resynthesis(job, folder)
-    if request.include_plot:
-        client.download_report(job, folder)
+def _download(client: Client, job: Job, out: OutFolder, request: Request) -> None:
+    with out.unfinished() as folder:
+        client.download_stems(job, folder)
+        if request.include_pitch:
+            client.download_pitch(job, folder)
+        if request.include_resynthesis:
+            client.download_resynthesis(job, folder)
+        if request.include_plot:
+            client.download_report(job, folder)
+        out.publish_all(folder)
 
 
 def _is_cancelled(client: Client, job: Job) -> bool:

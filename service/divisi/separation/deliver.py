@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from divisi.audio.decode import open_decoder
 from divisi.audio.encode import StemFormat, check_stem_format, open_encoder
@@ -20,6 +19,7 @@ from divisi.bundles.card import AUTO, ModelCard
 from divisi.bundles.roster import check_voices
 from divisi.separation.confidence import ConfidenceResult
 from divisi.separation.delivery_files import DeliveryFiles
+from divisi.separation.destination import Destination, PlainFolder
 from divisi.separation.fitted_separator import FittedSeparator
 from divisi.separation.model_input import model_channels
 from divisi.separation.offset import without_offset
@@ -35,11 +35,10 @@ from divisi.separation.stem_file import (
     DeliveredFile,
     StemFile,
     StemWriter,
-    check_places,
     publish,
 )
 from divisi.separation.survey import Survey, survey
-from divisi.separation.views import ViewFiles
+from divisi.separation.views import ViewFiles, view_names, views_of
 from divisi.stage_clock import StageClock
 
 # Samples decoded at a time: a second or two.
@@ -96,7 +95,7 @@ class Delivery:
 
 def separate_file(
     path: Path,
-    out_dir: Path,
+    out: Path | Destination,
     separator: AnySeparator,
     stem_format: StemFormat,
     options: SeparationOptions | None = None,
@@ -110,7 +109,8 @@ def separate_file(
 
     Args:
         path: the recording, any supported format, rate and number of channels.
-        out_dir: folder for `<stem><extension>`, made if missing; files of the same names are replaced.
+        out: folder for `<stem><extension>`, made if missing, in which files of the same names are replaced; or what
+            takes the files in another way.
         separator: the opened model.
         stem_format: how to encode; `wav` is float where the recording goes beyond full scale.
         options: what to deliver; default all stems and the residual.
@@ -133,8 +133,8 @@ def separate_file(
         names = [card.stems[place] for place in options.indices(card.stems)]
         voices = check_voices(options.voices, card)
         check_stem_format(stem_format, sample_rate, num_channels)
-        beside = [RESIDUAL] * options.include_residual + [RESYNTHESIS] * options.include_resynthesis
-        check_places(path, [out_dir / f"{name}{stem_format.extension}" for name in names + beside])
+        destination = PlainFolder(out, path) if isinstance(out, Path) else out
+        destination.check(_file_names(options, card, names, stem_format, separator.f0_hop_seconds))
         surveyed = _survey(path, clock, limits)
         if is_auto := voices == AUTO:
             voices = _hear_voices(path, separator, surveyed, clock)
@@ -145,10 +145,9 @@ def separate_file(
             options = replace(options, voices=voices)
         music = without_offset(clock.each("decode", decoder.blocks(_BLOCK_LENGTH)), sample_rate, num_channels)
         blocks = separator.separate(music, sample_rate, num_channels, surveyed, on_progress, options)
-        out_dir.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".unfinished-", dir=out_dir) as scratch, ExitStack() as open_files:
+        with destination.unfinished() as scratch, ExitStack() as open_files:
             written_format = stem_format.for_peak(surveyed.peak)
-            opening = _Opening(Path(scratch), title or path.name, card, names, written_format, surveyed)
+            opening = _Opening(scratch, title or path.name, card, names, written_format, surveyed)
             files = opening.open(options, separator.f0_hop_seconds, references or {}, open_files)
             with clock.stage("encode"):
                 _write_all(files, clock.each("separate", blocks), path, clock)
@@ -157,15 +156,15 @@ def separate_file(
                 views = files.views.finish() if files.views else None
                 open_files.close()
             wall_seconds = time.monotonic() - began
-            audio = tuple(writer.publish(out_dir) for writer in files.audio)
-            resynthesis = files.resynthesis.publish(out_dir) if files.resynthesis else None
+            audio = tuple(writer.publish(destination) for writer in files.audio)
+            resynthesis = files.resynthesis.publish(destination) if files.resynthesis else None
             has_all_stems = len(names) == len(card.stems)
             outcome = Outcome(files.energies, heard_nobody=heard_nobody, has_all_stems=has_all_stems)
             return Delivery(
                 files=audio,
-                pitch=tuple(publish(path, out_dir, MEDIA_TYPES[path.name]) for path in pitch_paths),
+                pitch=tuple(publish(path, destination, MEDIA_TYPES[path.name]) for path in pitch_paths),
                 resynthesis=resynthesis,
-                views=tuple(publish(path, out_dir, VIEW_TYPES[path.suffix]) for path in views.paths) if views else (),
+                views=tuple(publish(path, destination, VIEW_TYPES[path.suffix]) for path in views_of(options, views)),
                 confidence=views.confidence if views else None,
                 scores=reference_scores,
                 voices=voices,
@@ -213,7 +212,7 @@ class _Opening:
             files.pitch = open_files.enter_context(pitch_files)
         if references:
             files.scores = open_files.enter_context(ReferenceScores(references, self.names, sample_rate, num_channels))
-        if options.include_views:
+        if options.include_views or options.include_report:
             files.views = ViewFiles(
                 self.scratch,
                 self.title,
@@ -229,6 +228,21 @@ class _Opening:
         path = self.scratch / f"{name}{self.stem_format.extension}"
         encoder = open_encoder(path, self.stem_format, self.survey.sample_rate, num_channels)
         return StemWriter(name, path, open_files.enter_context(encoder), self.stem_format)
+
+
+def _file_names(
+    options: SeparationOptions,
+    card: ModelCard,
+    names: Sequence[str],
+    stem_format: StemFormat,
+    f0_hop_seconds: float | None,
+) -> list[str]:
+    """All files that a request will give."""
+    audio = [*names, *([RESIDUAL] if options.include_residual else [])]
+    if options.include_resynthesis and "resynthesis" in card.output_names:
+        audio.append(RESYNTHESIS)
+    pitch = MEDIA_TYPES if options.include_pitch and f0_hop_seconds is not None else ()
+    return [*(f"{name}{stem_format.extension}" for name in audio), *pitch, *view_names(options, names)]
 
 
 def _write_all(files: DeliveryFiles, blocks: Iterable[SeparatedBlock], path: Path, clock: StageClock) -> None:

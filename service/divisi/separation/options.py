@@ -20,6 +20,7 @@ class SeparationOptions:
         include_pitch: also deliver pitch tracks and notes of the wanted stems, where the model has them.
         include_resynthesis: also deliver the mixture as the model sings it again, where it can.
         include_views: also deliver what people look at: peaks, spectrograms, confidence, a picture of it all.
+        include_report: also deliver the picture, where not all of those are wanted.
         voices: who may sing, by name; None: all of the model's stems; `auto`: whoever is heard. Stems of the others
             are silent.
         fit: what is asked of a model that is fitted to the recording; None: what its card says.
@@ -30,6 +31,7 @@ class SeparationOptions:
     include_pitch: bool = False
     include_resynthesis: bool = False
     include_views: bool = False
+    include_report: bool = False
     voices: Voices = None
     fit: FitRequest | None = None
 

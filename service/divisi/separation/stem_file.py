@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from divisi.audio.encode import AudioEncoder, StemFormat
 from divisi.audio.fixed_point import as_held
 from divisi.audio.waveform import Samples
-from divisi.errors import InputError
+from divisi.separation.destination import Destination
 
 RESIDUAL, RESYNTHESIS = "residual", "resynthesis"
 
@@ -76,10 +75,10 @@ class StemWriter:
         self._peak = max(self._peak, peak_of(samples))
         return as_held(samples, self._format.bits)
 
-    def publish(self, out_dir: Path) -> StemFile:
+    def publish(self, destination: Destination) -> StemFile:
         """Moves the closed file to its place."""
         return StemFile(
-            **_moved(self._path, out_dir),
+            **_moved(self._path, destination),
             name=self._name,
             media_type=self._format.media_type,
             is_residual=self._name == RESIDUAL,
@@ -88,9 +87,9 @@ class StemWriter:
         )
 
 
-def publish(path: Path, out_dir: Path, media_type: str) -> DeliveredFile:
+def publish(path: Path, destination: Destination, media_type: str) -> DeliveredFile:
     """Moves any closed file to its place."""
-    return DeliveredFile(**_moved(path, out_dir), name=path.name, media_type=media_type)
+    return DeliveredFile(**_moved(path, destination), name=path.name, media_type=media_type)
 
 
 def peak_of(samples: NDArray[np.floating]) -> float:
@@ -98,27 +97,8 @@ def peak_of(samples: NDArray[np.floating]) -> float:
     return max(float(samples.max(initial=0)), -float(samples.min(initial=0)))
 
 
-def _moved(path: Path, out_dir: Path) -> dict[str, Any]:
-    path = path.replace(out_dir / path.name)
+def _moved(path: Path, destination: Destination) -> dict[str, Any]:
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    path = destination.publish(path, sha256)
     return {"path": path, "bytes": path.stat().st_size, "sha256": sha256}
-
-
-def check_places(path: Path, places: Iterable[Path]) -> None:
-    """A singer's track is often called like a stem, `bass.wav`: it must not be replaced by what was made of it.
-
-    Args:
-        path: the recording, a folder where it is in several files.
-        places: where files will be written.
-
-    Raises:
-        InputError: `would-replace-recording`.
-    """
-    parts = list(path.iterdir()) if path.is_dir() else [path]
-    for place in places:
-        if place.exists() and any(place.samefile(part) for part in parts):
-            raise InputError(
-                f"{place} is the recording itself, which a stem would replace; write to another folder",
-                code="would-replace-recording",
-            )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from divisi.audio.waveform import Samples
 from divisi.separation.confidence import Confidence, ConfidenceResult
+from divisi.separation.options import SeparationOptions
 from divisi.separation.peaks import PeakTracks
 from divisi.separation.power_frames import PowerFrames, Powers
 from divisi.separation.report_picture import TrackPicture, write_report
@@ -163,6 +164,20 @@ class _ThinnedPitch:
                 self._skip += self._every
             self.tracks = self.tracks[:, ::2]
             self._every *= 2
+
+
+def view_names(options: SeparationOptions, stems: Sequence[str]) -> list[str]:
+    """Names of the files that a request asks for."""
+    if not options.include_views:
+        return [REPORT_NAME] if options.include_report else []
+    tracks = [MIXTURE, *stems, *([RESIDUAL] if options.include_residual else [])]
+    return [PEAKS_NAME, CONFIDENCE_NAME, REPORT_NAME, *map(spectrogram_name, tracks)]
+
+
+def views_of(options: SeparationOptions, made: ViewPaths | None) -> list[Path]:
+    """Of the files that were made, those that a request asks for."""
+    paths = made.paths if made else []
+    return paths if options.include_views else [path for path in paths if path.name == REPORT_NAME]
 
 
 def true_source_name(stem: str) -> str:
