@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
+import hypothesis
 import pytest
 import redis
+from hypothesis import HealthCheck
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.bundles.store import ModelBundle
+from divisi.jobs.queue import JobQueue
 from divisi.standalone import redis_executable
 
 if TYPE_CHECKING:
     from tests.engines.running_torch_serve import RunningTorchServe
+
+
+# No example has a deadline: a busy machine is not what is tested. Fixtures of a function serve all of its examples.
+hypothesis.settings.register_profile(
+    "divisi", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+hypothesis.settings.load_profile("divisi")
+# What httpx uses where no time is given: five seconds, which a server on a busy machine may need for an answer.
+for _wait in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _wait, PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="session")
@@ -27,13 +43,17 @@ def anyio_backend() -> str:
 
 
 REDIS_STOP_SECONDS = 5.0
+# Below those that the kernel gives to outgoing connections: what is free now is not taken by a client a moment later.
+SERVER_PORTS = range(20_000, 32_000)
 StartRedis = Callable[[int], "subprocess.Popen[str]"]
 
 
 def free_port() -> int:
-    """A port of the loopback interface that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """A port of the loopback interface that is free now, and chosen by chance: nobody else is given it meanwhile."""
+    while True:
+        port = random.SystemRandom().choice(SERVER_PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @contextmanager
@@ -73,6 +93,21 @@ def redis_url(redis_server: str) -> str:
     with redis.Redis.from_url(redis_server) as client:
         client.flushall()
     return redis_server
+
+
+@pytest.fixture
+def seem_long_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[JobQueue], None]:
+    """Has a queue believe that its Redis came up a year ago: until a lease after that nothing is reclaimed."""
+
+    def believe(queue: JobQueue) -> None:
+        info = queue._redis.info
+
+        async def long_up(section: str) -> dict:
+            return {**await info(section), "uptime_in_seconds": 365 * 24 * 3600}
+
+        monkeypatch.setattr(queue._redis, "info", long_up)
+
+    return believe
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from divisi.audio import decode
@@ -128,7 +128,7 @@ def test_the_shortest_recordings_are_whole(
 
 
 @pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "MP3", "AIFF"])
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=8)
 @given(block_length=st.integers(1, 5_000))
 def test_the_blocks_do_not_change_the_samples(make_file: MakeFile, container: str, block_length: int) -> None:
     path = make_file(container, num_samples=3_000)
@@ -438,7 +438,7 @@ def test_a_missing_extra_is_named(write_bytes: WriteBytes, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "CAF", "RF64"])
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(changes=st.dictionaries(st.integers(0, 1_500), st.integers(0, 255), max_size=8), cut=st.integers(0, 1_500))
 def test_a_mutilated_file_is_decoded_or_refused_and_nothing_else(
     make_file: MakeFile, tmp_path: Path, container: str, changes: dict[int, int], cut: int

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from divisi.audio.decode import open_decoder
@@ -90,7 +90,7 @@ def test_surround_channels_come_back_in_their_places(tmp_path: Path, num_channel
 
 
 @pytest.mark.parametrize("stem_format", StemFormat)
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10)
 @given(block_length=st.integers(50, 9_000))
 def test_the_bytes_are_the_same_whatever_the_blocks(
     tmp_path: Path, samples_of: Callable[..., np.ndarray], stem_format: StemFormat, block_length: int

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -33,6 +34,28 @@ class SlowEngine(PassthroughEngine):
         return super().run(mixture, roster)
 
 
+class EndlessEngine(PassthroughEngine):
+    """From the second segment with a sound on it works without end: its job ends only by being ended."""
+
+    _num_sounding = 0
+
+    def run(self, mixture: np.ndarray, roster: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        self._num_sounding += bool(np.any(mixture))
+        while self._num_sounding > 1 and not self._may_go_on():
+            time.sleep(SLOW_SEGMENT_SECONDS / 10)
+        return super().run(mixture, roster)
+
+    def _may_go_on(self) -> bool:
+        return False
+
+
+class WaitingEngine(EndlessEngine):
+    """Works on when there is the file that WAIT_FOR names."""
+
+    def _may_go_on(self) -> bool:
+        return Path(os.environ["WAIT_FOR"]).exists()
+
+
 class HeavyEngine(SlowEngine):
     """Slow, and holds a quarter of a gigabyte, as a model on a GPU would."""
 
@@ -57,10 +80,10 @@ class PoisonableEngine(PassthroughEngine):
 
 
 class DeafEngine(PassthroughEngine):
-    """At a sound it says so, then holds the interpreter's lock for a minute: no other thread of the process runs."""
+    """At a sound it says so, then holds the interpreter's lock for an hour: no other thread of the process runs."""
 
     def run(self, mixture: np.ndarray, roster: np.ndarray | None = None) -> dict[str, np.ndarray]:
         if np.any(mixture):
             os.write(2, b"deaf\n")
-            ctypes.PyDLL(None).sleep(60)
+            ctypes.PyDLL(None).sleep(3600)
         return super().run(mixture, roster)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.sample import mixture_path
 
@@ -17,7 +18,7 @@ VOICES = ("soprano", "alto", "tenor", "bass")
 
 def divisi(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "divisi.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
 
 
 @pytest.mark.parametrize("extension", ["wav", "flac"])

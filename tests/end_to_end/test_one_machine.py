@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
+from tests.conftest import free_port
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.cli.terminal import EXIT_BAD_INPUT
 from divisi.client import Client
@@ -23,18 +24,10 @@ from divisi.gateway.app import STOP_SECONDS
 from divisi.sample import mixture_path
 from divisi.standalone import GATEWAY_STOP_SECONDS, redis_executable
 
-READY_SECONDS = 60
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
 
 def is_ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", timeout=2).status_code == 200
+        return httpx.get(f"{url}/readyz").status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -44,7 +37,7 @@ def divisi_up(data: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "divisi.cli", "up", "--data", str(data), "--port", str(port)]
     process = subprocess.Popen(command)
     try:
-        deadline = time.monotonic() + READY_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not is_ready(f"http://127.0.0.1:{port}"):
             assert process.poll() is None
             assert time.monotonic() < deadline
@@ -53,7 +46,7 @@ def divisi_up(data: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.wait(PATIENCE_SECONDS)
 
 
 def test_a_recording_goes_in_over_rest_and_its_stems_come_back(tmp_path: Path) -> None:
@@ -91,7 +84,7 @@ def over_the_recording(folder: Path, port: int) -> subprocess.CompletedProcess[s
     bare = "import sys; sys.modules.update(PIL=None, onnxruntime=None); from divisi.cli.app import main; main()"
     options = ["--stems", "alto", "-o", str(folder), "--server", f"http://127.0.0.1:{port}"]
     command = [sys.executable, "-c", bare, "separate", str(folder / "alto.wav"), *options]
-    return subprocess.run(command, timeout=120, check=False, capture_output=True, text=True)
+    return subprocess.run(command, timeout=PATIENCE_SECONDS, check=False, capture_output=True, text=True)
 
 
 def test_the_command_line_separates_through_a_server_as_it_does_without(tmp_path: Path) -> None:
@@ -99,13 +92,13 @@ def test_the_command_line_separates_through_a_server_as_it_does_without(tmp_path
     separate = [sys.executable, "-m", "divisi.cli", "separate", str(mixture_path()), "--stems", "alto", "--pitch", "-o"]
     with divisi_up(tmp_path / "data", port):
         through_server = [*separate, str(tmp_path / "there"), "--server", f"http://127.0.0.1:{port}"]
-        assert subprocess.run(through_server, timeout=120, check=False).returncode == 0
+        assert subprocess.run(through_server, timeout=PATIENCE_SECONDS, check=False).returncode == 0
         assert not [path for path in (tmp_path / "data" / "store").rglob("*") if path.is_file()]
         refused = over_the_recording(tmp_path, port)
     assert refused.returncode == EXIT_BAD_INPUT
     assert "is the recording itself" in refused.stderr
     assert (tmp_path / "alto.wav").read_bytes() == mixture_path().read_bytes()
-    assert subprocess.run([*separate, str(tmp_path / "here")], timeout=120, check=False).returncode == 0
+    assert subprocess.run([*separate, str(tmp_path / "here")], timeout=PATIENCE_SECONDS, check=False).returncode == 0
     there, here = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("there", "here"))
     assert sorted(there) == ["alto.wav", "notes.mid", "pitch.csv", "pitch.json"]
     assert there == here
@@ -117,7 +110,7 @@ def test_jobs_that_wait_at_a_stop_are_done_after_the_next_start(tmp_path: Path) 
     with divisi_up(data, port) as process, Client(f"http://127.0.0.1:{port}") as client:
         jobs = [client.submit(mixture_path())["id"] for _ in range(4)]
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.wait(PATIENCE_SECONDS)
     with divisi_up(data, port), Client(f"http://127.0.0.1:{port}") as client:
         for job in jobs:
             assert client.wait(job)["state"] == "succeeded"
@@ -133,7 +126,7 @@ def test_a_killed_service_leaves_no_process_behind_and_loses_no_job(tmp_path: Pa
     with divisi_up(data, port) as process, Client(f"http://127.0.0.1:{port}") as client:
         job = client.submit(mixture_path())["id"]
         process.kill()
-        process.wait(10)
+        process.wait(PATIENCE_SECONDS)
     with divisi_up(data, port), Client(f"http://127.0.0.1:{port}") as client:
         assert client.wait(job)["state"] == "succeeded"
 
@@ -141,7 +134,7 @@ def test_a_killed_service_leaves_no_process_behind_and_loses_no_job(tmp_path: Pa
 def test_a_data_folder_serves_one_service_at_a_time(tmp_path: Path) -> None:
     with divisi_up(tmp_path, free_port()):
         command = [sys.executable, "-m", "divisi.cli", "up", "--data", str(tmp_path), "--port", str(free_port())]
-        second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        second = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert second.returncode == 2
     assert "in use" in second.stderr
 

@@ -13,12 +13,12 @@ import boto3
 import httpx
 import pytest
 from tests.conftest import free_port
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.client import Client
 from divisi.sample import mixture_path
 from divisi.settings import Settings, child_environment
 
-READY_SECONDS = 60
 PREFIX = "choirs"
 
 
@@ -43,7 +43,7 @@ def server(settings: Settings) -> Iterator[str]:
             command = [sys.executable, "-m", "divisi.cli", process]
             running = stack.enter_context(subprocess.Popen(command, env=child_environment(settings)))
             stack.callback(running.terminate)
-        deadline = time.monotonic() + READY_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not is_ready(url):
             assert time.monotonic() < deadline, "the gateway was not ready in time"
             time.sleep(0.1)
@@ -52,7 +52,7 @@ def server(settings: Settings) -> Iterator[str]:
 
 def is_ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", timeout=2).status_code == httpx.codes.OK
+        return httpx.get(f"{url}/readyz").status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import httpx
 from packaging.requirements import Requirement
 from tests.conftest import free_port
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.sample import mixture_path
 from divisi.settings import default_model_store
 
 # None there is how Python itself marks a module that cannot be imported.
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None"
-READY_SECONDS = 60
 
 GATEWAY = "import divisi.gateway.app, divisi.bootstrap"
 WORKER = """
@@ -66,7 +66,7 @@ def test_without_torch_models_that_need_it_are_listed_as_such_and_their_jobs_ref
     command = [sys.executable, "-m", "divisi.cli", "up", "--data", str(tmp_path / "data"), "--port", str(port)]
     process = subprocess.Popen(command, env=environment)
     try:
-        deadline = time.monotonic() + READY_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while (offers := _offers(url)).get("fastmnmf2-quintet") is None:
             assert process.poll() is None
             assert time.monotonic() < deadline
@@ -74,17 +74,17 @@ def test_without_torch_models_that_need_it_are_listed_as_such_and_their_jobs_ref
         not_offered = {model for model, is_offered in offers.items() if not is_offered}
         assert not_offered == {"fastmnmf2-quintet", "fastmnmf2", "ilrma"}
         with mixture_path().open("rb") as file:
-            answer = httpx.post(f"{url}/v1/jobs", files={"file": file}, data={"model": "fastmnmf2"}, timeout=60)
+            answer = httpx.post(f"{url}/v1/jobs", files={"file": file}, data={"model": "fastmnmf2"})
         assert (answer.status_code, answer.json()["code"]) == (503, "no-worker-for-model")
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.wait(PATIENCE_SECONDS)
 
 
 def _offers(url: str) -> dict[str, bool | None]:
     """Which models are offered; nothing until the gateway answers."""
     try:
-        models = httpx.get(f"{url}/v1/models", timeout=2).json()["models"]
+        models = httpx.get(f"{url}/v1/models").json()["models"]
     except httpx.HTTPError:
         return {}
     return {card["id"]: card["is_offered"] for card in models}

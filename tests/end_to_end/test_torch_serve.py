@@ -16,6 +16,7 @@ import soundfile
 from tests.conftest import free_port
 from tests.engines.running_torch_serve import RunningTorchServe
 from tests.engines.tiny_bundle import STEMS, noise
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.audio.encode import StemFormat
 from divisi.bundles.store import ModelBundle
@@ -25,7 +26,6 @@ from divisi.separation.deliver import separate_file
 from divisi.separation.separator import Separator
 from divisi.settings import Settings, child_environment
 
-READY_SECONDS = 180
 # The same file in the same torch; the way to the stems is the same code.
 SAME = 1e-6
 
@@ -49,7 +49,7 @@ def service(torch_serve: RunningTorchServe, tiny_bundle: ModelBundle, redis_url:
             command = [sys.executable, "-m", "divisi.cli", process]
             running = stack.enter_context(subprocess.Popen(command, env=child_environment(settings)))
             stack.callback(running.terminate)
-        deadline = time.monotonic() + READY_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not is_ready(url):
             assert running.poll() is None, "the gateway ended"
             assert time.monotonic() < deadline, "the gateway was not ready in time"
@@ -59,7 +59,7 @@ def service(torch_serve: RunningTorchServe, tiny_bundle: ModelBundle, redis_url:
 
 def is_ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", timeout=2).status_code == httpx.codes.OK
+        return httpx.get(f"{url}/readyz").status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
 

@@ -19,14 +19,13 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from tests.conftest import free_port
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.client import Client
 from divisi.client.records import Job
 from divisi.sample import mixture_path
 from divisi.settings import Settings, child_environment
 
-READY_SECONDS = 60
-PATIENCE_SECONDS = 20
 CALLERS_TRACE = "0af7651916cd43dd8448eb211c80319c"
 STAGES = {"download", "separate", "upload"}
 
@@ -117,7 +116,7 @@ def server(collector: Collector, redis_url: str, tmp_path: Path) -> Iterator[str
             command = [sys.executable, "-m", "divisi.cli", process]
             running = stack.enter_context(subprocess.Popen(command, env=child_environment(settings), stderr=log))
             stack.callback(running.terminate)
-        deadline = time.monotonic() + READY_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not _is_ready(url):
             assert time.monotonic() < deadline, "the gateway was not ready in time"
             time.sleep(0.1)
@@ -126,7 +125,7 @@ def server(collector: Collector, redis_url: str, tmp_path: Path) -> Iterator[str
 
 def _is_ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", timeout=2).status_code == httpx.codes.OK
+        return httpx.get(f"{url}/readyz").status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
 
@@ -138,7 +137,7 @@ def test_gateway_worker_and_engine_process_share_one_trace_which_their_logs_name
     with mixture_path().open("rb") as song:
         answer = httpx.post(f"{server}/v1/jobs", content=song, headers={"traceparent": traceparent})
     job_id = answer.json()["id"]
-    deadline = time.monotonic() + READY_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
 
     def lose_patience(_: Job) -> None:
         assert time.monotonic() < deadline, (tmp_path / "worker.log").read_text()

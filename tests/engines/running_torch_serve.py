@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.bundles.store import ModelBundle
 from divisi.engines.engine import EngineOptions
@@ -22,7 +23,6 @@ from divisi_workshop.export.torch_serve_archive import HANDLER, ArchiveOptions, 
 
 START = HANDLER.with_name("start.py")
 CHECK = HANDLER.with_name("check.py")
-START_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,9 @@ class RunningTorchServe:
     @property
     def options(self) -> EngineOptions:
         """For an engine that uses it."""
-        return EngineOptions(model_server=ModelServerOptions(self.url, self.key_file, patience_seconds=START_SECONDS))
+        return EngineOptions(
+            model_server=ModelServerOptions(self.url, self.key_file, patience_seconds=PATIENCE_SECONDS)
+        )
 
     def workers(self, model_id: str) -> list[psutil.Process]:
         """The processes that hold a model."""
@@ -69,7 +71,7 @@ def running_torch_serve(
     command += ["--grpc-ports", f"{ports[3]},{ports[4]}"]
     with (folder / "server.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
-            server = ModelServer(ModelServerOptions(inference, key_file, patience_seconds=START_SECONDS))
+            server = ModelServer(ModelServerOptions(inference, key_file, patience_seconds=PATIENCE_SECONDS))
             server.wait_until_healthy()
             server.close()
             yield RunningTorchServe(inference, management, key_file, work)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.engines.tiny_bundle import HOP, tiny_draft, tiny_network
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.bundles.store import BundleStore
 from divisi.engines.agreement import silence
@@ -34,7 +35,7 @@ print(sorted(name for name in sys.modules if name.partition(".")[0] in ("torch",
 def test_an_interpreter_that_ran_a_segment_through_onnx_runtime_has_no_torch(tmp_path: Path) -> None:
     export_bundle(tiny_network(), tiny_draft(), tmp_path)
     command = [sys.executable, "-c", RUN_ONE_SEGMENT, str(tmp_path), str(4 * HOP)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"1 2 1 {4 * HOP}", "[]"]
 
@@ -51,7 +52,7 @@ def test_an_engine_without_its_library_says_what_to_install(tmp_path: Path) -> N
     # None in sys.modules is how Python itself marks a module that cannot be imported.
     without_library = "import sys; sys.modules['onnxruntime'] = None\n" + RUN_ONE_SEGMENT
     command = [sys.executable, "-c", without_library, str(tmp_path), str(4 * HOP)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert "ModelError: engine onnx_runtime needs onnxruntime" in done.stderr
     assert "pip install 'divisi-choir[worker]'" in done.stderr
 

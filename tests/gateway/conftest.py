@@ -134,7 +134,7 @@ def gateway(settings: Settings, tmp_path: Path) -> Iterator[Gateway]:
 
 @pytest.fixture
 def http(gateway: Gateway) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=gateway.url, timeout=30) as client:
+    with httpx.Client(base_url=gateway.url) as client:
         yield client
 
 

@@ -45,7 +45,7 @@ class KeyedGateway:
     def caller(self, key: NewKey | None = None, **headers: str) -> httpx.Client:
         if key is not None:
             headers["Authorization"] = f"Bearer {key.token}"
-        return httpx.Client(base_url=self.url, timeout=30, headers=headers)
+        return httpx.Client(base_url=self.url, headers=headers)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.audio.stacked_files import pack
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway
 
 RATE = 16_000
-WAIT_SECONDS = 20
 
 
 def noise(num_samples: int = RATE) -> np.ndarray:
@@ -249,7 +249,7 @@ def test_a_body_of_another_type_is_refused(media_type: str, http: httpx.Client, 
 @pytest.fixture
 def wire(gateway: Gateway) -> Iterator[socket.socket]:
     host, port = gateway.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=WAIT_SECONDS) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS) as connection:
         yield connection
 
 
@@ -314,7 +314,7 @@ def test_a_recording_of_exactly_the_cap_is_read(http: httpx.Client, gateway: Gat
 def test_a_caller_who_leaves_halfway_leaves_nothing(wire: socket.socket, http: httpx.Client, gateway: Gateway) -> None:
     wire.sendall(head("Content-Type: audio/wav", "Content-Length: 100000", "Idempotency-Key: k") + bytes(50_000))
     wire.close()
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while 'status="499"' not in http.get("/metrics").text:
         assert time.monotonic() < deadline
     assert_nothing_is_left(gateway)
@@ -326,7 +326,7 @@ def test_uploads_rest_in_the_work_folder_while_they_come(http: httpx.Client, gat
     def body() -> Iterator[bytes]:
         for _ in range(5):
             yield bytes(500_000)
-        deadline = time.monotonic() + WAIT_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not sizes or sizes[-1] < 2**20:
             files = (path for upload in gateway.uploads() for path in upload.rglob("*") if path.is_file())
             sizes.extend(path.stat().st_size for path in files)

@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import free_port
 from tests.gateway.working import worker
 from tests.path_proxy import proxy_below
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.client import AsyncClient, Client, Job, Submission
 from divisi.client.arrivals import Arrival
@@ -138,7 +139,9 @@ def test_compare_at_the_command_line_prints_a_table_and_leaves_a_folder_that_ope
     command = [sys.executable, "-m", "divisi.cli", "compare", str(recording), "-m", "quartet,duo"]
     options = ["--server", gateway.url, "--export", str(tmp_path / "listen"), "-o", str(tmp_path / "stems")]
     with worker(gateway, work_off, 2):
-        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            [*command, *options], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        )
     assert done.returncode == 0, done.stderr
     assert "quartet" in done.stdout
     assert "soprano" in done.stdout

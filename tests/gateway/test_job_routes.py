@@ -258,7 +258,7 @@ def test_a_key_whose_upload_is_under_way_is_answered_409(http: httpx.Client, son
 
 async def test_two_hundred_posts_with_one_key_make_one_job(gateway: Gateway, song: bytes) -> None:
     limits = httpx.Limits(max_connections=200)
-    async with httpx.AsyncClient(base_url=gateway.url, limits=limits, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, limits=limits) as client:
         answers = await asyncio.gather(
             *(
                 client.post("/v1/jobs", files={"file": ("a.wav", song)}, headers={"Idempotency-Key": "storm"})
@@ -281,7 +281,7 @@ async def events_of(
     headers = {"Last-Event-ID": after} if after else {}
     found: list[ServerSentEvent] = []
     async with (
-        httpx.AsyncClient(base_url=gateway.url, timeout=30) as client,
+        httpx.AsyncClient(base_url=gateway.url) as client,
         aconnect_sse(client, "GET", f"/v1/jobs/{job_id}/events", headers=headers) as source,
     ):
         async for event in source.aiter_sse():

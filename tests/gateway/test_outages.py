@@ -6,7 +6,6 @@ import asyncio
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from tests.conftest import free_port
 
 from divisi.bundles.store import BundleStore
 from divisi.gateway.app import create_app
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tests.conftest import StartRedis
     from tests.gateway.conftest import Serve
 
-# Two seconds for the answer itself, the rest for a machine that is busy with other things.
-SOON_SECONDS = 4.0
+# In place of the seconds that the gateway waits for Redis, while it hangs.
+SHORTLY = 0.2
 
 
 @dataclass
@@ -55,12 +55,11 @@ def assert_is_away(answer: httpx.Response, code: str) -> None:
 
 @pytest.fixture
 def frail(tmp_path: Path, model_store: Path, serve: Serve, start_redis: StartRedis) -> Iterator[Frail]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
+    port = free_port()
     settings = Settings(redis_url=f"redis://127.0.0.1:{port}/0", model_store=model_store, default_model="quartet")
     store = open_object_store(f"file://{tmp_path / 'store'}")
     app = create_app(settings, JobQueue(settings.redis_url), store, BundleStore(model_store))
-    with serve(app) as served, httpx.Client(base_url=served.url, timeout=30) as http:
+    with serve(app) as served, httpx.Client(base_url=served.url) as http:
         yield Frail(http, tmp_path, start_redis, port)
 
 
@@ -74,13 +73,9 @@ def requests_of(frail: Frail, song: bytes) -> Iterator[httpx.Response]:
         ("POST", f"{job}/cancel"),
         ("DELETE", job),
     ):
-        started = time.monotonic()
         yield frail.http.request(method, path)
-        assert time.monotonic() - started < SOON_SECONDS, path
     for headers in ({}, {"Idempotency-Key": "k"}):
-        started = time.monotonic()
         yield frail.http.post("/v1/jobs", files={"file": song}, headers=headers)
-        assert time.monotonic() - started < SOON_SECONDS
 
 
 def test_without_redis_the_gateway_is_alive_and_says_503(frail: Frail, song: bytes) -> None:
@@ -100,14 +95,17 @@ def test_without_redis_the_gateway_is_alive_and_says_503(frail: Frail, song: byt
     }
 
 
-@pytest.mark.slow
-def test_a_redis_that_hangs_is_as_good_as_away(frail: Frail, song: bytes) -> None:
+def test_a_redis_that_hangs_is_as_good_as_away_before_its_own_connections_give_up(
+    frail: Frail, song: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = frail.start()
     assert frail.http.get("/readyz").status_code == 200
     server.send_signal(signal.SIGSTOP)
+    monkeypatch.setattr("divisi.gateway.services.ANSWER_SECONDS", SHORTLY)
     try:
         for answer in requests_of(frail, song):
             assert_is_away(answer, "redis-unavailable")
+            assert answer.json()["detail"] == "the redis does not answer"
         assert frail.http.get("/livez").status_code == 200
     finally:
         server.send_signal(signal.SIGCONT)
@@ -135,7 +133,12 @@ def silent_port() -> Iterator[int]:
 
 @pytest.mark.parametrize("is_silent", [False, True], ids=["refusing", "silent"])
 def test_without_the_store_no_job_is_accepted(
-    is_silent: bool, redis_url: str, model_store: Path, serve: Serve, song: bytes, silent_port: int
+    is_silent: bool,
+    redis_url: str,
+    model_store: Path,
+    serve: Serve,
+    song: bytes,
+    silent_port: int,
 ) -> None:
     port = silent_port if is_silent else 1
     settings = Settings(redis_url=redis_url, model_store=model_store, default_model="quartet")
@@ -143,10 +146,8 @@ def test_without_the_store_no_job_is_accepted(
         "s3://recordings", endpoint=f"http://127.0.0.1:{port}", access_key_id="k", secret_access_key="s"
     )
     app = create_app(settings, JobQueue(redis_url), store, BundleStore(model_store))
-    with serve(app) as served, httpx.Client(base_url=served.url, timeout=30) as http:
-        started = time.monotonic()
+    with serve(app) as served, httpx.Client(base_url=served.url) as http:
         answer = http.post("/v1/jobs", files={"file": song})
-        assert time.monotonic() - started < SOON_SECONDS
         assert_is_away(answer, "store-unavailable")
         assert http.get("/v1/jobs").json()["jobs"] == []
         checks = http.get("/readyz").json()["facts"]["checks"]

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.conftest import free_port
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.settings import Settings, child_environment
 
-START_SECONDS = 60
-STOP_SECONDS = 10
 # Taking the interpreter apart can abort: it must not be begun.
 PROGRAM = (
     "import atexit, os; atexit.register(os.abort); "
@@ -48,8 +48,7 @@ class Running:
 
 @pytest.fixture
 def start(redis_url: str, model_store: Path, tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
+    port = free_port()
     started = []
 
     def start(before: str = "", **changes: object) -> Running:
@@ -84,7 +83,7 @@ def running(start: Callable[..., Running]) -> Running:
 
 def when(gateway: Running, path: str) -> Running:
     """The gateway as soon as it answers a probe with 200."""
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         assert gateway.process.poll() is None
         assert time.monotonic() < deadline
@@ -101,7 +100,7 @@ def test_a_stop_ends_open_streams_and_is_no_crash(running: Running, song: bytes)
         lines = answer.iter_lines()
         assert next(lines) == ": divisi"
         running.process.send_signal(signal.SIGTERM)
-        assert running.process.wait(STOP_SECONDS) == 0
+        assert running.process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_what_a_killed_gateway_left_of_uploads_is_removed_by_the_next(
@@ -112,7 +111,7 @@ def test_what_a_killed_gateway_left_of_uploads_is_removed_by_the_next(
     with socket.create_connection(("127.0.0.1", killed.http.base_url.port)) as wire:
         head = "POST /v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: audio/wav\r\nContent-Length: 4000000\r\n\r\n"
         wire.sendall(head.encode() + bytes(3_000_000))
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not any(path.is_file() and path.stat().st_size for path in work.rglob("*")):
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -125,11 +124,11 @@ def test_what_a_killed_gateway_left_of_uploads_is_removed_by_the_next(
 def test_a_gateway_that_looks_for_its_redis_in_vain_stops_all_the_same(start: Callable[..., Running]) -> None:
     gateway = when(start(NAMES_ARE_NEVER_FOUND, redis_url="redis://redis.away:6379/0"), "/livez")
     gateway.process.send_signal(signal.SIGTERM)
-    assert gateway.process.wait(2 * STOP_SECONDS) == 0
+    assert gateway.process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_a_stop_that_comes_before_it_serves_is_heeded(start: Callable[..., Running]) -> None:
-    assert start(TOLD_TO_STOP_BEFORE_IT_SERVES).process.wait(START_SECONDS) == 0
+    assert start(TOLD_TO_STOP_BEFORE_IT_SERVES).process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_a_stop_sends_the_last_spans(start: Callable[..., Running]) -> None:
@@ -149,7 +148,7 @@ def test_a_stop_sends_the_last_spans(start: Callable[..., Running]) -> None:
         gateway = when(start(otel_endpoint=f"http://127.0.0.1:{server.server_port}"), "/readyz")
         gateway.http.get("/v1/models").raise_for_status()
         gateway.process.send_signal(signal.SIGTERM)
-        assert gateway.process.wait(STOP_SECONDS) == 0
+        assert gateway.process.wait(PATIENCE_SECONDS) == 0
         server.shutdown()
     assert any(b"/v1/models" in spans for spans in collected.queue)
 
@@ -161,7 +160,7 @@ def test_answers_do_not_tell_what_serves_them(running: Running) -> None:
 def test_addresses_from_proxies_are_not_believed_and_each_request_is_one_line_of_json(running: Running) -> None:
     running.http.get("/livez", headers={"X-Request-ID": "one", "X-Forwarded-For": "203.0.113.9"})
     running.process.send_signal(signal.SIGTERM)
-    running.process.wait(STOP_SECONDS)
+    running.process.wait(PATIENCE_SECONDS)
     text = running.log.read_text()
     assert "203.0.113.9" not in text
     lines = [json.loads(line) for line in text.splitlines()]

@@ -165,7 +165,7 @@ def s3_gateway(gateway: Gateway, s3_endpoint: str, serve: Serve) -> Iterator[tup
         f"s3://recordings/{uuid.uuid4().hex}", endpoint=s3_endpoint, access_key_id="k", secret_access_key="s"
     )
     app = create_app(gateway.settings, JobQueue(gateway.redis_url), store, BundleStore(gateway.settings.model_store))
-    with serve(app) as served, httpx.Client(base_url=served.url, timeout=30) as client:
+    with serve(app) as served, httpx.Client(base_url=served.url) as client:
         yield client, store
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from tests.patience import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway
@@ -44,7 +45,7 @@ PLACES = [
 
 def get_raw(url: str, path: str) -> tuple[int, bytes]:
     """The answer to a path sent byte for byte."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE_SECONDS)
     connection.request("GET", path)
     answer = connection.getresponse()
     return answer.status, answer.read()

@@ -14,22 +14,22 @@ from divisi.jobs.job import Job, Lane, Manifest, ManifestStem, new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import Claim
 
-LEASE_SECONDS = 1.0
+# Longer than a machine that is busy with other things can keep a test from its next step.
+LEASE_SECONDS = 300.0
 
 
 @pytest.fixture
 def raw(redis_url: str) -> Iterator[redis.Redis]:
-    """Redis itself, up for at least a lease: reclaim does nothing before."""
+    """Redis itself."""
     with redis.Redis.from_url(redis_url, decode_responses=True, protocol=2) as client:
-        while client.info("server")["uptime_in_seconds"] < LEASE_SECONDS:
-            client.blpop(["nothing"], timeout=1)
         yield client
 
 
 @pytest.fixture
-async def queue(redis_url: str) -> AsyncIterator[JobQueue]:
+async def queue(redis_url: str, seem_long_up: Callable[[JobQueue], None]) -> AsyncIterator[JobQueue]:
     """A connected queue."""
     async with JobQueue(redis_url, QueueOptions(lease_seconds=LEASE_SECONDS, max_queued_jobs=50)) as connected:
+        seem_long_up(connected)
         yield connected
 
 

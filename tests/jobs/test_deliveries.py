@@ -16,6 +16,8 @@ pytestmark = pytest.mark.anyio
 
 URL = "https://choir.example/told"
 FINE = DeliveryAttempt(1.0, 204, None, 0.1)
+# Redis's clock is read in milliseconds.
+ROUNDING_SECONDS = 0.01
 REFUSED = DeliveryAttempt(1.0, 500, "answered 500", 0.1)
 
 
@@ -60,12 +62,14 @@ async def test_a_delivered_one_is_not_due_again(queue: JobQueue, make_job) -> No
 async def test_an_attempt_that_failed_is_due_again_later(queue: JobQueue, make_job) -> None:
     job_id = await end_one(queue, make_job)
     first = await due(queue)
-    await queue.settle_delivery(first, REFUSED, DeliveryStatus.PENDING, retry_seconds=300)
+    before = time.time()
+    await queue.settle_delivery(first, REFUSED, DeliveryStatus.PENDING, retry_seconds=3000)
     waiting = await queue.claim_delivery(30.0)
+    passed = time.time() - before
     assert isinstance(waiting, NothingDue)
-    assert 290 < waiting.seconds <= 300
+    assert 3000 - passed - ROUNDING_SECONDS <= waiting.seconds <= 3000
     [delivery] = await queue.deliveries(job_id)
-    assert 290 < delivery.next_at - time.time() <= 301
+    assert 3000 - ROUNDING_SECONDS <= delivery.next_at - before <= 3000 + passed + ROUNDING_SECONDS
     assert delivery.log == (REFUSED,)
 
 
@@ -93,8 +97,12 @@ async def test_the_end_of_a_job_rings_the_bell_that_senders_wait_for(queue: JobQ
     assert (await queue.claim_delivery(30.0)).bell > nothing.bell
 
 
-async def test_a_410_switches_off_what_was_asked_before_it_and_nothing_later(queue: JobQueue, make_job) -> None:
+async def test_a_410_switches_off_what_was_asked_before_it_and_nothing_later(
+    queue: JobQueue, make_job, raw: redis.Redis
+) -> None:
     first, second = await end_one(queue, make_job), await end_one(queue, make_job)
+    for job_id in (first, second):  # before means in an earlier millisecond
+        raw.hincrby(queue.key("job", job_id), "queued_at", -1000)
     gone = DeliveryAttempt(1.0, 410, "gone", 0.1)
     await queue.settle_delivery(await due(queue), gone, DeliveryStatus.DISABLED)
     assert isinstance(await queue.claim_delivery(30.0), NothingDue)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import redis
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.errors import InputError, NotFoundError
 from divisi.jobs.job import Job, JobEvent, JobState, Manifest, Problem, new_job_id
@@ -44,7 +45,7 @@ async def test_a_listener_hears_everything_from_queued_to_the_end(
     await queue.submit(job)
     listening = asyncio.create_task(listen(queue, job.job_id))
     await run_to_the_end(queue, manifest_of, steps=5)
-    heard = await asyncio.wait_for(listening, 5)
+    heard = await asyncio.wait_for(listening, PATIENCE_SECONDS)
     assert [event.kind for event in heard] == [
         JobState.QUEUED,
         JobState.RUNNING,
@@ -106,7 +107,7 @@ async def test_a_hundred_dropped_connections_leave_no_gap_and_no_duplicate(
             claim = await queue.claim(f"next-{attempt}")
     assert claim is not None
     await queue.commit(claim, manifest_of(claim))
-    await asyncio.wait_for(listening, 10)
+    await asyncio.wait_for(listening, PATIENCE_SECONDS)
     assert heard == await listen(queue, job.job_id)
     assert drops >= 60
     shares = [event.progress for event in heard]
@@ -148,7 +149,7 @@ async def test_a_job_cancelled_before_it_ran_is_heard_from_beginning_to_end(queu
     listening = asyncio.create_task(listen(queue, job.job_id))
     await asyncio.sleep(0)
     await queue.cancel(job.job_id)
-    heard = await asyncio.wait_for(listening, 5)
+    heard = await asyncio.wait_for(listening, PATIENCE_SECONDS)
     assert [event.kind for event in heard] == [JobState.QUEUED, JobState.CANCELLED]
 
 

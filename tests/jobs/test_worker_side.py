@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import redis
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.jobs.door import QueueOptions
 from divisi.jobs.job import Job, JobState, Lane, Manifest, Problem
@@ -18,6 +19,14 @@ MakeJob = Callable[..., Job]
 ManifestOf = Callable[[Claim], Manifest]
 LetLeaseRunOut = Callable[[JobQueue, Claim], None]
 PROBLEM = Problem("worker-crashed", "The process died (SIGKILL).")
+FOR_EVER = 2 * PATIENCE_SECONDS
+
+
+@pytest.fixture
+def only_the_bell_wakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that waits for a job does so for longer than any test."""
+    monkeypatch.setattr("divisi.jobs.door._ANSWER_SECONDS", 2 * FOR_EVER)
+    monkeypatch.setattr("divisi.jobs.worker_side.MOST_BLOCKING_SECONDS", FOR_EVER)
 
 
 async def submit_and_claim(queue: JobQueue, job: Job, consumer: str = "worker") -> Claim:
@@ -51,12 +60,13 @@ async def test_a_worker_that_cannot_fit_leaves_such_jobs_to_others_at_their_plac
     assert [(await claim_one(queue, name)).job_id for name in ("a", "b")] == [first.job_id, second.job_id]
 
 
+@pytest.mark.usefixtures("only_the_bell_wakes")
 async def test_a_fit_that_was_passed_over_wakes_a_worker_that_can(queue: JobQueue, make_job: MakeJob) -> None:
     job = make_job(fit={})
     await queue.submit(job)
     assert await queue.claim("without torch", can_fit=False) is None
-    waiting = asyncio.create_task(queue.claim("with torch", wait_seconds=2.0))
-    claim = await asyncio.wait_for(waiting, 1.5)
+    waiting = asyncio.create_task(queue.claim("with torch", wait_seconds=FOR_EVER))
+    claim = await asyncio.wait_for(waiting, PATIENCE_SECONDS)
     assert claim is not None
     assert claim.job_id == job.job_id
 
@@ -79,24 +89,25 @@ async def test_a_fit_that_is_cancelled_while_passed_over_is_gone(queue: JobQueue
 
 @pytest.mark.parametrize(("can_fit", "ends"), [(False, True), (True, False), (None, False)])
 async def test_a_fit_that_no_worker_can_do_becomes_a_dead_letter_after_a_while(
-    can_fit: bool | None, ends: bool, redis_url: str, raw: redis.Redis, make_job: MakeJob
+    can_fit: bool | None, ends: bool, queue: JobQueue, raw: redis.Redis, make_job: MakeJob
 ) -> None:
-    async with JobQueue(redis_url, QueueOptions(lease_seconds=1.0, fit_patience_seconds=0.05)) as queue:
-        await queue.announce(WorkerStatus("one", WorkerState.IDLE, 1.8e9, can_fit=can_fit))
-        job = make_job(fit={})
-        await queue.submit(job)
-        assert await queue.claim("one", can_fit=False) is None
-        assert await queue.reclaim() == (0, 0)
-        await asyncio.sleep(0.1)
-        await queue.announce(WorkerStatus("one", WorkerState.IDLE, 1.8e9, can_fit=can_fit))
-        assert await queue.reclaim() == (0, int(ends))
-        found = await queue.get(job.job_id)
-        assert found.state == (JobState.FAILED if ends else JobState.QUEUED)
-        if ends:
-            assert found.problem is not None
-            assert found.problem.code == "no-worker-for-model"
-            await queue.retry_dead_letter(job.job_id)
-        assert (await claim_one(queue, "with torch")).job_id == job.job_id
+    await queue.announce(WorkerStatus("one", WorkerState.IDLE, 1.8e9, can_fit=can_fit))
+    job = make_job(fit={})
+    await queue.submit(job)
+    assert await queue.claim("one", can_fit=False) is None
+    assert await queue.reclaim() == (0, 0)
+    stream, entry = queue.stream(Lane(job.lane)), raw.hget(queue.key("job", job.job_id), "entry")
+    (passed_over,) = raw.xpending_range(stream, "workers", entry, entry, 1)
+    idle_ms = int(2000 * queue.options.fit_patience_seconds)  # its time is over
+    raw.xclaim(stream, "workers", passed_over["consumer"], 0, [entry], idle=idle_ms, justid=True)
+    assert await queue.reclaim() == (0, int(ends))
+    found = await queue.get(job.job_id)
+    assert found.state == (JobState.FAILED if ends else JobState.QUEUED)
+    if ends:
+        assert found.problem is not None
+        assert found.problem.code == "no-worker-for-model"
+        await queue.retry_dead_letter(job.job_id)
+    assert (await claim_one(queue, "with torch")).job_id == job.job_id
 
 
 async def test_a_claimed_job_runs_as_its_first_attempt(queue: JobQueue, make_job: MakeJob) -> None:
@@ -116,12 +127,13 @@ async def test_jobs_of_a_lane_are_claimed_in_order_and_each_once(queue: JobQueue
     assert await queue.claim("worker") is None
 
 
+@pytest.mark.usefixtures("only_the_bell_wakes")
 async def test_a_waiting_worker_wakes_for_a_new_job(queue: JobQueue, make_job: MakeJob) -> None:
-    waiting = asyncio.create_task(queue.claim("worker", wait_seconds=2.0))
+    waiting = asyncio.create_task(queue.claim("worker", wait_seconds=FOR_EVER))
     await asyncio.sleep(0)  # lets it begin; whichever comes first, it must get the job
     job = make_job()
     await queue.submit(job)
-    claim = await asyncio.wait_for(waiting, 1.5)
+    claim = await asyncio.wait_for(waiting, PATIENCE_SECONDS)
     assert claim is not None
     assert claim.job_id == job.job_id
 
@@ -295,12 +307,13 @@ async def test_handing_back_costs_no_attempt_and_keeps_the_place(queue: JobQueue
     assert await queue.position(first.job_id) == 0
 
 
+@pytest.mark.usefixtures("only_the_bell_wakes")
 async def test_a_handed_back_job_wakes_a_waiting_worker(queue: JobQueue, make_job: MakeJob) -> None:
     claim = await submit_and_claim(queue, make_job())
-    waiting = asyncio.create_task(queue.claim("other", wait_seconds=2.0))
+    waiting = asyncio.create_task(queue.claim("other", wait_seconds=FOR_EVER))
     await asyncio.sleep(0)
     await queue.hand_back(claim, PROBLEM)
-    again = await asyncio.wait_for(waiting, 1.5)
+    again = await asyncio.wait_for(waiting, PATIENCE_SECONDS)
     assert again is not None
     assert (again.job_id, again.attempt) == (claim.job_id, 2)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.k8s.manifests import TREE, Resource
+from tests.patience import PATIENCE_SECONDS
 
 
 def checkov() -> str:
@@ -24,7 +25,7 @@ def checkov() -> str:
 def failures(folder: Path) -> dict[str, list[str]]:
     """Ids of failed checks, with the resources that failed them."""
     command = [checkov(), "--config-file", str(TREE / "checkov.yaml"), "--directory", str(folder), "--output", "json"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     report = json.loads(run.stdout)
     assert report["summary"]["passed"] > 0, run.stderr
     found: dict[str, list[str]] = {}

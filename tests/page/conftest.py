@@ -19,6 +19,7 @@ import soundfile
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from tests.conftest import free_port
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.bundles.checksums import read_checksums, write_checksums
 from divisi.sample import SOURCES, mixture_path, source_path
@@ -32,7 +33,6 @@ FLAGS = [
     *("--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"),
 ]
 SCREENSHOTS = Path(__file__).parents[2] / "out" / "page"
-JOB_SECONDS = 300
 # For one step of the page, on a machine that is busy with other tests.
 PATIENCE_MILLISECONDS = 60_000
 MODEL, TWIN, TOLD_WHO_SINGS = "satb-small", "satb-twin", "chorus"
@@ -127,9 +127,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         form = {"model": [MODEL, TWIN], "stem_format": "flac"}
         files = {f"reference_{voice}": (f"{voice}.flac", source_path(voice).read_bytes()) for voice in SOURCES}
         files["file"] = ("chorale.flac", mixture_path().read_bytes())
-        body = http.post("/v1/jobs", data=form, files=files, timeout=60).json()
+        body = http.post("/v1/jobs", data=form, files=files).json()
         jobs = tuple(job["id"] for job in body["jobs"])
-        deadline = time.monotonic() + JOB_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while any(http.get(f"/v1/jobs/{job}").json()["state"] != "succeeded" for job in jobs):
             assert time.monotonic() < deadline
             time.sleep(0.1)

@@ -24,6 +24,9 @@ from divisi.storage.object_store import ObjectStore
 SAMPLE_RATE = 16_000
 STEMS = ("soprano", "alto", "tenor", "bass")
 
+# Longer than a worker can be kept from its beats by whatever else the machine does.
+LEASE_SECONDS = 300.0
+
 MakeSettings = Callable[..., Settings]
 Accept = Callable[..., Awaitable[Job]]
 
@@ -69,7 +72,7 @@ def make_settings(tmp_path: Path, model_store: Path, redis_url: str, monkeypatch
             "default_model": "first",
             "work_dir": tmp_path / "work",
             "engine": "passthrough",
-            "lease_seconds": 5.0,
+            "lease_seconds": LEASE_SECONDS,
             "drain_seconds": 0.0,
         }
         return Settings.model_validate(plain | changes)

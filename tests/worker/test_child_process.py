@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.jobs.job import Job, JobState
 from divisi.settings import Settings, child_environment
@@ -114,16 +115,16 @@ async def test_a_crash_ends_the_replies_and_has_a_cause(
 async def test_a_busy_child_is_killed_with_all_that_it_started(
     make_settings: MakeSettings, accept: Accept, tmp_path: Path
 ) -> None:
-    async with started(make_settings(engine="engines:SlowEngine")) as child:
-        assign(child, await accept(seconds=60), tmp_path)
+    async with started(make_settings(engine="engines:EndlessEngine")) as child:
+        assign(child, await accept(), tmp_path)
         assert isinstance(await child.reply(), Progress)
-        await asyncio.wait_for(child.kill(), 2)
+        await asyncio.wait_for(child.kill(), PATIENCE_SECONDS)
         assert not psutil.pid_exists(child.pid)
         assert await child.reply() is None or isinstance(await answer_of(child), type(None))
         await child.kill()
 
 
-@pytest.mark.parametrize("engine", ["engines:SlowEngine", "engines:DeafEngine"])
+@pytest.mark.parametrize("engine", ["engines:EndlessEngine", "engines:DeafEngine"])
 async def test_a_child_dies_with_a_supervisor_that_is_killed(
     make_settings: MakeSettings, accept: Accept, tmp_path: Path, engine: str
 ) -> None:
@@ -141,7 +142,7 @@ async def test_a_child_dies_with_a_supervisor_that_is_killed(
         "    await asyncio.Event().wait()\n"
         "asyncio.run(main())\n"
     )
-    job = await accept(seconds=60)
+    job = await accept()
     supervisor = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", program, job.to_json(), str(tmp_path)),
         stdout=asyncio.subprocess.PIPE,
@@ -152,7 +153,7 @@ async def test_a_child_dies_with_a_supervisor_that_is_killed(
     assert supervisor.stderr is not None
     child = psutil.Process(int(await supervisor.stdout.readline()))
     if engine == "engines:DeafEngine":
-        await asyncio.wait_for(supervisor.stderr.readuntil(b"deaf\n"), 10)
+        await asyncio.wait_for(supervisor.stderr.readuntil(b"deaf\n"), PATIENCE_SECONDS)
     os.kill(supervisor.pid, signal.SIGKILL)
-    _, alive = await asyncio.to_thread(psutil.wait_procs, [child], 3)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, [child], PATIENCE_SECONDS)
     assert alive == []

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,16 +12,19 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import redis
 from prometheus_client import generate_latest
+from tests.conftest import free_port
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.bootstrap import open_store
-from divisi.jobs.door import QueueOptions
-from divisi.jobs.job import Job, JobEvent, JobState, Problem
+from divisi.jobs.job import Job, JobEvent, JobState, Lane, Problem
 from divisi.jobs.queue import JobQueue
 from divisi.scratch import Scratch
 from divisi.settings import Settings, child_environment
 from divisi.storage.keys import attempt_prefix
 from divisi.storage.object_store import ObjectStore
+from divisi.worker import attempt
 from divisi.worker.health import WorkerHealth
 from divisi.worker.supervisor import Supervisor
 
@@ -31,7 +33,6 @@ pytestmark = pytest.mark.anyio
 Accept = Callable[..., Awaitable[Job]]
 MakeSettings = Callable[..., Settings]
 POISON_LEVEL = -0.75  # see tests/chaos/engines.py
-PATIENCE_SECONDS = 20.0
 
 
 @asynccontextmanager
@@ -160,27 +161,31 @@ async def test_a_job_that_crashes_the_child_is_given_up_after_its_attempts_and_o
     assert done.state is JobState.SUCCEEDED
 
 
-async def test_a_cancelled_job_frees_its_worker_within_two_seconds_and_leaves_no_stems(
+async def test_a_cancelled_job_frees_its_worker_and_leaves_no_stems(
     make_settings: MakeSettings, queue: JobQueue, store: ObjectStore, accept: Accept
 ) -> None:
-    settings = make_settings(engine="engines:SlowEngine")
-    long, short = await accept(seconds=300), await accept()
+    settings = make_settings(engine="engines:EndlessEngine")
+    endless, silent = await accept(), await accept(level=0.0)
     async with working(settings, queue, store):
-        await heard(queue, long, is_separating)
+        await heard(queue, endless, is_separating)
         (child,) = engine_processes()
-        await queue.cancel(long.job_id)
-        await asyncio.to_thread(psutil.wait_procs, [child], 2)
+        await queue.cancel(endless.job_id)
+        await asyncio.to_thread(psutil.wait_procs, [child], PATIENCE_SECONDS)
         assert not child.is_running()
-        assert (await ended(queue, short)).state is JobState.SUCCEEDED
-        await swept(store, long)
-    assert (await queue.get(long.job_id)).state is JobState.CANCELLED
+        assert (await ended(queue, silent)).state is JobState.SUCCEEDED
+        await swept(store, endless)
+    assert (await queue.get(endless.job_id)).state is JobState.CANCELLED
+
+
+def test_a_cancel_is_looked_for_at_least_once_a_second() -> None:
+    assert attempt.TICK_SECONDS + attempt._LONGEST_BEAT_SECONDS < 2
 
 
 async def test_an_attempt_that_takes_too_long_is_ended(
     make_settings: MakeSettings, queue: JobQueue, store: ObjectStore, accept: Accept
 ) -> None:
-    settings = make_settings(engine="engines:SlowEngine", job_timeout_seconds=0.3)
-    job = await accept(seconds=60)
+    settings = make_settings(engine="engines:EndlessEngine", job_timeout_seconds=0.3)
+    job = await accept()
     async with working(settings, queue, store):
         failed = await ended(queue, job)
     assert failed.attempt == queue.options.max_attempts
@@ -191,8 +196,8 @@ async def test_an_attempt_that_takes_too_long_is_ended(
 async def test_a_stopped_worker_hands_its_job_back_at_once_and_the_attempt_does_not_count(
     make_settings: MakeSettings, queue: JobQueue, store: ObjectStore, accept: Accept
 ) -> None:
-    settings = make_settings(engine="engines:SlowEngine", drain_seconds=0.0)
-    job = await accept(seconds=60)
+    settings = make_settings(engine="engines:EndlessEngine", drain_seconds=0.0)
+    job = await accept()
     for _ in range(queue.options.max_attempts + 1):
         async with working(settings, queue, store) as (supervisor, _):
             await heard(queue, job, lambda event: event.kind is JobState.RUNNING)
@@ -205,28 +210,42 @@ async def test_a_stopped_worker_hands_its_job_back_at_once_and_the_attempt_does_
 
 
 async def test_a_stopped_worker_finishes_a_job_that_fits_into_the_time_to_drain(
-    make_settings: MakeSettings, queue: JobQueue, store: ObjectStore, accept: Accept
+    make_settings: MakeSettings,
+    queue: JobQueue,
+    store: ObjectStore,
+    accept: Accept,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = make_settings(engine="engines:SlowEngine", drain_seconds=PATIENCE_SECONDS)
-    job, later = await accept(seconds=6), await accept()
+    monkeypatch.setenv("WAIT_FOR", str(tmp_path / "stopped"))
+    settings = make_settings(engine="engines:WaitingEngine", drain_seconds=PATIENCE_SECONDS)
+    job, later = await accept(), await accept()
     async with working(settings, queue, store) as (supervisor, health):
         await heard(queue, job, is_separating)
         supervisor.stop()
         assert not health.is_ready
+        (tmp_path / "stopped").touch()
     assert (await queue.get(job.job_id)).state is JobState.SUCCEEDED
     assert (await queue.get(later.job_id)).state is JobState.QUEUED
 
 
 async def test_a_job_taken_from_a_silent_worker_is_finished_by_another(
-    make_settings: MakeSettings, queue: JobQueue, store: ObjectStore, accept: Accept
+    make_settings: MakeSettings,
+    queue: JobQueue,
+    store: ObjectStore,
+    accept: Accept,
+    seem_long_up: Callable[[JobQueue], None],
 ) -> None:
     job = await accept()
-    assert await queue.claim("a worker that dies now") is not None
-    settings = make_settings(lease_seconds=1.0)
-    async with (
-        JobQueue(settings.redis_url, QueueOptions(lease_seconds=1.0)) as hasty,
-        working(settings, hasty, store),
-    ):
+    claim = await queue.claim("a worker that dies now")
+    assert claim is not None
+    seem_long_up(queue)
+    # Leases are looked at ten times a second; the silent worker's is over, the other's lasts.
+    idle_ms = int(2000 * queue.options.lease_seconds)
+    with redis.Redis.from_url(make_settings().redis_url, decode_responses=True) as raw:
+        entry = raw.hget(queue.key("job", job.job_id), "entry")
+        raw.xclaim(queue.stream(Lane(job.lane)), "workers", claim.consumer, 0, [entry], idle=idle_ms, justid=True)
+    async with working(make_settings(lease_seconds=1.0), queue, store):
         done = await ended(queue, job)
     assert (done.state, done.attempt) == (JobState.SUCCEEDED, 2)
 
@@ -286,12 +305,12 @@ def worker_process(make_settings: MakeSettings, tmp_path: Path) -> Callable[...,
 async def test_a_signal_stops_the_worker_with_its_child_and_hands_the_job_back(
     worker_process: Callable[..., subprocess.Popen[bytes]], queue: JobQueue, accept: Accept, name: signal.Signals
 ) -> None:
-    job = await accept(seconds=60)
-    worker = worker_process(engine="engines:SlowEngine", drain_seconds=0.0)
+    job = await accept()
+    worker = worker_process(engine="engines:EndlessEngine", drain_seconds=0.0)
     await heard(queue, job, is_separating)
     children = psutil.Process(worker.pid).children(recursive=True)
     worker.send_signal(name)
-    assert await asyncio.to_thread(worker.wait, 5) == 0
+    assert await asyncio.to_thread(worker.wait, PATIENCE_SECONDS) == 0
     assert not [child for child in children if child.is_running()]
     assert (await queue.get(job.job_id)).state is JobState.QUEUED
 
@@ -315,9 +334,7 @@ async def test_a_worker_that_looks_for_its_redis_in_vain_stops_all_the_same(
 async def test_a_worker_process_tells_probes_how_it_is(
     worker_process: Callable[..., subprocess.Popen[bytes]], queue: JobQueue, accept: Accept, tmp_path: Path
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     worker = worker_process(worker_metrics_port=port, worker_heartbeat_file=tmp_path / "heartbeat")
     try:
         await ended(queue, await accept())
@@ -372,18 +389,21 @@ async def test_a_store_that_was_away_is_counted_with_what_was_asked_of_it(
 
 
 async def test_a_second_signal_ends_the_worker_at_once(
-    worker_process: Callable[..., subprocess.Popen[bytes]], queue: JobQueue, accept: Accept
+    worker_process: Callable[..., subprocess.Popen[bytes]], queue: JobQueue, accept: Accept, tmp_path: Path
 ) -> None:
-    job = await accept(seconds=60)
-    worker = worker_process(engine="engines:SlowEngine", drain_seconds=60.0)
+    job = await accept()
+    worker = worker_process(engine="engines:EndlessEngine", drain_seconds=2 * PATIENCE_SECONDS)
     await heard(queue, job, is_separating)
     children = psutil.Process(worker.pid).children(recursive=True)
     worker.send_signal(signal.SIGTERM)
-    with pytest.raises(subprocess.TimeoutExpired):
-        await asyncio.to_thread(worker.wait, 0.5)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while "worker draining" not in (tmp_path / "worker.log").read_text():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    assert worker.poll() is None
     worker.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(worker.wait, 2) == 1
-    await asyncio.to_thread(psutil.wait_procs, children, 2)
+    assert await asyncio.to_thread(worker.wait, PATIENCE_SECONDS) == 1
+    await asyncio.to_thread(psutil.wait_procs, children, PATIENCE_SECONDS)
     assert not [child for child in children if child.is_running()]
 
 

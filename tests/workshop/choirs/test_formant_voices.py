@@ -36,7 +36,7 @@ def spectrum_db(samples: np.ndarray) -> np.ndarray:
     return 10 * np.log10(power / power.max() + 1e-12)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seconds=st.lists(st.floats(0.05, 0.4), min_size=1, max_size=4),
     sample_rate=st.sampled_from([8_000, 16_000, 22_050, 44_100, 48_000]),
