@@ -22,7 +22,7 @@ from bars import Row, exactly, report, told
 from moto.server import ThreadedMotoServer
 from store_proxy import StoreProxy
 
-from deployment import Deployment, deployment, noise_wav
+from deployment import LONGEST_SECONDS, Deployment, deployment, noise_wav
 from divisi.bootstrap import open_store
 
 BUCKET = "recordings"
@@ -77,7 +77,7 @@ async def _break(
     await _upload(cruel, url, num_jobs - num_jobs // 2, answers)
     faults.heal()
     began = time.monotonic()
-    await cruel.wait_for_ends(300)
+    await cruel.wait_for_ends(LONGEST_SECONDS)
     seconds = time.monotonic() - began
     audit = await cruel.audit()
     unfinished = bucket.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])  # type: ignore[attr-defined]
@@ -107,7 +107,7 @@ async def _upload(cruel: Deployment, url: str, number: int, answers: Counter[int
     places = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
     async def upload_one(is_long: bool) -> None:
-        async with places, httpx.AsyncClient(timeout=120) as http:
+        async with places, httpx.AsyncClient(timeout=LONGEST_SECONDS) as http:
             # The store's own retries are what is tested; the caller sends each recording once.
             answer = await http.post(f"{url}/v1/jobs?stem_format=wav32f", content=long if is_long else short)
             answers[answer.status_code] += 1

@@ -18,7 +18,7 @@ import sys
 import psutil
 from bars import Row, at_most, exactly, report, rows_of, told
 
-from deployment import Deployment, deployment
+from deployment import LONGEST_SECONDS, Deployment, deployment
 
 LEASE_SECONDS = 1.5
 AUDIO_SECONDS = 6.0  # 0.6 s: done well within a freeze
@@ -27,13 +27,13 @@ VERDICT_SECONDS = 3.0
 
 
 async def freeze_workers(num_freezes: int, num_trees: int, num_workers: int) -> list[Row]:
-    async with deployment(lease_seconds=LEASE_SECONDS, max_attempts=10) as cruel:
+    async with deployment(lease_seconds=LEASE_SECONDS, max_attempts=100) as cruel:
         for _ in range(num_workers):
             cruel.start_worker()
         await cruel.wait_for_workers(num_workers)
         commits = [await _freeze_once(cruel, "stale_commits") for _ in range(num_freezes)]
         beats = [await _freeze_once(cruel, "stale_beats") for _ in range(num_trees)]
-        await cruel.wait_for_ends(60)
+        await cruel.wait_for_ends(LONGEST_SECONDS)
         audit = await cruel.audit()
         published = [job for job in [await cruel.queue.get(job_id) for job_id in cruel.accepted] if job.manifest]
     late = sum(job.manifest is not None and job.manifest.attempt != job.attempt for job in published)
@@ -68,14 +68,14 @@ async def _freeze_once(cruel: Deployment, refusal: str) -> float | None:
     frozen_at = loop.time()
     refused = (await cruel.queue.counters()).get(refusal, 0)
     # One lease until the job is taken back, then the other worker's attempt.
-    await cruel.wait_for_ends(30)
+    await cruel.wait_for_ends(LONGEST_SECONDS)
     await asyncio.sleep(max(0.0, frozen_at + 2 * LEASE_SECONDS - loop.time()))
     assert (await cruel.queue.get(job_id)).attempt > job.attempt
     for process in frozen:
         os.kill(process.pid, signal.SIGCONT)
     thawed_at = loop.time()
     while (await cruel.queue.counters()).get(refusal, 0) == refused:
-        if loop.time() - thawed_at > 2 * VERDICT_SECONDS:
+        if loop.time() - thawed_at > LONGEST_SECONDS:
             return None
         await asyncio.sleep(0.02)
     return loop.time() - thawed_at
@@ -91,9 +91,10 @@ def main() -> int:
     parser.add_argument("--freezes", type=int, default=5)
     parser.add_argument("--whole-trees", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--busy", action="store_true", help="the machine is busy: do not judge how long things took")
     options = parser.parse_args()
     rows = asyncio.run(freeze_workers(options.freezes, options.whole_trees, options.workers))
-    return report(f"freeze and thaw, {options.workers} workers, lease {LEASE_SECONDS:g} s", rows)
+    return report(f"freeze and thaw, {options.workers} workers, lease {LEASE_SECONDS:g} s", rows, is_busy=options.busy)
 
 
 if __name__ == "__main__":

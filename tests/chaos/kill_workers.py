@@ -14,7 +14,7 @@ import time
 
 from bars import Row, report, rows_of, told
 
-from deployment import deployment
+from deployment import LONGEST_SECONDS, deployment
 from divisi.jobs.job import JobState
 
 LEASE_SECONDS = 2.0
@@ -25,7 +25,7 @@ ATTEMPT_SECONDS = 0.6
 
 async def kill_workers(num_kills: int, num_jobs: int, num_workers: int) -> list[Row]:
     # More attempts than kills: one unlucky job may be hit each time, and giving it up is poison.py's subject.
-    async with deployment(lease_seconds=LEASE_SECONDS, max_attempts=num_kills + 1) as cruel:
+    async with deployment(lease_seconds=LEASE_SECONDS, max_attempts=100) as cruel:
         for _ in range(num_workers):
             cruel.start_worker()
         await cruel.wait_for_workers(num_workers)
@@ -41,7 +41,7 @@ async def kill_workers(num_kills: int, num_jobs: int, num_workers: int) -> list[
             if still_running:
                 hit.append((job.job_id, time.time()))
         last_kill = time.monotonic()
-        await cruel.wait_for_ends(120)
+        await cruel.wait_for_ends(LONGEST_SECONDS)
         drained = time.monotonic() - last_kill
         audit = await cruel.audit()
         last_job = await cruel.queue.get(hit[-1][0])

@@ -16,7 +16,7 @@ import time
 
 from bars import Row, at_most, exactly, report, rows_of, told
 
-from deployment import Deployment, deployment
+from deployment import LONGEST_SECONDS, Deployment, deployment
 from divisi.errors import UnavailableError
 
 LEASE_SECONDS = 5.0
@@ -25,7 +25,7 @@ CONSUMING_AGAIN_SECONDS = 5.0
 
 
 async def restart_redis(num_restarts: int, num_workers: int) -> list[Row]:
-    async with deployment(lease_seconds=LEASE_SECONDS, max_attempts=num_restarts + 1) as cruel:
+    async with deployment(lease_seconds=LEASE_SECONDS, max_attempts=100) as cruel:
         workers = [cruel.start_worker() for _ in range(num_workers)]
         await cruel.wait_for_workers(num_workers)
         enough = asyncio.Event()
@@ -41,7 +41,7 @@ async def restart_redis(num_restarts: int, num_workers: int) -> list[Row]:
         # Not cancelled: a submit that broke off would leave a job behind that the audit does not know.
         enough.set()
         await submitting
-        await cruel.wait_for_ends(120)
+        await cruel.wait_for_ends(LONGEST_SECONDS)
         audit = await cruel.audit()
         survivors = sum(worker.poll() is None for worker in workers)
     return [
@@ -66,9 +66,9 @@ async def _keep_submitting(cruel: Deployment, enough: asyncio.Event) -> None:
 async def _seconds_until_all_consume(cruel: Deployment) -> float:
     """From Redis being back until every worker has claimed a job."""
     began, before = time.monotonic(), [cruel.claims_of(worker) for worker in cruel.workers]
-    while time.monotonic() - began < 3 * CONSUMING_AGAIN_SECONDS:
-        if all(cruel.claims_of(worker) > claims for worker, claims in zip(cruel.workers, before, strict=True)):
-            break
+    while not all(cruel.claims_of(worker) > claims for worker, claims in zip(cruel.workers, before, strict=True)):
+        if time.monotonic() - began > LONGEST_SECONDS:
+            raise TimeoutError(f"a worker claims nothing any more; see {cruel.folder}")
         await asyncio.sleep(0.05)
     return time.monotonic() - began
 
@@ -77,9 +77,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--restarts", type=int, default=10)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--busy", action="store_true", help="the machine is busy: do not judge how long things took")
     options = parser.parse_args()
     rows = asyncio.run(restart_redis(options.restarts, options.workers))
-    return report(f"kill -9 of Redis, {options.workers} workers", rows)
+    return report(f"kill -9 of Redis, {options.workers} workers", rows, is_busy=options.busy)
 
 
 if __name__ == "__main__":

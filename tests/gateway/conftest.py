@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 import threading
@@ -80,6 +81,20 @@ class Gateway:
         """Keys in Redis beside the empty streams that carry the consumer groups."""
         with redis.Redis.from_url(self.redis_url, decode_responses=True) as client:
             return sorted(key for key in client.scan_iter() if client.type(key) != "stream" or client.xlen(key))
+
+
+class _Hurried:
+    """asyncio for uvicorn, with a tenth of the tenths of seconds that it lets pass before it looks again or stops."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    @staticmethod
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(seconds / 10)
+
+
+uvicorn.server.asyncio = _Hurried()  # type: ignore[assignment]
 
 
 class Served:

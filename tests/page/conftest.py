@@ -33,8 +33,8 @@ FLAGS = [
     *("--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"),
 ]
 SCREENSHOTS = Path(__file__).parents[2] / "out" / "page"
-# For one step of the page, on a machine that is busy with other tests.
-PATIENCE_MILLISECONDS = 60_000
+# For one step of the page.
+PATIENCE_MILLISECONDS = 1000 * PATIENCE_SECONDS
 MODEL, TWIN, TOLD_WHO_SINGS = "satb-small", "satb-twin", "chorus"
 
 # Runs in the page before its own scripts: keeps the transport node, and hears what reaches the loudspeaker. The
@@ -238,7 +238,7 @@ class Tab:
                 return recorded
         raise AssertionError(f"nothing plays at {before} s")
 
-    def until(self, is_true: Any, seconds: float = 60) -> None:
+    def until(self, is_true: Any, seconds: float = PATIENCE_SECONDS) -> None:
         """Waits for a condition. (The page's policy forbids the evaluation that the driver's own waiting needs.)"""
         deadline = time.monotonic() + seconds
         while not is_true():

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Route
     from tests.page.conftest import Tab
 
-JOB_MILLISECONDS = 300_000
 # Collects every value that the progress bar of a job shows.
 WATCH_PROGRESS = """() => {
   window.seen = [];
@@ -42,9 +41,9 @@ def test_a_dropped_recording_is_sent_followed_and_found_again_after_a_reload(tab
     drop(tab, long_recording(6), "chorale.flac")
     page.evaluate(WATCH_PROGRESS)
     page.get_by_role("button", name="Separate").click()
-    expect(page.get_by_role("progressbar", name="Progress")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("progressbar", name="Progress")).to_be_visible()
     tab.picture("progress")
-    expect(page.get_by_role("region", name="Mixer")).to_be_visible(timeout=JOB_MILLISECONDS)
+    expect(page.get_by_role("region", name="Mixer")).to_be_visible()
     seen = page.evaluate("seen")
     assert seen == sorted(seen)
     assert len(set(seen)) > 1

@@ -318,7 +318,10 @@ async def test_a_signal_stops_the_worker_with_its_child_and_hands_the_job_back(
 async def test_a_worker_that_looks_for_its_redis_in_vain_stops_all_the_same(
     worker_process: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
-    never = "import socket, time; socket.getaddrinfo = lambda *_, **__: time.sleep(3600)"
+    never = (
+        "import socket, time; socket.getaddrinfo = lambda *_, **__: time.sleep(3600)\n"
+        "from divisi.jobs import door; door._CONNECT_SECONDS = 0.1"
+    )
     worker = worker_process(never, redis_url="redis://redis.away:6379/0")
     try:
         deadline = time.monotonic() + PATIENCE_SECONDS
