@@ -139,10 +139,11 @@ def test_recordings_keep_apart_whatever_reads_their_names(
 ) -> None:
     names = [f"{SUNG}.wav", "聖歌.wav", "x" * 250 + "1.wav", "x" * 250 + "2.wav"]
     jobs = [httpx.post(url, files={"file": (name, song)}).headers["location"] for name in names]
+    jobs += [httpx.post(url, content=song).headers["location"] for _ in "12"]  # without a name
 
     async def finish() -> None:
         async with JobQueue(gateway.redis_url) as queue:
-            for _ in names:
+            for _ in jobs:
                 await work_off(queue, gateway.store, sings_again=True)
 
     asyncio.run(finish())

@@ -33,7 +33,7 @@ from divisi.gateway.uploads import Upload, receive_upload
 from divisi.gateway.webhooks.request import check_webhook
 from divisi.jobs.job import Job, ManifestFile, new_job_id
 from divisi.jobs.queue import JobQueue, Reservation, Submission
-from divisi.storage.file_names import clean_label, content_disposition
+from divisi.storage.file_names import UNNAMED, clean_label, content_disposition
 from divisi.storage.keys import accepted_key, job_prefix, mixture_key
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
@@ -173,7 +173,7 @@ def _draft_jobs(
             lane=options.lane,
             group=group,
             place=place,
-            file_name=clean_label(options.file_name) or upload.label or "recording",
+            file_name=clean_label(options.file_name) or upload.label or UNNAMED,
             audio={**asdict(facts), "duration_seconds": facts.duration_seconds},
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,

@@ -13,10 +13,11 @@ from pydantic import BaseModel, Field
 from divisi.errors import NotFoundError
 from divisi.gateway.access import GatewayCaller
 from divisi.gateway.job_routes import jobs_of_group
-from divisi.gateway.openapi import problems
+from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
 from divisi.gateway.schemas import FileBody, InputBody, JobBody, StemBody, group_url, job_body, reference_bodies
 from divisi.gateway.services import GatewayServices, Services
 from divisi.jobs.job import Job
+from divisi.storage.file_names import content_disposition
 
 router = APIRouter(prefix="/v1/groups/{group}", tags=["groups"])
 
@@ -72,7 +73,11 @@ async def get_group(
     summary="Download the scores of a comparison",
     response_class=Response,
     responses={
-        200: {"description": "The table.", "content": {"text/csv": {"schema": {"type": "string"}}}},
+        200: {
+            "description": "The table.",
+            "headers": ARCHIVE_RESPONSE[200]["headers"],
+            "content": {"text/csv": {"schema": {"type": "string"}}},
+        },
         **problems(404, 422, 503),
     },
 )
@@ -80,7 +85,9 @@ async def get_group_table(group: GroupId, services: GatewayServices, caller: Gat
     """A row a model, a column a voice: SI-SDR in dB, empty where there is no true source."""
     jobs = await known_group(services, group, None if caller.sees_all else caller.owner)
     text = table_of(comparison_body(group, jobs, services))
-    return Response(text, media_type="text/csv", headers={"Cache-Control": "no-store"})
+    disposition = content_disposition(jobs[0].file_name, "scores.csv", group)
+    headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
+    return Response(text, media_type="text/csv", headers=headers)
 
 
 async def known_group(services: Services, group: str, owner: str | None) -> list[Job]:

@@ -7,6 +7,8 @@ import unicodedata
 from urllib.parse import quote
 
 MAX_LABEL_LENGTH = 200
+# Label of a recording that came without a name.
+UNNAMED = "recording"
 # Of a download's name, UTF-8: with the file's own name and the mark it stays below the 255 that file systems take.
 MAX_TITLE_BYTES = 150
 MARK_LENGTH = 6
@@ -45,8 +47,8 @@ def clean_label(file_name: str | None) -> str | None:
 def download_name(label: str, own_name: str, job_id: str) -> str:
     """Name under which a client saves a file: `Ave verum.wav` and `soprano.flac` give `Ave verum - soprano.flac`.
 
-    Legal on every system and at most 255 bytes of UTF-8; where that took something of the label, a mark of the job
-    stands in its place, so that downloads of different recordings stay apart.
+    Legal on every system and at most 255 bytes of UTF-8; where that took something of the label, or there was none, a
+    mark of the job stands in its place, so that downloads of different recordings stay apart.
 
     Args:
         label: of the upload.
@@ -101,5 +103,6 @@ def _ascii_of(character: str) -> str:
 
 
 def _joined(label: str, title: str, own_name: str, job_id: str) -> str:
-    mark = "" if title == _split(label)[0] else f" ({job_id[-MARK_LENGTH:]})"
+    is_whole = title == _split(label)[0] and label != UNNAMED
+    mark = "" if is_whole else f" ({job_id[-MARK_LENGTH:]})"
     return legal_name(f"{title}{mark} - {own_name}")
