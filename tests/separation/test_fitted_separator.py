@@ -63,6 +63,42 @@ def test_no_source_changes_places_from_one_segment_to_the_next(separator: Fitted
             assert own > other
 
 
+DEPENDENT = {
+    "safety tracks": [[1, 0], [0, 1], [0.25, 0], [0, 0.25]],
+    "mid and side first": [[0.5, 0.5], [0.5, -0.5], [1, 0], [0, 1]],
+    "upmix": [[1, 0], [0, 1], [0.7, 0.7], [0.35, 0.35], [0.6, 0], [0, 0.6]],
+    "a dead channel": [[1, 0], [0, 1], [0, 0]],
+    "opposite polarity": [[1, 0], [0, 1], [0, -1]],
+    "three copies": [[1, 0], [1, 0], [1, 0]],
+    "mono as stereo": [[1, 0], [1, 0]],
+}
+
+
+@pytest.mark.parametrize("spots", [(), SPOTS], ids=["blind", "spots"])
+@pytest.mark.parametrize("seconds", [1.5, 4.3], ids=["whole", "in segments"])
+@pytest.mark.parametrize("name", DEPENDENT)
+def test_channels_made_of_others_are_separated_as_those_others_are(
+    name: str, seconds: float, spots: tuple[Spot, ...], separator: FittedSeparator
+) -> None:
+    matrix = np.array(DEPENDENT[name])
+    mixture = np.round(matrix @ two_players(seconds).sum(axis=0)[:2] * 2**23).astype(np.float32) / 2**23
+    stems, _ = separate(separator, mixture, spots=spots)
+    rank = np.linalg.matrix_rank(matrix)
+    assert np.abs(stems).max() <= 1.5 * np.abs(mixture).max()
+    assert np.abs(stems.sum(axis=0) - mixture).max() <= SUM_BAR
+    assert sum(bool(np.any(stem)) for stem in stems) == rank
+    if rank > 1 and seconds < SMALL.longest_whole:  # stretches of longer ones are chosen by all channels
+        alone, _ = separate(separator, mixture[:rank], spots=spots)
+        np.testing.assert_array_equal(stems[:, :rank], alone)
+
+
+def test_spots_on_copies_of_one_channel_are_one_source(separator: FittedSeparator) -> None:
+    mixture = two_players(1.5).sum(axis=0)[[0, 0, 1]]
+    stems, _ = separate(separator, mixture, spots=(Spot("low", 1), Spot("again", 2), Spot("high", 3)))
+    assert [bool(np.any(stem)) for stem in stems] == [True, False, True]
+    assert np.abs(stems.sum(axis=0) - mixture).max() <= SUM_BAR
+
+
 def test_how_the_recording_is_cut_into_blocks_changes_nothing(separator: FittedSeparator) -> None:
     mixture = two_players(3.0).sum(axis=0)
     first, _ = separate(separator, mixture, 1000)

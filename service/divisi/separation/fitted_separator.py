@@ -23,12 +23,13 @@ from divisi.bundles.fit_plan import FitPlan, plan_fit
 from divisi.engines.fitter import Fitter
 from divisi.errors import ModelError
 from divisi.separation.active_stretches import ActivityMeter
+from divisi.separation.channel_relations import independent_channels
 from divisi.separation.full_band import Stems
+from divisi.separation.independent_fit import IndependentFit
 from divisi.separation.options import SeparationOptions
 from divisi.separation.overlap_add import OverlapAdd
 from divisi.separation.segments import Segment, Segmenter, SegmentPlan
 from divisi.separation.separator import OnProgress, SeparatedBlock
-from divisi.separation.source_order import order_sources
 from divisi.separation.spool import Spool
 from divisi.separation.survey import Survey
 
@@ -126,31 +127,26 @@ class FittedSeparator:
                 check_samples(block, num_channels)
                 meter.push(block)
                 spool.write(block)
+            spots = [channel for channel in plan.spot_channels if channel is not None]
+            independent = independent_channels(spool.blocks(_BLOCK_LENGTH), num_channels, spots)
+            fit = IndependentFit(self.engine, plan, independent, selected)
             if spool.num_samples <= self.stretches.longest_whole * sample_rate:
-                yield from self._separate_whole(spool, plan, selected, on_progress)
+                yield from self._separate_whole(spool, fit, on_progress)
             else:
-                yield from self._separate_long(spool, meter, sample_rate, plan, selected, on_progress)
+                yield from self._separate_long(spool, meter, sample_rate, fit, on_progress)
         on_progress(1.0)
 
-    def _separate_whole(
-        self, spool: Spool, plan: FitPlan, selected: list[int], on_progress: OnProgress
-    ) -> Iterator[SeparatedBlock]:
+    def _separate_whole(self, spool: Spool, fit: IndependentFit, on_progress: OnProgress) -> Iterator[SeparatedBlock]:
         mixture = spool.read(0, spool.num_samples)
         if not mixture.shape[1]:
             return
-        advance = _Advance(self.engine.num_steps(plan), on_progress)
-        for _ in self.engine.fit(mixture[None], plan):
+        advance = _Advance(fit.num_steps, on_progress)
+        for _ in fit.learn(mixture[None]):
             advance(1)
-        yield _block(mixture, self._stems(order_sources(self.engine.levels(), plan), selected))
+        yield _block(mixture, fit.stems(mixture))
 
     def _separate_long(
-        self,
-        spool: Spool,
-        meter: ActivityMeter,
-        sample_rate: int,
-        plan: FitPlan,
-        selected: list[int],
-        on_progress: OnProgress,
+        self, spool: Spool, meter: ActivityMeter, sample_rate: int, fit: IndependentFit, on_progress: OnProgress
     ) -> Iterator[SeparatedBlock]:
         parts, length = self.stretches, round(self.stretches.learnt * sample_rate)
         segments = SegmentPlan(
@@ -158,27 +154,22 @@ class FittedSeparator:
         )
         num_segments = math.ceil(spool.num_samples / segments.step)
         # Patterns are known from the fit; who plays them when is found in fewer iterations.
-        num_adapting = math.ceil(plan.num_iterations / 3)
-        work = _WORK_OF_FIT_STEP * self.engine.num_steps(plan) + _WORK_OF_ADAPT_STEP * num_adapting * num_segments
+        num_adapting = math.ceil(fit.plan.num_iterations / 3)
+        work = _WORK_OF_FIT_STEP * fit.num_steps + _WORK_OF_ADAPT_STEP * num_adapting * num_segments
         advance = _Advance(work, on_progress)
         starts = meter.most_active(parts.num_learnt, length)
         learnt = np.stack([spool.read(min(start, spool.num_samples - length), length) for start in starts])
-        for _ in self.engine.fit(learnt, plan):
+        for _ in fit.learn(learnt):
             advance(_WORK_OF_FIT_STEP)
-        order = order_sources(self.engine.levels(), plan)
         join = OverlapAdd(segments.context_length, segments.fade_length)
         num_given = 0
         for segment in _cut(spool, segments, learnt.shape[1]):
-            for _ in self.engine.adapt(segment.samples, num_adapting):
+            for _ in fit.adapt(segment.samples, num_adapting):
                 advance(_WORK_OF_ADAPT_STEP)
-            stems = join.push(segment.start, self._stems(order, selected)[..., : segment.num_real])
+            stems = join.push(segment.start, fit.stems(segment.samples)[..., : segment.num_real])
             yield _block(spool.read(num_given, stems.shape[-1]), stems)
             num_given += stems.shape[-1]
         yield _block(spool.read(num_given, spool.num_samples), join.finish(spool.num_samples))
-
-    def _stems(self, order: list[int], selected: list[int]) -> Stems:
-        """float32 (S, C, T) of the stretch that the engine was given last."""
-        return np.stack([self.engine.image(order[place])[0] for place in selected])
 
 
 class _Advance:

@@ -1,0 +1,83 @@
+"""Which channels of a recording are made of others: copies, safety tracks, upmixes, mid and side beside left and right.
+
+They say nothing that the others do not, so a fit leaves them out, and what it finds is spread to them afterwards. Only
+what holds for the whole recording and all frequencies counts here; copies that are delayed, or alike in some bands, are
+the business of the fit (`noise_for_rank` of the networks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from divisi.audio.waveform import Samples
+
+# -50 dB: what a channel may hold beside what others make of it. A safety track's rounding is far less, another
+# microphone's sound far more.
+_LEAST_OWN = 1e-5
+
+
+@dataclass(frozen=True)
+class IndependentChannels:
+    """Some channels, and how all others are made of them.
+
+    Attributes:
+        channels: their numbers, counted from 0.
+        weights: float64 (C, channels), all channels from these.
+    """
+
+    channels: tuple[int, ...]
+    weights: NDArray[np.float64]
+
+    @property
+    def are_all(self) -> bool:
+        """No channel depends on others."""
+        return len(self.channels) == len(self.weights)
+
+    def spread(self, image: Samples) -> Samples:
+        """All channels, float32 (C, T), of what sounds in the independent ones, (channels, T)."""
+        return (self.weights @ image).astype(np.float32)
+
+    def rest(self, mixture: Samples) -> Samples:
+        """What the independent channels do not explain of the others: float32 (C, T), rounding and faint hiss."""
+        return mixture - self.spread(mixture[list(self.channels)])
+
+
+def independent_channels(
+    blocks: Iterable[Samples], num_channels: int, preferred: Sequence[int] = ()
+) -> IndependentChannels:
+    """Channels none of which is made of others; silent ones are made of nothing. Where all are silent, all channels.
+
+    Args:
+        blocks: of the recording, float32 (C, n) each.
+        num_channels: C.
+        preferred: taken where there is a choice, in this order; then the lowest numbers.
+    """
+    covariance = np.zeros((num_channels, num_channels))
+    for block in blocks:
+        samples = block.astype(np.float64)
+        covariance += samples @ samples.T
+    chosen: list[int] = []
+    for channel in dict.fromkeys([*preferred, *range(num_channels)]):
+        power = covariance[channel, channel]
+        made = covariance[channel, chosen] @ _weights(covariance, chosen, [channel])
+        if power - float(made.sum()) > _LEAST_OWN * power:
+            chosen.append(channel)
+    if not chosen:
+        return IndependentChannels(tuple(range(num_channels)), np.eye(num_channels))
+    chosen.sort()
+    weights = np.eye(num_channels)[:, chosen]
+    others = [channel for channel in range(num_channels) if channel not in chosen]
+    weights[others] = _weights(covariance, chosen, others).T
+    return IndependentChannels(tuple(chosen), weights)
+
+
+def _weights(covariance: NDArray[np.float64], chosen: Sequence[int], channels: Sequence[int]) -> NDArray[np.float64]:
+    """What makes `channels` of the chosen ones, by least squares: (chosen, channels)."""
+    levels = np.sqrt(covariance.diagonal()[list(chosen)])[:, None]
+    own = covariance[np.ix_(chosen, chosen)] / (levels * levels.T)
+    weights: NDArray[np.float64] = np.linalg.solve(own, covariance[np.ix_(chosen, channels)] / levels) / levels
+    return weights

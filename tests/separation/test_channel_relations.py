@@ -1,0 +1,82 @@
+"""Channels made of others are found as such, however they are made, and nothing else is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from divisi.separation.channel_relations import IndependentChannels, independent_channels
+
+
+def microphones(num_channels: int, seed: int = 0) -> np.ndarray:
+    """Channels that hear the same three players, each otherwise, and a little hiss: float32 (C, T)."""
+    random = np.random.default_rng(seed)
+    players = random.standard_normal((3, 20_000))
+    heard = random.uniform(-1, 1, (num_channels, 3)) @ players + 0.05 * random.standard_normal((num_channels, 20_000))
+    return (0.1 * heard).astype(np.float32)
+
+
+def relations(mixture: np.ndarray, *preferred: int, block: int = 3000) -> IndependentChannels:
+    blocks = (mixture[:, start : start + block] for start in range(0, mixture.shape[1], block))
+    return independent_channels(blocks, len(mixture), preferred)
+
+
+@pytest.mark.parametrize("num_channels", [1, 2, 8])
+def test_microphones_in_a_room_are_independent(num_channels: int) -> None:
+    mixture = microphones(num_channels)
+    found = relations(mixture)
+    assert found.are_all
+    assert found.channels == tuple(range(num_channels))
+    np.testing.assert_array_equal(found.weights, np.eye(num_channels))
+
+
+MADE = {
+    "safety tracks": [[0.25, 0], [0, 0.25]],
+    "opposite polarity": [[-1, 0]],
+    "mid and side": [[0.5, 0.5], [0.5, -0.5]],
+    "upmix": [[0.7, 0.7], [0.35, 0.35], [0.6, 0], [0, 0.6]],
+    "a dead channel": [[0, 0]],
+    "copies at -20 dB": [[0.1, 0], [0, 0.1]],
+}
+
+
+@pytest.mark.parametrize("bits", [None, 23, 15])
+@pytest.mark.parametrize("name", MADE)
+def test_channels_made_of_others_are_found_and_made_again(name: str, bits: int | None) -> None:
+    two, made = microphones(2), np.array(MADE[name])
+    mixture = np.concatenate([two, made @ two])
+    mixture = mixture if bits is None else np.round(mixture * 2**bits) / 2**bits
+    found = relations(mixture.astype(np.float32))
+    assert found.channels == (0, 1)
+    np.testing.assert_allclose(found.weights, np.concatenate([np.eye(2), made]), atol=1e-3)
+    np.testing.assert_allclose(found.spread(two), mixture, atol=2**-13)
+
+
+def test_preferred_channels_are_kept_and_the_others_made_of_them() -> None:
+    one = microphones(1)
+    found = relations(np.concatenate([one, 0.5 * one, microphones(1, 1)]), 1)
+    assert found.channels == (1, 2)
+    np.testing.assert_allclose(found.weights, [[2, 0], [1, 0], [0, 1]], atol=1e-6)
+
+
+def test_of_copies_one_is_left_even_where_all_are_preferred() -> None:
+    assert relations(np.repeat(microphones(1), 3, axis=0), 2, 1).channels == (2,)
+
+
+def test_silence_has_no_channel_that_is_made_of_others() -> None:
+    assert relations(np.zeros((3, 500), np.float32)).are_all
+    assert relations(np.zeros((2, 0), np.float32)).are_all
+
+
+def test_channels_at_very_unlike_levels_are_independent() -> None:
+    mixture = microphones(3) * np.array([[1.0], [1e-5], [1e3]], np.float32)
+    assert relations(mixture).are_all
+
+
+def test_what_others_do_not_explain_is_the_rest() -> None:
+    two = microphones(2)
+    hiss = 1e-4 * microphones(1, 5)
+    mixture = np.concatenate([two, 0.5 * two[:1] + hiss])
+    found = relations(mixture)
+    assert found.channels == (0, 1)
+    np.testing.assert_allclose(found.rest(mixture), np.concatenate([0 * two, hiss]), atol=1e-6)
