@@ -25,7 +25,7 @@ from divisi.bundles.checksums import write_checksums
 from divisi.bundles.store import BundleStore
 from divisi.gateway.app import create_app
 from divisi.jobs.door import QueueOptions
-from divisi.jobs.job import Job, Manifest, ManifestFile, ManifestStem
+from divisi.jobs.job import Job, Manifest, ManifestFile, ManifestStem, ManifestWarning
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
 from divisi.storage.keys import stem_key
@@ -221,6 +221,7 @@ async def _work_off(
         wall_seconds=0.05,
         engine={"name": "passthrough"},
         voices=names,
+        warnings=(ManifestWarning("cut-at-full-scale", "3 samples of alto were cut", {"clipped_samples": 3}),),
     )
     if sings_again:  # a model that also has pitch tracks and a resynthesis
         manifest = await _with_extras(manifest, claim.job_id, store)

@@ -119,6 +119,9 @@ async def test_a_finished_job_lists_its_stems_and_its_report(
     assert [stem["name"] for stem in job["stems"]] == ["soprano", "alto", "tenor", "bass"]
     assert job["stems"][1]["href"] == f"/v1/jobs/{job_id}/stems/alto"
     assert job["report"]["conservation_dbfs"] == -120
+    facts = {"clipped_samples": 3}
+    warning = {"code": "cut-at-full-scale", "message": "3 samples of alto were cut", "facts": facts}
+    assert job["report"]["warnings"] == [warning]
     assert job["expires_at"] > job["ended_at"] > job["submitted_at"]
     assert job["links"]["archive"] == f"/v1/jobs/{job_id}/archive.zip"
 

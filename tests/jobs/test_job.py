@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from divisi.errors import InputError
-from divisi.jobs.job import ENDED_STATES, Job, JobEvent, JobState, Lane, Problem, new_job_id
+from divisi.jobs.job import ENDED_STATES, Job, JobEvent, JobState, Lane, Manifest, ManifestWarning, Problem, new_job_id
 
 
 def test_a_job_survives_json(make_job: Callable[..., Job]) -> None:
@@ -44,3 +44,22 @@ def test_an_event_of_progress_has_no_state_and_is_not_the_last() -> None:
 def test_duration_is_counted_from_samples(make_job: Callable[..., Job]) -> None:
     assert make_job().duration_seconds == 10.0
     assert make_job(audio={}).duration_seconds == 0.0
+
+
+# As version 0.1 wrote it.
+OLD_MANIFEST = """{"attempt": 1, "model_id": "quartet", "model_version": "1.0.0", "stems": [{"name": "alto",
+"file_name": "alto.wav", "key": "k", "bytes": 1, "sha256": "s", "media_type": "audio/wav", "is_residual": false,
+"peak": 0.5, "clipped_samples": 0}], "audio": {}, "conservation_dbfs": -120.0, "real_time_factor": 0.1,
+"wall_seconds": 1.0, "engine": {}, "resynthesis": null, "pitch": [], "voices": ["alto"],
+"are_voices_detected": false, "views": [],
+"confidence": [], "scores": []}"""
+
+
+def test_a_manifest_from_before_there_were_warnings_is_read() -> None:
+    assert Manifest.from_json(OLD_MANIFEST).warnings == ()
+
+
+def test_warnings_survive_json() -> None:
+    warning = ManifestWarning("cut-at-full-scale", "3 samples of alto were cut", {"stem": "alto", "clipped_samples": 3})
+    manifest = replace(Manifest.from_json(OLD_MANIFEST), warnings=(warning,))
+    assert Manifest.from_json(manifest.to_json()) == manifest

@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from playwright.sync_api import Route
     from tests.page.conftest import Tab
 
 VOICES = ("Soprano", "Alto", "Tenor", "Bass")
@@ -135,3 +136,20 @@ def test_waveforms_spectrograms_and_pitch_are_drawn_before_any_stem_is_fetched(t
     expect(tab.page.get_by_role("img", name="Spectrogram of Bass")).to_be_visible()
     assert not [url for url in tab.requests if "/stems/" in url]
     tab.picture("spectrograms")
+
+
+def test_what_to_know_of_a_result_stands_above_the_mixer(tab: Tab) -> None:
+    message = "3 samples of alto were cut at full scale, by up to 1.2 dB; the format wav32f keeps <them>."
+
+    def with_a_warning(route: Route) -> None:
+        answer = route.fetch()
+        job = answer.json()
+        job["report"]["warnings"].append({"code": "cut-at-full-scale", "message": message, "facts": {}})
+        route.fulfill(response=answer, json=job)
+
+    job_path = f"{tab.service.url}/v1/jobs/{tab.service.jobs[0]}"
+    tab.open_mixer(playing=False)
+    expect(tab.page.get_by_role("list", name="Good to know")).to_have_count(0)
+    tab.page.route(job_path, with_a_warning)
+    tab.page.reload()
+    expect(tab.page.get_by_role("list", name="Good to know").get_by_role("listitem")).to_have_text([message])

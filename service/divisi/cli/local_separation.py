@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from divisi.cli.out_folder import OutFolder
-from divisi.cli.separation_run import Request, SeparateOne, report_voices
+from divisi.cli.separation_run import Request, SeparateOne, report_voices, report_warnings
 from divisi.cli.terminal import printable, settings_with
 
 
@@ -51,5 +51,6 @@ def local_separation(request: Request) -> SeparateOne:
         with as_one_recording(paths) as path:
             delivery = separate_file(path, out, separator, stem_format, options, on_progress, title=title)
         report_voices(paths[0], delivery.voices, delivery.are_voices_detected)
+        report_warnings(paths[0], [warning.message for warning in delivery.warnings])
 
     return separate_one

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from divisi.cli.batches import digest_of
 from divisi.cli.out_folder import OutFolder
-from divisi.cli.separation_run import Request, SeparateOne, report_voices
+from divisi.cli.separation_run import Request, SeparateOne, report_voices, report_warnings
 from divisi.cli.terminal import errors, say, settings_with
 from divisi.errors import DivisiError, NotFoundError
 
@@ -52,6 +52,7 @@ def remote_separation(server: str, request: Request) -> SeparateOne:
         _erase(client, job["id"])
         if report := job["report"]:
             report_voices(paths[0], report["voices"], report["are_voices_detected"])
+            report_warnings(paths[0], [warning["message"] for warning in report.get("warnings", [])])
 
     return separate_one
 

@@ -178,3 +178,9 @@ def report_voices(path: Path, voices: Sequence[str], are_detected: bool) -> None
     """Says whom `--voices auto` heard."""
     if are_detected:
         say(f"{path.name}: heard {', '.join(voices)}")
+
+
+def report_warnings(path: Path, messages: Sequence[str]) -> None:
+    """Says what to know before relying on the stems, a line each."""
+    for message in messages:
+        say(f"{path.name}: {message}")

@@ -69,6 +69,26 @@ class Views(TypedDict):
     spectrograms: list[Track]
 
 
+class ResultWarning(TypedDict):
+    """What to know before relying on a result: a slug, a sentence to show, and its values."""
+
+    code: str
+    message: str
+    facts: dict[str, Any]
+
+
+class Report(TypedDict):
+    """How the separation went; servers before 0.2 give no warnings."""
+
+    conservation_dbfs: float | None
+    real_time_factor: float
+    wall_seconds: float
+    voices: list[str]
+    are_voices_detected: bool
+    engine: dict[str, Any]
+    warnings: NotRequired[list[ResultWarning]]
+
+
 class Job(TypedDict):
     """One job; stems and all that follows are empty or None until it has succeeded."""
 
@@ -94,7 +114,7 @@ class Job(TypedDict):
     scores: list[Score]
     mixes: list[Mix]
     views: Views | None
-    report: dict[str, Any] | None
+    report: Report | None
     problem: NotRequired[dict[str, Any] | None]
 
 

@@ -131,6 +131,8 @@ class _Folder:
         parts = [f"{system.model} {system.job.model_version}."]
         if system.job.problem is not None:
             parts.append(f"{system.job.state.value}: {system.job.problem.detail}")
+        if system.job.report is not None:
+            parts += [warning.message for warning in system.job.report.warnings]
         if card := self._cards.get(system.model):
             parts.append(card.description)
         return " ".join(parts)

@@ -130,10 +130,28 @@ class MixBody(BaseModel):
     without: str = Field(description="Everything but the part.")
 
 
+class WarningBody(BaseModel):
+    """What a person should know before relying on the result."""
+
+    code: str = Field(examples=["cut-at-full-scale"])
+    message: str = Field(
+        description="A sentence to show.",
+        examples=["12 samples of alto were cut at full scale, by up to 1.2 dB; the format wav32f keeps them."],
+    )
+    facts: dict[str, Any] = Field(default_factory=dict, description="Its values, by name.")
+
+
 class ReportBody(BaseModel):
     """How the separation went."""
 
-    conservation_dbfs: float | None = Field(None, description="Peak of recording minus (stems + residual), in dBFS.")
+    conservation_dbfs: float | None = Field(
+        None,
+        description="Peak of recording minus (stems + residual), as the files hold them, in dBFS; null without a "
+        "residual and in lossy formats.",
+    )
+    warnings: list[WarningBody] = Field(
+        default_factory=list, description="What to know before relying on the result; empty when all is well."
+    )
     real_time_factor: float = Field(description="Seconds of work for one second of audio.")
     wall_seconds: float
     voices: list[str] = Field(description="Who was taken to sing; stems of others are silent.")
@@ -355,6 +373,7 @@ def _mix_body(url: str, part: str) -> MixBody:
 def _report_body(manifest: Manifest) -> ReportBody:
     return ReportBody(
         conservation_dbfs=manifest.conservation_dbfs,
+        warnings=[WarningBody(**asdict(warning)) for warning in manifest.warnings],
         real_time_factor=manifest.real_time_factor,
         wall_seconds=manifest.wall_seconds,
         voices=list(manifest.voices),

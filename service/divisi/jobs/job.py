@@ -117,12 +117,22 @@ class StemScore:
 
 
 @dataclass(frozen=True)
+class ManifestWarning:
+    """What a person should know before relying on the result: code (slug), sentence, facts for machines."""
+
+    code: str
+    message: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What one attempt made. Only what the committed manifest names is visible to anybody.
 
     Args:
         audio: facts of the input as counted by the worker (AudioFacts as JSON; sample count exact).
-        conservation_dbfs: peak of input − (sum of stems + residual), in dBFS; None without a residual.
+        conservation_dbfs: peak of input − (sum of stems + residual) as delivered, in dBFS; None without a residual and
+            in lossy formats.
         real_time_factor: seconds of work a second of audio.
         engine: name, device, versions of what ran.
         resynthesis: the mixture as the model sings it again, where it can; no part of the sum of stems and residual.
@@ -132,6 +142,7 @@ class Manifest:
         views: peaks, confidence, picture and spectrograms.
         confidence: of each stem, in at most some dozens of steps.
         scores: of the stems whose true sources came with the recording.
+        warnings: what to know before relying on the result.
     """
 
     attempt: int
@@ -150,6 +161,7 @@ class Manifest:
     views: tuple[ManifestFile, ...] = ()
     confidence: tuple[StemConfidence, ...] = ()
     scores: tuple[StemScore, ...] = ()
+    warnings: tuple[ManifestWarning, ...] = ()
 
     @property
     def files(self) -> tuple[ManifestFile, ...]:

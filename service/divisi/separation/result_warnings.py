@@ -18,6 +18,8 @@ from divisi.separation.survey import Survey
 _MOST = 0.5
 # Where it is loud (-60 dBFS): the quietest choir recording worth separating is louder.
 _NEARLY_SILENT = 1e-6
+# -140 dBFS, less than the last bit of 24; what rounding leaves of a constant is below.
+_SILENT = 1e-14
 # -40 dBFS: no converter's offset is as large unless something is wrong.
 _LARGE_OFFSET = 0.01
 
@@ -76,10 +78,10 @@ def warnings_of(
 
 
 def _of_the_music(survey: Survey, outcome: Outcome) -> Sequence[ResultWarning]:
-    if survey.loud_power == 0:
-        return [ResultWarning("silent", "The recording is silent: there was nothing to separate.")]
     energies, found = outcome.energies, []
-    if survey.loud_power < _NEARLY_SILENT:
+    if survey.loud_power < _SILENT:
+        found.append(ResultWarning("silent", "The recording is silent: there was nothing to separate."))
+    elif survey.loud_power < _NEARLY_SILENT:
         level = _rounded(10 * math.log10(survey.loud_power))
         message = (
             f"The recording is nearly silent: {level:g} dBFS where it is loudest. What is in the stems may be "
@@ -90,7 +92,7 @@ def _of_the_music(survey: Survey, outcome: Outcome) -> Sequence[ResultWarning]:
         message = "No voices were found in the recording, so all that the model knows were separated."
         found.append(ResultWarning("no-voices-found", message))
     share = energies.residual / energies.music if energies.music else 0.0
-    if outcome.has_all_stems and share > _MOST:
+    if outcome.has_all_stems and share > _MOST and survey.loud_power >= _SILENT:
         percent = min(round(100 * share), 100)
         message = (
             f"{percent} % of the energy is in the residual: most of what was recorded is none of the stems. "

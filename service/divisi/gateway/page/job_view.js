@@ -103,10 +103,17 @@ export class JobView {
     this.element.replaceChildren(
       h("h1", {}, job.file_name),
       h("p", { className: "facts" }, facts.join(" · "), ...(!this.isShared && job.group ? [" · ", h("a", { href: `#/groups/${job.group}` }, "compare")] : [])),
+      warnings(job),
       this.mixer.element,
       this.isShared ? "" : shareButton(job.links.self),
     );
   }
+}
+
+/** What to know before relying on the stems, if anything. */
+function warnings(job) {
+  const found = job.report?.warnings ?? [];
+  return found.length ? h("ul", { className: "warnings", "aria-label": "Good to know" }, found.map(({ message }) => h("li", {}, message))) : "";
 }
 
 export const isEnded = (state) => ["succeeded", "failed", "cancelled"].includes(state);
