@@ -47,6 +47,20 @@ def test_rumble_and_drift_are_no_music() -> None:
     np.testing.assert_allclose(music[:, inner], music_of(samples, 16_000)[:, inner], atol=0.3 * KEPT)
 
 
+def test_rumble_is_followed_up_to_the_ends() -> None:
+    samples, times = tones(16_000), np.arange(round(4.3 * 16_000)) / 16_000
+    rumble = (0.4 * np.sin(2 * np.pi * 5 * times + 1)).astype(np.float32)
+    left = music_of(samples + rumble, 16_000) - music_of(samples, 16_000)
+    for end in (left[:, :3000], left[:, -3000:]):
+        assert np.square(end).mean() < 0.02 * np.square(rumble).mean()
+
+
+def test_a_deep_tone_that_begins_at_full_strength_is_not_taken_for_rumble() -> None:
+    times = np.arange(40_000) / 16_000
+    tone = (0.3 * np.sin(2 * np.pi * 27.5 * times))[None].astype(np.float32)
+    np.testing.assert_allclose(music_of(tone, 16_000), tone, atol=0.3 * KEPT)
+
+
 def test_an_offset_in_one_stretch_is_gone_a_moment_after_it_begins() -> None:
     samples = tones(16_000)
     moved = samples.copy()
