@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from divisi.separation.channel_relations import IndependentChannels, independent_channels
+from divisi.separation.channel_relations import IndependentChannels, covariance_of, independent_channels
 
 
 def microphones(num_channels: int, seed: int = 0) -> np.ndarray:
@@ -18,7 +18,7 @@ def microphones(num_channels: int, seed: int = 0) -> np.ndarray:
 
 def relations(mixture: np.ndarray, *preferred: int, block: int = 3000) -> IndependentChannels:
     blocks = (mixture[:, start : start + block] for start in range(0, mixture.shape[1], block))
-    return independent_channels(blocks, len(mixture), preferred)
+    return independent_channels(covariance_of(blocks, len(mixture)), preferred)
 
 
 @pytest.mark.parametrize("num_channels", [1, 2, 8])

@@ -92,6 +92,36 @@ def test_channels_made_of_others_are_separated_as_those_others_are(
         np.testing.assert_array_equal(stems[:, :rank], alone)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("safety tracks", "channel 3 is made of channel 1 and channel 4 is made of channel 2. At most 2 sources"),
+        ("upmix", "channel 3 is made of channels 1 and 2, channel 4 is made of channels 1 and 2, channel 5 is made"),
+        ("a dead channel", "channel 3 is silent. At most 2 sources can be told apart; record more microphones"),
+        ("mono as stereo", "channel 2 is made of channel 1. At most 1 source can be told apart, so source_2 is silent"),
+    ],
+)
+def test_the_delivery_names_the_channels_that_are_made_of_others(
+    name: str, said: str, separator: FittedSeparator, tmp_path: Path
+) -> None:
+    mixture = np.array(DEPENDENT[name]) @ two_players(1.0).sum(axis=0)[:2]
+    soundfile.write(tmp_path / "recording.wav", mixture.T, RATE, subtype="PCM_24")
+    delivery = separate_file(tmp_path / "recording.wav", tmp_path, separator, StemFormat.WAV32F)
+    (warning,) = [warning for warning in delivery.warnings if warning.code == "channels-depend"]
+    assert said in warning.message
+    rank = np.linalg.matrix_rank(DEPENDENT[name])
+    assert warning.facts["independent_channels"] == list(range(1, rank + 1))
+    assert warning.facts["dependent_channels"] == list(range(rank + 1, len(mixture) + 1))
+
+
+def test_microphones_of_their_own_need_no_warning(separator: FittedSeparator, tmp_path: Path) -> None:
+    mixture = two_players(1.0).sum(axis=0)
+    mixture[2] = np.roll(mixture[2], 40)  # farther away: no sum of the others
+    soundfile.write(tmp_path / "recording.wav", mixture.T, RATE, subtype="PCM_24")
+    delivery = separate_file(tmp_path / "recording.wav", tmp_path, separator, StemFormat.WAV32F)
+    assert "channels-depend" not in [warning.code for warning in delivery.warnings]
+
+
 def test_spots_on_copies_of_one_channel_are_one_source(separator: FittedSeparator) -> None:
     mixture = two_players(1.5).sum(axis=0)[[0, 0, 1]]
     stems, _ = separate(separator, mixture, spots=(Spot("low", 1), Spot("again", 2), Spot("high", 3)))

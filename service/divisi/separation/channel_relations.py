@@ -18,6 +18,8 @@ from divisi.audio.waveform import Samples
 # -50 dB: what a channel may hold beside what others make of it. A safety track's rounding is far less, another
 # microphone's sound far more.
 _LEAST_OWN = 1e-5
+# -40 dB of a channel: less than its parts.
+_LEAST_PART = 0.01
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,12 @@ class IndependentChannels:
 
     channels: tuple[int, ...]
     weights: NDArray[np.float64]
+
+    def parts_of(self, channel: int, covariance: NDArray[np.float64]) -> list[int]:
+        """The channels that one channel is mostly made of; none for a silent one."""
+        levels = np.sqrt(covariance.diagonal())
+        parts = np.abs(self.weights[channel]) * levels[list(self.channels)]
+        return [part for part, level in zip(self.channels, parts, strict=True) if level > _LEAST_PART * levels[channel]]
 
     @property
     def are_all(self) -> bool:
@@ -46,20 +54,23 @@ class IndependentChannels:
         return mixture - self.spread(mixture[list(self.channels)])
 
 
-def independent_channels(
-    blocks: Iterable[Samples], num_channels: int, preferred: Sequence[int] = ()
-) -> IndependentChannels:
-    """Channels none of which is made of others; silent ones are made of nothing. Where all are silent, all channels.
-
-    Args:
-        blocks: of the recording, float32 (C, n) each.
-        num_channels: C.
-        preferred: taken where there is a choice, in this order; then the lowest numbers.
-    """
+def covariance_of(blocks: Iterable[Samples], num_channels: int) -> NDArray[np.float64]:
+    """Sums of products of the channels, float64 (C, C), of blocks float32 (C, n)."""
     covariance = np.zeros((num_channels, num_channels))
     for block in blocks:
         samples = block.astype(np.float64)
         covariance += samples @ samples.T
+    return covariance
+
+
+def independent_channels(covariance: NDArray[np.float64], preferred: Sequence[int] = ()) -> IndependentChannels:
+    """Channels none of which is made of others; silent ones are made of nothing. Where all are silent, all channels.
+
+    Args:
+        covariance: float64 (C, C), of the whole recording.
+        preferred: taken where there is a choice, in this order; then the lowest numbers.
+    """
+    num_channels = len(covariance)
     chosen: list[int] = []
     for channel in dict.fromkeys([*preferred, *range(num_channels)]):
         power = covariance[channel, channel]

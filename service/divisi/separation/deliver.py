@@ -159,7 +159,7 @@ def separate_file(
             audio = tuple(writer.publish(destination) for writer in files.audio)
             resynthesis = files.resynthesis.publish(destination) if files.resynthesis else None
             has_all_stems = len(names) == len(card.stems)
-            outcome = Outcome(files.energies, heard_nobody=heard_nobody, has_all_stems=has_all_stems)
+            outcome = Outcome(files.energies, heard_nobody, has_all_stems, is_fitted=card.fitting is not None)
             return Delivery(
                 files=audio,
                 pitch=tuple(publish(path, destination, MEDIA_TYPES[path.name]) for path in pitch_paths),

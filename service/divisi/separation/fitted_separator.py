@@ -23,7 +23,7 @@ from divisi.bundles.fit_plan import FitPlan, plan_fit
 from divisi.engines.fitter import Fitter
 from divisi.errors import ModelError
 from divisi.separation.active_stretches import ActivityMeter
-from divisi.separation.channel_relations import independent_channels
+from divisi.separation.channel_relations import covariance_of, independent_channels
 from divisi.separation.full_band import Stems
 from divisi.separation.independent_fit import IndependentFit
 from divisi.separation.options import SeparationOptions
@@ -128,7 +128,7 @@ class FittedSeparator:
                 meter.push(block)
                 spool.write(block)
             spots = [channel for channel in plan.spot_channels if channel is not None]
-            independent = independent_channels(spool.blocks(_BLOCK_LENGTH), num_channels, spots)
+            independent = independent_channels(covariance_of(spool.blocks(_BLOCK_LENGTH), num_channels), spots)
             fit = IndependentFit(self.engine, plan, independent, selected)
             if spool.num_samples <= self.stretches.longest_whole * sample_rate:
                 yield from self._separate_whole(spool, fit, on_progress)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from divisi.audio.encode import StemFormat
+from divisi.separation.channel_relations import independent_channels
 from divisi.separation.delivery_files import Energies
 from divisi.separation.stem_file import StemFile
 from divisi.separation.survey import Survey
@@ -47,11 +48,13 @@ class Outcome:
         energies: of the recording and what is no stem's.
         heard_nobody: `auto` found no voices.
         has_all_stems: every stem of the model was asked for, so that the residual is what none explains.
+        is_fitted: the model was fitted to the recording's channels.
     """
 
     energies: Energies
     heard_nobody: bool
     has_all_stems: bool
+    is_fitted: bool
 
 
 def warnings_of(
@@ -67,6 +70,8 @@ def warnings_of(
         outcome: see there.
     """
     found = [*_of_the_music(survey, outcome)]
+    if outcome.is_fitted and survey.loud_power:
+        found.extend(_of_the_channels(survey, files))
     if stem_format is not asked and stem_format is StemFormat.WAV32F:
         found.append(_as_float(survey.peak))
     for file in files:
@@ -107,6 +112,35 @@ def _of_the_music(survey: Survey, outcome: Outcome) -> Sequence[ResultWarning]:
         )
         found.append(ResultWarning("offset-in-residual", message, {"offset_dbfs": offset}))
     return found
+
+
+def _of_the_channels(survey: Survey, files: Sequence[StemFile]) -> Sequence[ResultWarning]:
+    """Channels as the user counts them, from 1."""
+    independent = independent_channels(survey.covariance)
+    dependent = [channel for channel in range(survey.num_channels) if channel not in independent.channels]
+    if not dependent:
+        return []
+    count = len(independent.channels)
+    sources = "1 source" if count == 1 else f"{count} sources"
+    relations = []
+    for channel in dependent:
+        parts = [str(part + 1) for part in independent.parts_of(channel, survey.covariance)]
+        noun = "channel" if len(parts) == 1 else "channels"
+        relations.append(f"channel {channel + 1} is " + (f"made of {noun} {_listed(parts)}" if parts else "silent"))
+    message = f"Not every channel is a microphone of its own: {_listed(relations)}. At most {sources} can be told apart"
+    silent = [file.name for file in files if not file.is_residual and file.peak == 0]
+    if silent:
+        message += f", so {_listed(silent)} {'is' if len(silent) == 1 else 'are'} silent"
+    message += "; record more microphones to separate more." if count > 1 else "; a trained model can separate more."
+    facts = {
+        "independent_channels": [channel + 1 for channel in independent.channels],
+        "dependent_channels": [channel + 1 for channel in dependent],
+    }
+    return [ResultWarning("channels-depend", message, facts)]
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _as_float(peak: float) -> ResultWarning:

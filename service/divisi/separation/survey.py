@@ -42,6 +42,7 @@ class Survey:
         loud_power: mean square of the channels, without offset, where the recording is loud; 0: it is silent.
         downmix_weights: float32 (C,), whose product with the channels is one channel: each 1 / C, negative for a
             channel of reversed polarity.
+        covariance: float64 (C, C), sums of products of the channels without offset.
     """
 
     sample_rate: int
@@ -50,6 +51,7 @@ class Survey:
     peak: float
     loud_power: float
     downmix_weights: NDArray[np.float32]
+    covariance: NDArray[np.float64]
 
 
 def survey(blocks: Iterable[Samples], sample_rate: int, num_channels: int) -> Survey:
@@ -81,13 +83,19 @@ def survey(blocks: Iterable[Samples], sample_rate: int, num_channels: int) -> Su
         if len(loudest) > _LOUD_SECONDS / _FRAME_SECONDS:
             heapq.heappop(loudest)
     loud_power = heapq.nlargest(int(_num_loud(np.array(num_frames))), loudest)[-1] if loudest else 0.0
-    return Survey(sample_rate, num_channels, num_samples, peak, loud_power, relations.downmix_weights())
+    weights = relations.downmix_weights()
+    return Survey(sample_rate, num_channels, num_samples, peak, loud_power, weights, relations.covariance)
 
 
 class ChannelRelations:
-    """For how long any two channels run with, and for how long against each other, by the level they have together."""
+    """For how long any two channels run with, and for how long against each other, by the level they have together.
+
+    Attributes:
+        covariance: float64 (C, C), sums of products.
+    """
 
     def __init__(self, num_channels: int) -> None:
+        self.covariance = np.zeros((num_channels, num_channels))
         # Frames, int (levels, C, C).
         self._all = np.zeros((_NUM_LEVELS, num_channels, num_channels), np.int64)
         self._with = np.zeros_like(self._all)
@@ -96,6 +104,7 @@ class ChannelRelations:
     def push(self, frame: Samples) -> float:
         """Takes float32 (C, n); gives its mean square."""
         products = frame.astype(np.float64) @ frame.T.astype(np.float64) / frame.shape[1]
+        self.covariance += products * frame.shape[1]
         powers = np.diagonal(products)
         both = np.sqrt(powers[:, None] * powers)
         decibels = 10 * np.log10(np.maximum(both, np.finfo(np.float64).tiny))
