@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from divisi.errors import ConflictError, DivisiError, InputError, ModelError, NotFoundError, UnavailableError
-from divisi.gateway.problems import status_of
+from divisi.errors import (
+    KINDS,
+    ConflictError,
+    DivisiError,
+    InputError,
+    ModelError,
+    NotFoundError,
+    UnavailableError,
+    status_of,
+)
+from divisi.gateway.problems import job_problem
+from divisi.jobs.job import Problem
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway
@@ -94,3 +104,13 @@ def test_an_unforeseen_error_tells_the_caller_nothing_but_the_request_id(
 )
 def test_an_error_has_one_status(error: DivisiError, status: int) -> None:
     assert status_of(error) == status
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "fault"),
+    [("reference-mismatch", 422, "caller"), ("not-audio", 415, "caller"), ("engine-failed", 500, "service")],
+)
+def test_a_failed_job_says_whose_fault_it_is(code: str, status: int, fault: str) -> None:
+    shown = job_problem(Problem(code, "because"))
+    assert (shown.status, shown.fault) == (status, fault)
+    assert shown.advice == KINDS[code].advice

@@ -15,14 +15,13 @@ import httpx
 from divisi.bundles.fit_plan import FitRequest
 from divisi.client.records import Comparison, File, Job
 from divisi.errors import (
-    AccessError,
     ConflictError,
     DivisiError,
     InputError,
     LimitError,
     ModelError,
-    NotFoundError,
     UnavailableError,
+    class_of,
 )
 from divisi.storage.file_names import clean_label
 
@@ -35,14 +34,6 @@ MOST_TRIES = 7
 FIRST_PAUSE_SECONDS = 0.5
 # In an exported comparison: what to open. Of a job: its picture.
 PAGE_NAME, REPORT_NAME = "index.html", "report.png"
-_ERROR_CLASSES: dict[int, type[DivisiError]] = {
-    401: AccessError,
-    403: AccessError,
-    404: NotFoundError,
-    409: ConflictError,
-    410: NotFoundError,
-    429: LimitError,
-}
 
 
 @dataclass(frozen=True)
@@ -178,9 +169,8 @@ def require_success(job: Job) -> Job:
     """
     if job["state"] == "failed":
         problem = job.get("problem") or {}
-        is_callers = 400 <= int(problem.get("status", 500)) < 500
         message = problem.get("detail") or problem.get("title") or "the job failed"
-        raise (InputError if is_callers else ModelError)(message, code=problem.get("code", "job-failed"))
+        raise (InputError if problem.get("fault") == "caller" else ModelError)(message, code=problem.get("code"))
     if job["state"] == "cancelled":
         raise ConflictError(f"job {job['id']} was cancelled", code="job-cancelled")
     return job
@@ -216,8 +206,8 @@ def problem_to_error(answer: httpx.Response) -> DivisiError:
     message = problem.get("detail") or problem.get("title") or f"the server answered {answer.status_code}"
     if answer.has_redirect_location:
         message = f"{answer.url} leads on to {answer.headers['location']}; is the address right?"
-    default = UnavailableError if answer.status_code >= 500 else InputError
-    error = _ERROR_CLASSES.get(answer.status_code, default)(str(message), code=problem.get("code"))
+    code = problem.get("code")
+    error = class_of(code, answer.status_code)(str(message), code=code)
     error.facts.update(problem.get("facts") or {})
     return error
 

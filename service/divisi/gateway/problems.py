@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents. The only place that knows HTTP status codes of our errors.
+"""Errors as RFC 9457 problem documents. What a code means, its status among it, stands in `errors.KINDS`.
 
 A problem's `code` is the slug of the error, its `type` the same as a URN, its `title` the slug in words: all three
 are stable. `detail` is for people and may change, `facts` carries the values (limits, known names) for machines.
@@ -17,14 +17,17 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from divisi.errors import (
+    KINDS,
+    OUTAGE_SECONDS,
     AccessError,
-    ConflictError,
     DivisiError,
+    Fault,
     InputError,
-    LimitError,
+    Kind,
     ModelError,
-    NotFoundError,
-    UnavailableError,
+    kind_of,
+    status_of,
+    status_of_class,
 )
 from divisi.jobs.job import Problem
 from divisi.telemetry import get_logger
@@ -32,49 +35,6 @@ from divisi.telemetry import get_logger
 log = get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_SECONDS = {"idempotency-key-in-flight": 1, "queue-full": 30, "no-worker-for-model": 60}
-RETRY_AFTER_OUTAGE_SECONDS = 5
-
-STATUS_BY_CODE = {
-    "malformed-upload": 400,
-    "invalid-header": 400,
-    "key-missing": 401,
-    "key-invalid": 401,
-    "key-expired": 401,
-    "link-expired": 410,
-    "upload-too-slow": 408,
-    "upload-too-large": 413,
-    "not-audio": 415,
-    "unsupported-format": 415,
-    "unsupported-media-type": 415,
-    "range-not-satisfiable": 416,
-    "idempotency-key-reused": 422,
-}
-# The caller's errors that only show while the job runs keep the status they would have had at the upload.
-CALLER_CODES = frozenset(
-    {
-        "undecodable",
-        "empty-audio",
-        "invalid-sample-rate",
-        "non-finite-samples",
-        "samples-too-large",
-        "audio-too-long",
-        "audio-too-large",
-        "too-many-channels",
-        "unsupported-stem-format",
-        "unknown-stem",
-        "unknown-voice",
-        "unsupported-channels",
-        "voices-not-supported",
-        "files-do-not-match",
-        "fit-not-supported",
-        "too-few-channels",
-        "too-many-sources",
-        "invalid-spot",
-        "invalid-fit-option",
-        "invalid-input",
-    }
-)
 # RFC 6750: what a caller who was refused is told to show.
 CHALLENGES = {
     "key-missing": 'Bearer realm="divisi"',
@@ -82,15 +42,6 @@ CHALLENGES = {
     "key-expired": 'Bearer realm="divisi", error="invalid_token", error_description="expired"',
     "scope-missing": 'Bearer realm="divisi", error="insufficient_scope", scope="{scope}"',
 }
-STATUS_BY_CLASS: tuple[tuple[type[DivisiError], int], ...] = (
-    (InputError, 422),
-    (NotFoundError, 404),
-    (ConflictError, 409),
-    (UnavailableError, 503),
-    (AccessError, 403),
-    (LimitError, 429),
-    (ModelError, 500),
-)
 
 
 class FieldProblem(BaseModel):
@@ -110,23 +61,18 @@ class ProblemBody(BaseModel):
     status: int = Field(ge=100, le=599)
     detail: str = Field(examples=["the file lasts 12000 s; this service accepts 10800 s"])
     code: str = Field(description="Stable slug.", examples=["audio-too-long"])
+    fault: Fault = Field(description="Whose it is: `caller`, who must change something, or `service`.")
+    advice: str = Field(description="What a person can do.", examples=["Save the recording as WAV or FLAC."])
     instance: str | None = Field(None, description="Path of the request.")
     request_id: str | None = Field(None, description="The X-Request-ID of the answer; name it when asking for help.")
     facts: dict[str, Any] = Field(default_factory=dict, description="Values such as limits, by name.")
     errors: list[FieldProblem] = Field(default_factory=list, description="What is wrong where, for invalid requests.")
 
 
-def status_of(error: DivisiError) -> int:
-    """HTTP status that an error of our tree is answered with."""
-    if error.code in STATUS_BY_CODE:
-        return STATUS_BY_CODE[error.code]
-    return next((status for kind, status in STATUS_BY_CLASS if isinstance(error, kind)), 500)
-
-
 def job_problem(problem: Problem) -> ProblemBody:
-    """The problem of a failed job; its status is the one that the same error has for an upload, or 500."""
-    status = STATUS_BY_CODE.get(problem.code, 422 if problem.code in CALLER_CODES else 500)
-    return _body(problem.code, status, problem.message, problem.facts)
+    """The problem of a failed job; its status is the one that the same error has for an upload."""
+    kind = kind_of(problem.code)
+    return _body(problem.code, kind.status or status_of_class(kind.error), problem.message, problem.facts)
 
 
 def problem_response(
@@ -155,10 +101,11 @@ def error_response(request: Request, error: DivisiError) -> JSONResponse:
     """The answer to a request that ended in one of our own errors; what is not the caller's fault is logged."""
     status = status_of(error)
     headers = {}
-    if error.code in RETRY_AFTER_SECONDS or status == 503:
-        headers["Retry-After"] = str(RETRY_AFTER_SECONDS.get(error.code, RETRY_AFTER_OUTAGE_SECONDS))
-    if "retry_after_seconds" in error.facts:
-        headers["Retry-After"] = str(error.facts["retry_after_seconds"])
+    retry_seconds = error.facts.get("retry_after_seconds", kind_of(error.code).retry_seconds)
+    if retry_seconds is None and status == 503:
+        retry_seconds = OUTAGE_SECONDS
+    if retry_seconds is not None:
+        headers["Retry-After"] = str(retry_seconds)
     if isinstance(error, AccessError) and error.code in CHALLENGES:
         headers["WWW-Authenticate"] = CHALLENGES[error.code].format(**error.facts)
     if "content_range" in error.facts:
@@ -208,7 +155,15 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
 
 
 def _body(code: str, status: int, detail: str, facts: dict[str, Any]) -> ProblemBody:
-    title = code.replace("-", " ").capitalize()
+    # The framework's own codes, such as `method-not-allowed`, are not in the table: the status says whose fault it is.
+    kind = KINDS.get(code) or Kind(InputError if status < 500 else ModelError)
     return ProblemBody(
-        type=f"urn:divisi:problem:{code}", title=title, status=status, detail=detail, code=code, facts=facts
+        type=f"urn:divisi:problem:{code}",
+        title=code.replace("-", " ").capitalize(),
+        status=status,
+        detail=detail,
+        code=code,
+        fault=kind.fault,
+        advice=kind.advice,
+        facts=facts,
     )

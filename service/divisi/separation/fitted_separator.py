@@ -21,7 +21,7 @@ from divisi.audio.waveform import Samples, check_samples
 from divisi.bundles.card import ModelCard
 from divisi.bundles.fit_plan import FitPlan, plan_fit
 from divisi.engines.fitter import Fitter
-from divisi.errors import ModelError
+from divisi.errors import InputError
 from divisi.separation.active_stretches import ActivityMeter
 from divisi.separation.channel_relations import covariance_of, independent_channels
 from divisi.separation.full_band import Stems
@@ -89,7 +89,7 @@ class FittedSeparator:
 
     def hear_voices(self, blocks: Iterable[Samples], survey: Survey) -> tuple[str, ...]:
         """Never asked: the card takes no roster, which `check_voices` tells before."""
-        raise ModelError(f"{self.card.id} cannot be told who sings", code="voices-not-supported")
+        raise InputError(f"{self.card.id} takes no names of voices", code="voices-not-supported")
 
     def separate(
         self,

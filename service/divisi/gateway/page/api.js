@@ -5,30 +5,6 @@ import { addressOf, keptAs } from "./place.js";
 const KEY = keptAs("key");
 export const MOST_SILENT = 10; // seconds for which the service may be away while a job is waited for
 
-const ADVICE = {
-  "key-missing": "This service asks for an API key. Enter yours below.",
-  "key-invalid": "Enter another API key below, or ask whoever runs this service for one.",
-  "key-expired": "Enter another API key below, or ask whoever runs this service for one.",
-  "link-invalid": "Open the whole link, as it was sent, or ask for a new one.",
-  "link-expired": "Ask whoever sent it for a new one.",
-  "scope-missing": "Enter a key that may do this below.",
-  "upload-too-large": "Send a shorter recording, or the same one as FLAC or MP3.",
-  "audio-too-long": "Cut the recording into shorter parts and send them one by one.",
-  "not-audio": "Choose a recording: WAV, FLAC, MP3, Ogg, AIFF; many services take M4A, too.",
-  "unsupported-format": "Save the recording as WAV or FLAC and send that.",
-  undecodable: "The file is damaged or not complete. Export it again, or send another copy.",
-  "empty-audio": "There is no sound in this file. Choose another one.",
-  "voices-not-supported": "Choose “Everybody”, or another model.",
-  "reference-mismatch": "True sources must be as long as the recording and of its sample rate; leave them out, or send others.",
-  "no-worker-for-model": "Choose another model, or ask whoever runs this service for a worker that has it.",
-  "unknown-job": "It was erased, or its time was over. Separate the recording again.",
-  "job-not-finished": "Wait until the job is done.",
-  "queue-full": "Many people are waiting. Try again in a minute.",
-  "rate-limited": "Wait a minute, then try again.",
-  "too-many-unfinished-jobs": "Wait until some of your jobs are done.",
-  unreachable: "Check that the service runs and that you are connected, then try again.",
-};
-
 /** A refusal: `message` says what happened, `advice` what to do. */
 export class Problem extends Error {
   constructor(body, status) {
@@ -36,8 +12,7 @@ export class Problem extends Error {
     this.code = body.code ?? "";
     this.status = status;
     this.requestId = body.request_id;
-    const later = status === 503 ? "The service is away for a moment. Try again shortly." : undefined;
-    this.advice = ADVICE[this.code] ?? later ?? (status >= 500 ? "Try again; if it stays, tell whoever runs this service." : "Change what it names, then try again.");
+    this.advice = body.advice ?? (status >= 500 ? "Try again; if it stays, report it to whoever runs this service." : "Change what it names, then try again.");
   }
 
   get wantsKey() {
@@ -45,7 +20,7 @@ export class Problem extends Error {
   }
 }
 
-export const unreachable = (detail = "The service cannot be reached.") => new Problem({ code: "unreachable", detail }, 0);
+export const unreachable = (detail = "The service cannot be reached.") => new Problem({ code: "unreachable", detail, advice: "Check that the service runs and that you are connected, then try again." }, 0);
 
 export const apiKey = {
   get: () => localStorage.getItem(KEY) ?? "",
@@ -55,7 +30,7 @@ export const apiKey = {
 /** Headers take no other characters; without this one would be told that the service cannot be reached. */
 function authorization() {
   const key = apiKey.get();
-  if (/[^\x21-\x7e]/.test(key)) throw new Problem({ code: "key-invalid", detail: "There are characters in this API key that no key has." }, 401);
+  if (/[^\x21-\x7e]/.test(key)) throw new Problem({ code: "key-invalid", detail: "There are characters in this API key that no key has.", advice: "Enter another API key, or ask whoever runs this service for one." }, 401);
   return key ? { Authorization: `Bearer ${key}` } : {};
 }
 
