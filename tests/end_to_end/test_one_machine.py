@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -49,9 +50,30 @@ def divisi_up(data: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         process.wait(PATIENCE_SECONDS)
 
 
-def test_a_recording_goes_in_over_rest_and_its_stems_come_back(tmp_path: Path) -> None:
-    port = free_port()
-    with divisi_up(tmp_path / "data", port) as process, Client(f"http://127.0.0.1:{port}") as client:
+@dataclass(frozen=True)
+class Machine:
+    """A running service."""
+
+    data: Path
+    port: int
+
+    @property
+    def objects(self) -> list[Path]:
+        """What rests in its store."""
+        return [path for path in (self.data / "store").rglob("*") if path.is_file()]
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """One with the models as shipped; it stops as asked."""
+    machine = Machine(tmp_path_factory.mktemp("machine") / "data", free_port())
+    with divisi_up(machine.data, machine.port) as process:
+        yield machine
+    assert process.returncode == 0
+
+
+def test_a_recording_goes_in_over_rest_and_its_stems_come_back(machine: Machine, tmp_path: Path) -> None:
+    with Client(f"http://127.0.0.1:{machine.port}") as client:
         seen: list[float] = []
         job = client.submit(mixture_path(), stem_format="wav32f")
         job = client.wait(job["id"], on_progress=lambda now: seen.append(now["progress"]))
@@ -72,8 +94,7 @@ def test_a_recording_goes_in_over_rest_and_its_stems_come_back(tmp_path: Path) -
         client.delete(job["id"])
         with pytest.raises(NotFoundError):
             client.get(job["id"])
-        assert not [path for path in (tmp_path / "data" / "store").rglob("*") if path.is_file()]
-    assert process.returncode == 0
+        assert machine.objects == []
 
 
 def over_the_recording(folder: Path, port: int) -> subprocess.CompletedProcess[str]:
@@ -87,14 +108,12 @@ def over_the_recording(folder: Path, port: int) -> subprocess.CompletedProcess[s
     return subprocess.run(command, timeout=PATIENCE_SECONDS, check=False, capture_output=True, text=True)
 
 
-def test_the_command_line_separates_through_a_server_as_it_does_without(tmp_path: Path) -> None:
-    port = free_port()
+def test_the_command_line_separates_through_a_server_as_it_does_without(machine: Machine, tmp_path: Path) -> None:
     separate = [sys.executable, "-m", "divisi.cli", "separate", str(mixture_path()), "--stems", "alto", "--pitch", "-o"]
-    with divisi_up(tmp_path / "data", port):
-        through_server = [*separate, str(tmp_path / "there"), "--server", f"http://127.0.0.1:{port}"]
-        assert subprocess.run(through_server, timeout=PATIENCE_SECONDS, check=False).returncode == 0
-        assert not [path for path in (tmp_path / "data" / "store").rglob("*") if path.is_file()]
-        refused = over_the_recording(tmp_path, port)
+    through_server = [*separate, str(tmp_path / "there"), "--server", f"http://127.0.0.1:{machine.port}"]
+    assert subprocess.run(through_server, timeout=PATIENCE_SECONDS, check=False).returncode == 0
+    assert machine.objects == []
+    refused = over_the_recording(tmp_path, machine.port)
     assert refused.returncode == EXIT_BAD_INPUT
     assert "is the recording itself" in refused.stderr
     assert (tmp_path / "alto.wav").read_bytes() == mixture_path().read_bytes()
@@ -131,10 +150,9 @@ def test_a_killed_service_leaves_no_process_behind_and_loses_no_job(tmp_path: Pa
         assert client.wait(job)["state"] == "succeeded"
 
 
-def test_a_data_folder_serves_one_service_at_a_time(tmp_path: Path) -> None:
-    with divisi_up(tmp_path, free_port()):
-        command = [sys.executable, "-m", "divisi.cli", "up", "--data", str(tmp_path), "--port", str(free_port())]
-        second = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+def test_a_data_folder_serves_one_service_at_a_time(machine: Machine) -> None:
+    command = [sys.executable, "-m", "divisi.cli", "up", "--data", str(machine.data), "--port", str(free_port())]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert second.returncode == 2
     assert "in use" in second.stderr
 

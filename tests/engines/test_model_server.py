@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.conftest import free_port
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.engines.model_server import ModelServer, ModelServerOptions
 from divisi.errors import ModelError, UnavailableError
@@ -45,7 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.keys.append(self.headers.get("authorization"))
         if self.server.delay is not None:
-            self.server.delay.wait(30)
+            self.server.delay.wait(PATIENCE_SECONDS)
         answers = self.server.answers
         status, content, *headers = answers.pop(0) if len(answers) > 1 else answers[0]
         body = content.encode() if isinstance(content, str) else json.dumps(content).encode()
@@ -149,13 +150,18 @@ def test_a_server_that_stays_away_is_unavailable_after_its_time(connect: Connect
     assert pauses == []
 
 
-def test_patience_has_an_end(scripted: Scripted) -> None:
+def test_patience_has_an_end(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted.answers = [FULL]
-    options = ModelServerOptions(f"http://127.0.0.1:{scripted.server_port}", patience_seconds=0.2)
-    began = time.monotonic()
+    now = [0.0]
+
+    def pass_time(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr("divisi.engines.model_server.time", SimpleNamespace(monotonic=lambda: now[0]))
+    options = ModelServerOptions(f"http://127.0.0.1:{scripted.server_port}", patience_seconds=20.0)
     with pytest.raises(UnavailableError, match=r"cannot be used: The queue is full\."):
-        ModelServer(options).predict("tiny-duo", "1.0.0", b"body")
-    assert time.monotonic() - began >= 0.1
+        ModelServer(options, sleep=pass_time).predict("tiny-duo", "1.0.0", b"body")
+    assert 10 <= now[0] <= 20
     assert len(scripted.keys) >= 2
 
 
@@ -164,7 +170,10 @@ def test_an_answer_that_does_not_come_in_time_is_not_asked_for_again(scripted: S
     server, _ = connect(timeout_seconds=0.05)
     with pytest.raises(UnavailableError, match=r"no answer in 0\.05 s"):
         server.predict("tiny-duo", "1.0.0", b"body")
-    assert len(scripted.keys) == 1
+    scripted.delay.set()
+    patient, _ = connect()
+    patient.predict("tiny-duo", "1.0.0", b"body")  # answered after whatever was asked before
+    assert len(scripted.keys) == 2
 
 
 def test_a_refused_key_is_read_again_and_only_then(scripted: Scripted, connect: Connect, tmp_path: Path) -> None:
