@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from tests.gateway.keyed import keyed_gateway
+from tests.gateway.keyed import BOTH, keyed_gateway
 
 from divisi.bundles.store import BundleStore
-from divisi.gateway.answer_headers import security_headers
+from divisi.gateway import answer_headers
+from divisi.gateway.answer_headers import CROSS_ORIGIN, security_headers
 from divisi.gateway.app import create_app
+from divisi.gateway.request_context import REQUEST_ID_HEADER
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
 from divisi.storage.object_store import open_object_store
@@ -109,6 +114,123 @@ def test_pages_elsewhere_may_not_call_unless_they_are_named(settings: Settings, 
         assert "Retry-After" in refused.headers["access-control-expose-headers"]
         other = page.get("/livez", headers={"Origin": "https://evil.example"})
         assert "access-control-allow-origin" not in other.headers
+
+
+# What is read of a request in the text of the gateway, and set of an answer.
+READ = re.compile(r"""(?:request\.headers|Headers\(scope=scope\))\.get\(\s*["']([\w-]+)["']""")
+SET = re.compile(r"""headers\[["']([\w-]+)["']\] =""")
+# The browser's own business, and what it may always send or lets pages read always.
+NOBODYS = {"host", "content-length", "accept", "connection", "origin"}
+ALWAYS_READABLE = {"cache-control", "content-type", "strict-transport-security"}
+
+
+@pytest.fixture
+def document(settings: Settings) -> dict[str, Any]:
+    store = open_object_store("memory://")
+    return create_app(settings, JobQueue(settings.redis_url), store, BundleStore(settings.model_store)).openapi()
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in document["paths"].values():
+        yield from path.items()
+
+
+def matches(pattern: re.Pattern[str]) -> set[str]:
+    texts = [path.read_text(encoding="utf-8") for path in Path(answer_headers.__file__).parent.rglob("*.py")]
+    return {name.lower() for text in texts for found in pattern.finditer(text) for name in found.groups() if name}
+
+
+def test_a_preflight_allows_every_header_and_method_that_is_honoured(
+    settings: Settings, serve: Serve, document: dict[str, Any]
+) -> None:
+    declared = {
+        parameter["name"].lower()
+        for _, operation in operations(document)
+        for parameter in operation.get("parameters", [])
+        if parameter["in"] == "header"
+    }
+    assert {"range", "if-range", "if-none-match", "idempotency-key", "last-event-id"} <= declared
+    honoured = (declared | matches(READ) | {REQUEST_ID_HEADER.lower()}) - NOBODYS
+    assert {"authorization", "content-type", "x-request-id", "traceparent"} <= honoured
+    others = {"tracestate", "baggage", "if-match", "if-modified-since", "content-disposition"}
+    methods = {method.upper() for method, _ in operations(document)}
+    assert methods == {"GET", "HEAD", "POST", "DELETE"}
+    with keyed_gateway(settings, serve, cors_origins=ORIGIN) as opened, opened.caller() as page:
+        for method in methods:
+            for name in sorted(honoured | others):
+                asking = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": f"{name},range"}
+                answer = page.options("/v1/jobs", headers={"Origin": ORIGIN, **asking})
+                assert answer.status_code == 200, (method, name)
+                allowed = answer.headers["access-control-allow-headers"].lower().split(", ")
+                assert name in allowed
+                assert method in answer.headers["access-control-allow-methods"]
+        assert int(answer.headers["access-control-max-age"]) >= 600
+        assert "Origin" in answer.headers["vary"]
+        unknown = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-of-nobody"}
+        assert page.options("/v1/jobs", headers={"Origin": ORIGIN, **unknown}).status_code == 400
+
+
+def test_a_page_of_the_internet_may_call_a_service_of_the_local_network(settings: Settings, serve: Serve) -> None:
+    asking = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Private-Network": "true"}
+    with keyed_gateway(settings, serve, cors_origins=ORIGIN) as opened, opened.caller() as page:
+        named = page.options("/v1/jobs", headers={"Origin": ORIGIN, **asking})
+        assert named.headers["access-control-allow-private-network"] == "true"
+        other = page.options("/v1/jobs", headers={"Origin": "https://evil.example", **asking})
+        assert other.status_code == 400
+        assert "access-control-allow-origin" not in other.headers
+
+
+def test_pages_may_read_every_header_that_an_answer_has(document: dict[str, Any]) -> None:
+    documented = {
+        name.lower()
+        for _, operation in operations(document)
+        for answer in operation["responses"].values()
+        for name in answer.get("headers", {})
+    }
+    assert {"etag", "location", "retry-after", "content-range", "www-authenticate", "ratelimit"} <= documented
+    readable = {name.lower() for name in CROSS_ORIGIN["expose_headers"]} | ALWAYS_READABLE
+    assert documented | matches(SET) | {"content-length"} <= readable
+
+
+def test_pages_read_refusals_too_whoever_made_them(settings: Settings, serve: Serve, song: bytes) -> None:
+    changes = {"cors_origins": ORIGIN, "requests_per_minute": 12, "max_upload_bytes": 1000}
+    with keyed_gateway(settings, serve, **changes) as opened:
+        key = opened.make_key(*BOTH)
+        with opened.caller() as nobody, opened.caller(key, Origin=ORIGIN) as page:
+            job = "/v1/jobs/01m82509an0z2za7kt3a89vjd6"
+            answers = [
+                nobody.get("/v1/jobs", headers={"Origin": ORIGIN}),
+                page.get("/nothing"),
+                page.patch("/v1/jobs"),
+                page.get(job),
+                page.post("/v1/jobs", content=song),
+                page.post("/v1/jobs", headers={"Content-Type": "text/plain"}),
+                page.get("/v1/jobs?limit=0"),
+                page.get(f"{job}/shared?expires=1&signature=x"),
+                *(page.get("/v1/jobs") for _ in range(12)),
+            ]
+    statuses = [answer.status_code for answer in answers]
+    assert statuses[:8] == [401, 404, 405, 404, 413, 415, 422, 403]
+    assert statuses[-1] == 429
+    for answer in answers:
+        assert answer.headers["access-control-allow-origin"] == ORIGIN, answer
+        assert "Origin" in answer.headers["vary"]
+        assert "Retry-After" in answer.headers["access-control-expose-headers"]
+
+
+def test_pages_read_outages_and_unforeseen_errors_too(settings: Settings, serve: Serve) -> None:
+    alone = settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0", "cors_origins": ORIGIN})
+    app = create_app(alone, JobQueue(alone.redis_url), open_object_store("memory://"), BundleStore(alone.model_store))
+
+    @app.get("/broken")
+    async def broken() -> None:
+        raise RuntimeError("a bug")
+
+    with serve(app) as served, httpx.Client(base_url=served.url, headers={"Origin": ORIGIN}, timeout=60) as page:
+        for path, status in (("/v1/jobs", 503), ("/readyz", 503), ("/broken", 500)):
+            answer = page.get(path)
+            assert answer.status_code == status
+            assert answer.headers["access-control-allow-origin"] == ORIGIN
 
 
 @pytest.mark.parametrize("origins", ["*", "choir.example", "https://choir.example/path", "https://*.example"])

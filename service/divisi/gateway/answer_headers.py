@@ -17,12 +17,21 @@ HSTS = "max-age=31536000"
 # What pages of the allowed origins may send and read. No cookies: callers are known by their key alone.
 CROSS_ORIGIN: dict[str, Any] = {
     "allow_methods": ["GET", "HEAD", "POST", "DELETE"],
-    "allow_headers": ["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "Range"],
+    "allow_headers": [
+        *("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "If-Range", "Last-Event-ID", "Range"),
+        *("Traceparent", "X-Request-ID"),
+        # Not looked at; sent along by tracing and by libraries, whose requests would not come at all without leave.
+        *("Baggage", "Cache-Control", "Content-Disposition", "If-Match", "If-Modified-Since", "If-Unmodified-Since"),
+        *("Pragma", "Tracestate", "X-Requested-With"),
+    ],
     "expose_headers": [
-        *("Content-Disposition", "Content-Range", "ETag", "Idempotency-Replayed", "Location"),
-        *("RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-ID"),
+        *("Accept-Ranges", "Allow", "Content-Disposition", "Content-Length", "Content-Range", "ETag"),
+        *("Idempotency-Replayed", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate"),
+        "X-Request-ID",
     ],
     "max_age": 3600,
+    # A page of the internet may call a service of the local network that names its origin.
+    "allow_private_network": True,
 }
 
 
