@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from tests.conftest import free_port
+from tests.conftest import free_port, running_redis
 
 from divisi.errors import UnavailableError
 from divisi.jobs.job import Job, new_job_id
@@ -113,3 +113,51 @@ async def test_a_redis_that_refuses_writes_is_unavailable(redis_url: str, raw: r
                 await queue.submit(make_job())
         finally:
             raw.config_set("maxmemory", 0)
+
+
+async def test_whether_redis_takes_writes_is_found_out_without_one(redis_url: str, raw: redis.Redis) -> None:
+    async with JobQueue(redis_url) as queue:
+        keys = sorted(raw.keys())
+        await queue.require_writes()
+        assert sorted(raw.keys()) == keys
+        raw.replicaof("127.0.0.1", 1)
+        try:
+            with pytest.raises(UnavailableError, match="replica"):
+                await queue.require_writes()
+        finally:
+            raw.replicaof("NO", "ONE")
+        await queue.require_writes()
+
+
+async def test_after_a_fail_over_the_new_primary_is_found_behind_the_same_name(
+    make_job: MakeJob, tmp_path: Path
+) -> None:
+    old, new = free_port(), free_port()
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    primary = old
+
+    async def lead_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """What a name does: whoever connects now is led to the primary of now, and stays there."""
+        there, back = await asyncio.open_connection("127.0.0.1", primary)
+        await asyncio.gather(pump(reader, back), pump(there, writer))
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    with running_redis(old, tmp_path / "old"), running_redis(new, tmp_path / "new"):
+        name = await asyncio.start_server(lead_on, "127.0.0.1", 0)
+        port = name.sockets[0].getsockname()[1]
+        async with JobQueue(f"redis://127.0.0.1:{port}/0") as queue:
+            await queue.submit(make_job())
+            with redis.Redis(port=old) as demoted:
+                demoted.replicaof("127.0.0.1", new)
+            primary = new
+            with pytest.raises(UnavailableError, match="replica"):
+                await queue.submit(make_job())
+            await queue.submit(make_job())
+        name.close()

@@ -22,6 +22,17 @@ def test_a_worker_is_ready_when_its_engine_is_warm_and_redis_answers() -> None:
     assert not health.is_ready
 
 
+def test_a_worker_whose_writes_are_refused_is_not_ready_and_says_so() -> None:
+    health = WorkerHealth(engine={"name": "passthrough"}, is_redis_away=False, problem=None)
+    health.are_writes_refused, health.problem = True, "Redis does not answer as it should: OOM"
+    assert not health.is_ready
+    assert health.report()["redis"] == "refuses writes"
+    assert "OOM" in health.report()["problem"]
+    health.are_writes_refused = False
+    assert health.report()["redis"] == "ok"
+    assert health.is_ready
+
+
 def test_a_loop_that_stands_still_is_neither_alive_nor_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     health = WorkerHealth(engine={"name": "passthrough"}, is_redis_away=False)
     assert health.is_ready

@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 import redis
+import redis.asyncio
 from prometheus_client import generate_latest
 from tests.conftest import free_port
 from tests.patience import PATIENCE_SECONDS
@@ -423,3 +424,25 @@ async def test_a_worker_that_starts_before_redis_waits_for_it_and_stays_alive(
         assert health.is_alive
         assert not health.is_ready
     await queue.close()
+
+
+async def test_a_worker_is_not_ready_while_redis_is_full(
+    settings: Settings, queue: JobQueue, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("divisi.worker.supervisor._ANNOUNCE_SECONDS", 0.05)
+
+    async def until(is_true: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not is_true():
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+
+    async with working(settings, queue, store) as (_, health), redis.asyncio.Redis.from_url(settings.redis_url) as raw:
+        await until(lambda: health.is_ready)
+        await raw.config_set("maxmemory", 1)
+        try:
+            await until(lambda: health.report()["redis"] == "refuses writes")
+            assert "maxmemory" in health.report()["problem"]
+        finally:
+            await raw.config_set("maxmemory", 0)
+        await until(lambda: health.is_ready)

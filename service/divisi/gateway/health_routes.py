@@ -16,6 +16,7 @@ from divisi.gateway.openapi import problems
 from divisi.gateway.problems import problem_response
 from divisi.gateway.services import GatewayServices, Services, in_time
 from divisi.jobs.overview import overview
+from divisi.room import require_room
 
 router = APIRouter(tags=["health"])
 
@@ -49,9 +50,11 @@ async def is_alive() -> AliveBody:
 
 @router.get("/readyz", response_model=ReadyBody, summary="Ready?", responses=problems(503))
 async def is_ready(request: Request, services: GatewayServices) -> Any:
-    """Asks Redis, the object store and the model store, and says which of them is away."""
+    """Asks whether an upload would be accepted: Redis and the object store are asked to write, which leaves nothing
+    behind, and the model store is looked into. Says which of them is away, and why.
+    """
     names = ("redis", "store", "models")
-    asked = (services.queue.ping(), services.store.ping(), _find_models(services))
+    asked = (services.queue.require_writes(), _find_room(services), _find_models(services))
     checks = dict(zip(names, await asyncio.gather(*map(_check, asked, names)), strict=True))
     away = [name for name, check in checks.items() if not check.is_ready]
     if not away:
@@ -89,6 +92,15 @@ async def _check(asked: Awaitable[Any], name: str) -> CheckBody:
     return CheckBody(
         is_ready=detail is None, milliseconds=round((time.perf_counter() - started) * 1000, 1), detail=detail
     )
+
+
+async def _find_room(services: Services) -> None:
+    try:
+        await asyncio.to_thread(require_room, services.work_dir)
+    except OSError as error:
+        message = f"the folder for uploads on their way (DIVISI_WORK_DIR) cannot be written to ({error.strerror})"
+        raise UnavailableError(message, code="disk-full") from error
+    await services.store.require_writes()
 
 
 async def _find_models(services: Services) -> None:

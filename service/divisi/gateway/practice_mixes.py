@@ -12,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 from divisi.audio.encode import StemFormat
 from divisi.errors import ModelError, NotFoundError
 from divisi.gateway.services import Services, in_time
+from divisi.gateway.upload_sink import scratch_folder
 from divisi.jobs.job import Job, Manifest, ManifestFile, ManifestStem
 from divisi.storage.file_names import content_disposition
 from divisi.storage.keys import stem_key
@@ -84,15 +84,15 @@ async def ready_mix(services: Services, job: Job, manifest: Manifest, mix: Pract
 
 def _make(services: Services, job: Job, manifest: Manifest, mix: PracticeMix, key: str) -> ManifestFile:
     store = services.store
-    with tempfile.TemporaryDirectory(dir=services.work_dir, prefix="divisi-mix-") as scratch:
+    with scratch_folder(services.work_dir, "divisi-mix-") as scratch:
         parts = []
         for place, stem in enumerate(manifest.stems):
             if gain := mix.gain_of(stem):
-                store.download(stem.key, Path(scratch) / str(place))
-                parts.append((str(Path(scratch) / str(place)), gain))
+                store.download(stem.key, scratch / str(place))
+                parts.append((str(scratch / str(place)), gain))
         if not parts:  # everything but the only stem of a job without residual
             raise NotFoundError(f"nothing is left without {mix.part}", code="unknown-part")
-        out = Path(scratch) / "mix"
+        out = scratch / "mix"
         _run(parts, out, job.stem_format)
         with out.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -103,7 +103,7 @@ def _make(services: Services, job: Job, manifest: Manifest, mix: PracticeMix, ke
         disposition = content_disposition(job.file_name, made.file_name, job.job_id)
         store.upload(key, out, media_type=made.media_type, disposition=disposition)
         # Last: whoever finds it finds the mix.
-        (note := Path(scratch) / "note").write_text(json.dumps(asdict(made)))
+        (note := scratch / "note").write_text(json.dumps(asdict(made)))
         store.upload(f"{key}.json", note)
     log.info("practice mix made", job_id=job.job_id, mix=mix.name, bytes=made.bytes)
     return made

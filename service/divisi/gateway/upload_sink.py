@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import IO
 
 from divisi.errors import InputError, UnavailableError
@@ -75,6 +77,15 @@ class UploadSink:
         self.sha256.update(data)
         self._file.write(data)
         self._file.flush()
+
+
+@contextmanager
+def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A temporary folder, gone at the end; UnavailableError (`disk-full`) where none can be made."""
+    with needing_room():
+        folder = tempfile.TemporaryDirectory(dir=parent, prefix=prefix)
+    with folder as path:
+        yield Path(path)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import itertools
 import re
-import tempfile
 from collections.abc import AsyncIterator, Iterable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from divisi.audio.stacked_files import file_name, pack
 from divisi.errors import InputError
 from divisi.gateway.multipart_form import FILE_FIELD, MULTIPART_OVERHEAD_BYTES, MultipartForm
 from divisi.gateway.upload_names import file_name_in
-from divisi.gateway.upload_sink import UploadSink, needing_room, too_large
+from divisi.gateway.upload_sink import UploadSink, needing_room, scratch_folder, too_large
 from divisi.storage.file_names import clean_label
 
 IDLE_SECONDS = 60.0
@@ -99,14 +98,15 @@ async def receive_upload(request: Request, max_bytes: int, work_dir: Path, max_f
     Raises:
         InputError: `unsupported-media-type`, `upload-too-large`, `upload-too-slow`, `malformed-upload`,
             `too-many-files`.
+        UnavailableError: `disk-full`.
     """
     media_type, parameters = parse_options_header(request.headers.get("content-type", ""))
     is_form = media_type == b"multipart/form-data"
     if not is_form:
         _check_raw_media_type(media_type.decode("latin-1"))
     _check_announced_length(request, max_bytes + (MULTIPART_OVERHEAD_BYTES if is_form else 0), max_bytes)
-    with tempfile.TemporaryDirectory(dir=work_dir, prefix="divisi-upload-") as scratch, ExitStack() as open_files:
-        folder = Path(scratch) / "files"
+    with scratch_folder(work_dir, "divisi-upload-") as scratch, ExitStack() as open_files:
+        folder = scratch / "files"
         folder.mkdir()
         places = itertools.count()
 
@@ -117,7 +117,7 @@ async def receive_upload(request: Request, max_bytes: int, work_dir: Path, max_f
 
         def open_reference(name: str) -> UploadSink:
             _check_reference_name(name, references)
-            file = open_files.enter_context((Path(scratch) / f"reference-{len(references)}").open("wb"))
+            file = open_files.enter_context((scratch / f"reference-{len(references)}").open("wb"))
             references[name] = UploadSink(file, max_bytes)
             return references[name]
 
@@ -138,7 +138,7 @@ async def receive_upload(request: Request, max_bytes: int, work_dir: Path, max_f
             await part.flush()
         path = folder if num_files > 1 else folder / file_name(0)
         received = {
-            name: ReferenceFile(Path(scratch) / f"reference-{place}", part.num_bytes, part.sha256.hexdigest())
+            name: ReferenceFile(scratch / f"reference-{place}", part.num_bytes, part.sha256.hexdigest())
             for place, (name, part) in enumerate(references.items())
         }
         yield Upload(path, label, sink.num_bytes, sink.sha256.hexdigest(), fields, received)

@@ -13,7 +13,7 @@ from typing import Any, Self
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from divisi.errors import UnavailableError
 from divisi.jobs.job import Lane
@@ -90,6 +90,10 @@ class RedisDoor:
         """Returns when Redis answers."""
         await self._ask(self._redis.ping())
 
+    async def require_writes(self) -> None:
+        """Returns when Redis takes what a submit writes; nothing is written."""
+        await self._run("probe")
+
     def key(self, *parts: str) -> str:
         """The name of a key, such as `divisi:jobs:interactive`."""
         return ":".join((self.options.prefix, *parts))
@@ -119,6 +123,9 @@ class RedisDoor:
         except ResponseError as error:
             if "NOGROUP" in str(error) or "no such key" in str(error):
                 raise NoGroupError("The consumer group is missing", code="redis-unavailable") from error
+            if isinstance(error, ReadOnlyError) or "READONLY" in str(error):
+                # After a fail-over the name leads to the new primary, these connections to the old one, for ever.
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
             raise _unavailable(error) from error
         except (RedisError, OSError, TimeoutError) as error:
             raise _unavailable(error) from error

@@ -14,7 +14,7 @@ import asyncio
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from obstore.store import LocalStore, MemoryStore, S3Store
 
 from divisi.errors import InputError, NotFoundError, UnavailableError
 from divisi.storage.keys import check_key
+from divisi.storage.write_probe import PING_KEY, WriteProbe
 
 if TYPE_CHECKING:
     from obstore.store import S3Config
@@ -35,7 +36,6 @@ PART_BYTES = 8 * 1024 * 1024
 PARTS_IN_FLIGHT = 2
 # Reads go piece by piece: each piece has its own deadline and retries, however slowly the reader takes them.
 READ_BYTES = 4 * 1024 * 1024
-PING_KEY = "ping"
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,9 @@ class ObjectStore:
         self._backend = backend
         self._folder = folder
         self._signer = signer
+        self._probe = WriteProbe(backend, folder)
         self.failures: Counter[str] = Counter()
         """How often the store was away, by what was asked of it: put, get, head, list, delete, sign."""
-
-    # --- async: gateway, supervisor ---
 
     async def put_file(
         self, key: str, path: Path, *, media_type: str | None = None, disposition: str | None = None
@@ -155,10 +154,13 @@ class ObjectStore:
         """Returns when the store answers, else raises UnavailableError."""
         if self._folder is not None and not self._folder.is_dir():
             raise UnavailableError("the object store's folder is gone", code="store-unavailable")
-        try:
+        with suppress(NotFoundError):
             await self.head(PING_KEY)
-        except NotFoundError:
-            return
+
+    async def require_writes(self) -> None:
+        """Returns when the store takes objects, else raises UnavailableError."""
+        with self._doing("put", PING_KEY):
+            await self._probe.require()
 
     async def signed_url(self, key: str, seconds: float) -> str | None:
         """A link that anybody can read the object by for some seconds; None where the store cannot give one."""

@@ -1,7 +1,7 @@
 """What a worker says about itself: its state, the heartbeat file, and a small HTTP server for probes and metrics.
 
 Alive means that the loop turns, whatever Redis does. Ready means that the engine is warm on the device that was asked
-for, and that Redis answered last time.
+for, and that Redis answered last time and took what the worker wrote.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class WorkerHealth:
     metrics: WorkerMetrics = field(default_factory=WorkerMetrics)
     engine: dict[str, Any] | None = None
     is_redis_away: bool = True
+    are_writes_refused: bool = False
     is_draining: bool = False
     problem: str | None = "starting"
     job_id: str | None = None
@@ -62,7 +63,8 @@ class WorkerHealth:
     @property
     def is_ready(self) -> bool:
         """True when this worker can work."""
-        return self.is_alive and self.engine is not None and not self.is_redis_away and not self.is_draining
+        is_redis_well = not self.is_redis_away and not self.are_writes_refused
+        return self.is_alive and self.engine is not None and is_redis_well and not self.is_draining
 
     def status(self, consumer: str) -> WorkerStatus:
         """What is told to those who watch the queue."""
@@ -90,7 +92,7 @@ class WorkerHealth:
         return {
             "ready": self.is_ready,
             "engine": self.engine,
-            "redis": "away" if self.is_redis_away else "ok",
+            "redis": "away" if self.is_redis_away else "refuses writes" if self.are_writes_refused else "ok",
             "draining": self.is_draining,
             "problem": None if self.is_ready else self.problem,
         }

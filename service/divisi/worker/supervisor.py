@@ -248,7 +248,13 @@ class Supervisor:
             log.warning("took jobs from silent workers", given_back=given_back, dead_letters=buried)
 
     async def _announce(self) -> None:
-        await self._queue.announce(self._health.status(self._consumer))
+        try:
+            await self._queue.announce(self._health.status(self._consumer))
+        except UnavailableError as error:
+            # A Redis that is full or a replica still answers those who ask it for jobs.
+            self._health.are_writes_refused, self._health.problem = True, error.message
+            raise
+        self._health.are_writes_refused = False
 
     async def _sweep(self) -> None:
         if await self._queue.take_turn("sweep", _SWEEP_SECONDS / 2):
