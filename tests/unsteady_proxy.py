@@ -46,6 +46,13 @@ class UnsteadyProxy:
     without_ranges: bool = False
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
 
+    def forget(self) -> None:
+        """Back to how it was in the beginning."""
+        self.faults.clear()
+        self.every.clear()
+        self.without_ranges = False
+        self.asked.clear()
+
     def ranges_of(self, end: str) -> list[str | None]:
         """The ranges that were asked of paths with this end."""
         return [asked for method, path, asked in self.asked if method == "GET" and path.endswith(end)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,6 @@ from divisi.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, StemBytes, WorkOff
-
-Download = Callable[[str, str, Path], object]
-"""Calls a method of a client of a server, such as `stems`, for the job."""
 
 
 @pytest.fixture(autouse=True)
@@ -60,41 +57,49 @@ def asynchronous(url: str, what: str, job: Job | Comparison, folder: Path) -> ob
     return asyncio.run(download())
 
 
-both = pytest.mark.parametrize("download", [blocking, asynchronous])
+CLIENTS = (blocking, asynchronous)
 
 
-@both
 def test_a_download_that_breaks_off_goes_on_from_there(
-    download: Download, proxy: UnsteadyProxy, job: Job, stem_bytes: StemBytes, tmp_path: Path
+    proxy: UnsteadyProxy, job: Job, stem_bytes: StemBytes, tmp_path: Path
 ) -> None:
-    proxy.faults["/stems/tenor"] = [cut_after(1000), cut_after(0), cut_after(500)]
-    download(proxy.url, "download_stems", job, tmp_path / "out")
-    assert (tmp_path / "out/tenor.wav").read_bytes() == stem_bytes("tenor")
-    assert proxy.ranges_of("/stems/tenor") == [None, "bytes=1000-", "bytes=1000-", "bytes=1500-"]
-    assert proxy.ranges_of("/stems/alto") == [None]
+    for download in CLIENTS:
+        folder = tmp_path / download.__name__
+        folder.mkdir()
+        proxy.forget()
+        proxy.faults["/stems/tenor"] = [cut_after(1000), cut_after(0), cut_after(500)]
+        download(proxy.url, "download_stems", job, folder / "out")
+        assert (folder / "out/tenor.wav").read_bytes() == stem_bytes("tenor")
+        assert proxy.ranges_of("/stems/tenor") == [None, "bytes=1000-", "bytes=1000-", "bytes=1500-"]
+        assert proxy.ranges_of("/stems/alto") == [None]
 
 
-@both
 def test_a_line_that_breaks_again_and_again_does_as_long_as_something_comes(
-    download: Download, proxy: UnsteadyProxy, job: Job, stem_bytes: StemBytes, tmp_path: Path
+    proxy: UnsteadyProxy, job: Job, stem_bytes: StemBytes, tmp_path: Path
 ) -> None:
-    proxy.every["/stems/bass"] = cut_after(9_000)
-    download(proxy.url, "download_stems", job, tmp_path / "out")
-    assert (tmp_path / "out/bass.wav").read_bytes() == stem_bytes("bass")
-    assert len(proxy.ranges_of("/stems/bass")) > MOST_TRIES
+    for download in CLIENTS:
+        folder = tmp_path / download.__name__
+        folder.mkdir()
+        proxy.forget()
+        proxy.every["/stems/bass"] = cut_after(9_000)
+        download(proxy.url, "download_stems", job, folder / "out")
+        assert (folder / "out/bass.wav").read_bytes() == stem_bytes("bass")
+        assert len(proxy.ranges_of("/stems/bass")) > MOST_TRIES
 
 
-@both
 def test_where_ranges_do_not_pass_the_whole_is_fetched_again(
-    download: Download, proxy: UnsteadyProxy, job: Job, stem_bytes: StemBytes, tmp_path: Path
+    proxy: UnsteadyProxy, job: Job, stem_bytes: StemBytes, tmp_path: Path
 ) -> None:
-    proxy.without_ranges = True
-    proxy.faults["/stems/tenor"] = [cut_after(1000), cut_after(99_999)]
-    download(proxy.url, "download_stems", job, tmp_path / "out")
-    assert (tmp_path / "out/tenor.wav").read_bytes() == stem_bytes("tenor")
+    for download in CLIENTS:
+        folder = tmp_path / download.__name__
+        folder.mkdir()
+        proxy.forget()
+        proxy.without_ranges = True
+        proxy.faults["/stems/tenor"] = [cut_after(1000), cut_after(99_999)]
+        download(proxy.url, "download_stems", job, folder / "out")
+        assert (folder / "out/tenor.wav").read_bytes() == stem_bytes("tenor")
 
 
-@both
 @pytest.mark.parametrize(
     ("what", "end", "name"),
     [
@@ -105,99 +110,132 @@ def test_where_ranges_do_not_pass_the_whole_is_fetched_again(
     ],
 )
 def test_what_arrives_damaged_or_in_part_is_fetched_again_and_never_kept(
-    download: Download, what: str, end: str, name: str, proxy: UnsteadyProxy, job: Job, gateway: Gateway, tmp_path: Path
+    what: str, end: str, name: str, proxy: UnsteadyProxy, job: Job, gateway: Gateway, tmp_path: Path
 ) -> None:
-    proxy.faults[end] = [damage, cut_after(1), damage]
-    download(proxy.url, what, job, tmp_path / "out")
-    download(gateway.url, what, job, tmp_path / "right")
-    assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "right" / name).read_bytes()
-    proxy.every[end] = damage
-    with pytest.raises(UnavailableError, match="damaged"):
-        download(proxy.url, what, job, tmp_path / "never")
-    assert list((tmp_path / "never").iterdir()) == []
+    for download in CLIENTS:
+        folder = tmp_path / download.__name__
+        folder.mkdir()
+        proxy.forget()
+        proxy.faults[end] = [damage, cut_after(1), damage]
+        download(proxy.url, what, job, folder / "out")
+        download(gateway.url, what, job, folder / "right")
+        assert (folder / "out" / name).read_bytes() == (folder / "right" / name).read_bytes()
+        proxy.every[end] = damage
+        with pytest.raises(UnavailableError, match="damaged"):
+            download(proxy.url, what, job, folder / "never")
+        assert list((folder / "never").iterdir()) == []
 
 
-@both
 def test_a_server_that_stays_away_is_given_up_and_the_job_is_still_there(
-    download: Download, proxy: UnsteadyProxy, job: Job, gateway: Gateway, tmp_path: Path
+    proxy: UnsteadyProxy, job: Job, gateway: Gateway, tmp_path: Path
 ) -> None:
-    proxy.every["/stems/tenor"] = cut_after(0)
-    with pytest.raises(UnavailableError, match="tenor broke off"):
-        download(proxy.url, "download_stems", job, tmp_path / "out")
-    assert len(proxy.ranges_of("/stems/tenor")) == MOST_TRIES
-    assert list((tmp_path / "out").iterdir()) == []
-    with Client(gateway.url) as client:
-        assert client.get(job["id"])["state"] == "succeeded"
+    for download in CLIENTS:
+        folder = tmp_path / download.__name__
+        folder.mkdir()
+        proxy.forget()
+        proxy.every["/stems/tenor"] = cut_after(0)
+        with pytest.raises(UnavailableError, match="tenor broke off"):
+            download(proxy.url, "download_stems", job, folder / "out")
+        assert len(proxy.ranges_of("/stems/tenor")) == MOST_TRIES
+        assert list((folder / "out").iterdir()) == []
+        with Client(gateway.url) as client:
+            assert client.get(job["id"])["state"] == "succeeded"
 
 
-@both
 @pytest.mark.parametrize("what", ["download_stems", "download_pitch", "download_resynthesis", "download_report"])
-def test_no_download_takes_the_place_of_another_file(
-    download: Download, what: str, gateway: Gateway, job: Job, tmp_path: Path
-) -> None:
-    download(gateway.url, what, job, tmp_path / "out")
-    for made in list((tmp_path / "out").iterdir()):
-        own = tmp_path / f"own {made.name}"
-        own.mkdir()
-        (own / made.name).write_bytes(b"the singer's own")
-        with pytest.raises(InputError, match="holds something else"):
-            download(gateway.url, what, job, own)
-        assert [(path.name, path.read_bytes()) for path in own.iterdir()] == [(made.name, b"the singer's own")]
+def test_no_download_takes_the_place_of_another_file(what: str, gateway: Gateway, job: Job, tmp_path: Path) -> None:
+    for download in CLIENTS:
+        folder = tmp_path / download.__name__
+        folder.mkdir()
+        download(gateway.url, what, job, folder / "out")
+        for made in list((folder / "out").iterdir()):
+            own = folder / f"own {made.name}"
+            own.mkdir()
+            (own / made.name).write_bytes(b"the singer's own")
+            with pytest.raises(InputError, match="holds something else"):
+                download(gateway.url, what, job, own)
+            assert [(path.name, path.read_bytes()) for path in own.iterdir()] == [(made.name, b"the singer's own")]
 
 
-@both
-def test_a_link_that_leads_nowhere_is_not_followed_and_not_replaced(
-    download: Download, gateway: Gateway, job: Job, tmp_path: Path
-) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/alto.wav").symlink_to(tmp_path / "elsewhere.wav")
-    with pytest.raises(InputError, match=r"alto\.wav"):
-        download(gateway.url, "download_stems", job, tmp_path / "out")
-    assert not (tmp_path / "elsewhere.wav").exists()
-    assert (tmp_path / "out/alto.wav").is_symlink()
+def test_a_link_that_leads_nowhere_is_not_followed_and_not_replaced(gateway: Gateway, job: Job, tmp_path: Path) -> None:
+    for download in CLIENTS:
+        folder = tmp_path / download.__name__
+        folder.mkdir()
+        (folder / "out").mkdir()
+        (folder / "out/alto.wav").symlink_to(folder / "elsewhere.wav")
+        with pytest.raises(InputError, match=r"alto\.wav"):
+            download(gateway.url, "download_stems", job, folder / "out")
+        assert not (folder / "elsewhere.wav").exists()
+        assert (folder / "out/alto.wav").is_symlink()
 
 
-@both
 def test_what_lies_there_already_is_not_fetched_again(
-    download: Download, proxy: UnsteadyProxy, job: Job, stem_bytes: StemBytes, tmp_path: Path
+    proxy: UnsteadyProxy, job: Job, stem_bytes: StemBytes, tmp_path: Path
 ) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/alto.wav").write_bytes(stem_bytes("alto"))
-    download(proxy.url, "download_stems", job, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        f"{name}.wav" for name in ("alto", "bass", "soprano", "tenor")
-    ]
-    assert proxy.ranges_of("/stems/alto") == []
+    for download in CLIENTS:
+        folder = tmp_path / download.__name__
+        folder.mkdir()
+        proxy.forget()
+        (folder / "out").mkdir()
+        (folder / "out/alto.wav").write_bytes(stem_bytes("alto"))
+        download(proxy.url, "download_stems", job, folder / "out")
+        assert sorted(path.name for path in (folder / "out").iterdir()) == [
+            f"{name}.wav" for name in ("alto", "bass", "soprano", "tenor")
+        ]
+        assert proxy.ranges_of("/stems/alto") == []
 
 
-@both
 def test_an_exported_comparison_leaves_what_was_in_the_folder(
-    download: Download, gateway: Gateway, proxy: UnsteadyProxy, recording: Path, work_off: WorkOff, tmp_path: Path
+    gateway: Gateway, proxy: UnsteadyProxy, recording: Path, work_off: WorkOff, tmp_path: Path
 ) -> None:
-    with worker(gateway, work_off, 2), Client(gateway.url) as client:
-        comparison = client.compare(recording, ["quartet", "duo"])
-    proxy.faults["/folder.zip"] = [cut_after(5000)]
-    download(proxy.url, "export", comparison, tmp_path / "new")
-    assert (tmp_path / "new/audio/quartet/alto.wav").is_file()
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site/index.html").write_text("the choir's own page")
-    with pytest.raises(InputError, match=r"index\.html"):
-        download(gateway.url, "export", comparison, tmp_path / "site")
-    assert [(path.name, path.read_text()) for path in (tmp_path / "site").iterdir()] == [
-        ("index.html", "the choir's own page")
-    ]
+    for download in CLIENTS:
+        folder = tmp_path / download.__name__
+        folder.mkdir()
+        proxy.forget()
+        with worker(gateway, work_off, 2), Client(gateway.url) as client:
+            comparison = client.compare(recording, ["quartet", "duo"])
+        proxy.faults["/folder.zip"] = [cut_after(5000)]
+        download(proxy.url, "export", comparison, folder / "new")
+        assert (folder / "new/audio/quartet/alto.wav").is_file()
+        (folder / "site").mkdir()
+        (folder / "site/index.html").write_text("the choir's own page")
+        with pytest.raises(InputError, match=r"index\.html"):
+            download(gateway.url, "export", comparison, folder / "site")
+        assert [(path.name, path.read_text()) for path in (folder / "site").iterdir()] == [
+            ("index.html", "the choir's own page")
+        ]
 
 
-@both
-def test_waiting_goes_on_over_an_outage(download: Download, proxy: UnsteadyProxy, job: Job, tmp_path: Path) -> None:
-    async def wait() -> str:
-        async with AsyncClient(proxy.url) as client:
-            return (await client.wait(job["id"]))["state"]
+def test_an_exported_comparison_does_not_leave_its_folder_by_a_link(
+    gateway: Gateway, recording: Path, work_off: WorkOff, tmp_path: Path
+) -> None:
+    for download in CLIENTS:
+        folder = tmp_path / download.__name__
+        folder.mkdir()
+        with worker(gateway, work_off, 2), Client(gateway.url) as client:
+            comparison = client.compare(recording, ["quartet", "duo"])
+        (folder / "elsewhere").mkdir()
+        (folder / "out").mkdir()
+        (folder / "out/audio").symlink_to(folder / "elsewhere")
+        with pytest.raises(InputError):
+            download(gateway.url, "export", comparison, folder / "out")
+        assert list((folder / "elsewhere").iterdir()) == []
 
-    proxy.faults[f"/jobs/{job['id']}"] = [cut_after(0), cut_after(10)]
-    if download is asynchronous:
-        assert asyncio.run(wait()) == "succeeded"
-    else:
-        with Client(proxy.url) as client:
-            assert client.wait(job["id"])["state"] == "succeeded"
-    assert len(proxy.asked) == 3
+
+def test_waiting_goes_on_over_an_outage(proxy: UnsteadyProxy, job: Job, tmp_path: Path) -> None:
+    for download in CLIENTS:
+        folder = tmp_path / download.__name__
+        folder.mkdir()
+        proxy.forget()
+
+        async def wait() -> str:
+            async with AsyncClient(proxy.url) as client:
+                return (await client.wait(job["id"]))["state"]
+
+        proxy.faults[f"/jobs/{job['id']}"] = [cut_after(0), cut_after(10)]
+        if download is asynchronous:
+            assert asyncio.run(wait()) == "succeeded"
+        else:
+            with Client(proxy.url) as client:
+                assert client.wait(job["id"])["state"] == "succeeded"
+        assert len(proxy.asked) == 3

@@ -16,7 +16,7 @@ from divisi.cli.remote_separation import remote_separation
 from divisi.cli.separation_run import Request
 from divisi.client import Client, Job
 from divisi.client.arrivals import Arrival
-from divisi.errors import DivisiError, InputError, UnavailableError
+from divisi.errors import DivisiError, InputError, NotFoundError, UnavailableError
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, StemBytes, WorkOff
@@ -83,7 +83,7 @@ def test_what_to_know_of_the_result_is_printed_with_the_recordings_name(
     gateway: Gateway, recording: Path, work_off: WorkOff, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with worker(gateway, work_off, 1):
-        remote_separation(gateway.url, Request())((recording,), tmp_path / "out", ignore)
+        remote_separation(gateway.url, Request())((recording,), into(tmp_path / "out"), ignore)
     assert "Ave verum.wav: 3 samples of alto were cut" in capsys.readouterr().out.splitlines()
 
 
@@ -99,6 +99,22 @@ def test_a_file_in_the_way_leaves_both_the_file_and_the_job_and_another_folder_d
     separate((recording,), into(tmp_path / "other"), ignore)
     assert (tmp_path / "other/bass.wav").read_bytes() == stem_bytes("bass")
     assert jobs_of(gateway) == []
+
+
+def test_stems_that_the_server_has_lost_are_separated_anew_when_asked_for_again(
+    gateway: Gateway, recording: Path, work_off: WorkOff, stem_bytes: StemBytes, tmp_path: Path
+) -> None:
+    def lose(done: float) -> None:
+        if done == 1.0:
+            next((gateway.folder / "store").rglob("alto.wav")).unlink()
+
+    with worker(gateway, work_off, 1), pytest.raises(NotFoundError):
+        remote_separation(gateway.url, Request())((recording,), into(tmp_path / "out"), lose)
+    with pytest.raises(NotFoundError):
+        remote_separation(gateway.url, Request())((recording,), into(tmp_path / "out"), ignore)
+    with worker(gateway, work_off, 1):
+        remote_separation(gateway.url, Request(), again=True)((recording,), into(tmp_path / "out"), ignore)
+    assert (tmp_path / "out/alto.wav").read_bytes() == stem_bytes("alto")
 
 
 def test_a_folder_that_cannot_be_made_and_a_full_disk_leave_the_job(

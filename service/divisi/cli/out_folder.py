@@ -6,7 +6,6 @@ place, so that a run that is killed leaves no stem of which nobody knows.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
@@ -18,11 +17,9 @@ from tempfile import TemporaryDirectory
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from divisi.errors import InputError
-from divisi.separation.destination import UNFINISHED_PREFIX, replaces_recording
+from divisi.separation.destination import UNFINISHED_PREFIX, place_new, replaces_recording
 
 NOTE_NAME = ".divisi.json"
-# Said by file systems that have no hard links, such as those of USB sticks and cameras.
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _LARGEST_NOTE_BYTES = 1 << 20
 
 FileIdentity = tuple[int, int]
@@ -121,7 +118,7 @@ class OutFolder:
         if target.exists():
             path.replace(target)
         else:
-            _place(path, target)
+            place_new(path, target)
         self.published.append(path.name)
         return target
 
@@ -190,7 +187,7 @@ class OutFolder:
         written, target = scratch / NOTE_NAME, self.path / NOTE_NAME
         written.write_text(note.model_dump_json())
         if read_note(self.path) is None:
-            _place(written, target)
+            place_new(written, target)
         else:
             written.replace(target)
 
@@ -237,22 +234,3 @@ def identity_of(path: Path) -> FileIdentity | None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _place(path: Path, target: Path) -> None:
-    """Moves a file to a place where there is none; a file that appears there meanwhile is not replaced."""
-    try:
-        try:
-            os.link(path, target)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            target.touch(exist_ok=False)  # ours from here on
-            path.replace(target)
-        else:
-            path.unlink()
-    except FileExistsError as error:
-        raise InputError(
-            f"{target} appeared while divisi worked, and is not replaced; move it away, or write to another folder",
-            code="would-replace",
-        ) from error

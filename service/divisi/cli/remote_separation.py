@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
 _KEY_IS_TAKEN = frozenset({"idempotency-key-in-flight", "idempotency-key-reused"})
 
 
-def remote_separation(server: str, request: Request) -> SeparateOne:
+def remote_separation(server: str, request: Request, *, again: bool = False) -> SeparateOne:
     """Separation by a server; its record and audio are erased there once all that was asked for is here.
 
-    Whatever goes wrong before, a job that has succeeded or still runs stays, and the same command finds it again.
+    Whatever goes wrong before, a job that has succeeded or still runs stays, and the same command takes it up.
+
+    Args:
+        again: separate anew what an earlier run has left finished.
     """
     from divisi.client import Client
 
@@ -31,7 +35,7 @@ def remote_separation(server: str, request: Request) -> SeparateOne:
     client = Client(server, api_key=key.get_secret_value() if key else None)
 
     def separate_one(paths: Sequence[Path], out: OutFolder, on_progress: Callable[[float], None]) -> None:
-        last = _submit(client, paths, request)
+        last = _submit(client, paths, request, again=again)
 
         def watch(job: Job) -> None:
             nonlocal last
@@ -57,10 +61,10 @@ def remote_separation(server: str, request: Request) -> SeparateOne:
     return separate_one
 
 
-def _submit(client: Client, paths: Sequence[Path], request: Request) -> Job:
+def _submit(client: Client, paths: Sequence[Path], request: Request, *, again: bool) -> Job:
     """A new job, or the one that an earlier run of the same person left, which has not failed."""
     asked = (request.model, request.stem_format.value, request.stems, request.voices)
-    key = digest_of(paths, (*asked, request.include_residual, request.fit, platform.node(), Path.home()))
+    key = digest_of(paths, (*asked, request.include_residual, request.fit, platform.node(), os.path.expanduser("~")))
     send = partial(
         client.submit,
         paths,
@@ -80,7 +84,7 @@ def _submit(client: Client, paths: Sequence[Path], request: Request) -> Job:
         if error.code not in _KEY_IS_TAKEN:
             raise
         return send()  # the server's default model has changed, or another command sends the same at this moment
-    return job
+    return send() if again and job["state"] == "succeeded" else job
 
 
 def _download(client: Client, job: Job, out: OutFolder, request: Request) -> None:
@@ -116,7 +120,8 @@ def _erase(client: Client, job_id: str) -> None:
 def _report_left(server: str, job: Job) -> None:
     standing = "is finished and stays" if job["state"] == "succeeded" else "goes on"
     say(
-        f"job {job['id']} {standing} on the server: the same command fetches its stems without separating again; "
+        f"job {job['id']} {standing} on the server: the same command, without --again, fetches its stems "
+        "and separates nothing anew; "
         f"or see {server.rstrip('/')}/#/jobs/{job['id']}, `divisi jobs --server {server}`",
         errors,
     )

@@ -87,7 +87,7 @@ def separate(
         if is_one:
             for path in found.recordings:
                 check_readable(path)
-        separate_one = local_separation(request) if server is None else remote_separation(server, request)
+        separate_one = local_separation(request) if server is None else remote_separation(server, request, again=again)
         outcome = Outcome(found.problems)
         try:
             with progress_bar() as progress:

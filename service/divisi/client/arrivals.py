@@ -23,6 +23,7 @@ import httpx
 from divisi.client.records import File
 from divisi.client.wire import Tries, address_of, problem_to_error, target_of
 from divisi.errors import DivisiError, InputError, UnavailableError
+from divisi.separation.destination import UNFINISHED_PREFIX, place_new
 
 _RANGE_NOT_SATISFIABLE = 416
 _SHA256_TAG = re.compile(r'"([0-9a-f]{64})"')
@@ -95,18 +96,23 @@ class Arrival:
         self._size += len(block)
 
     def end(self) -> None:
-        """The answer is over.
+        """The answer is over; waits until what came is on the disk.
 
         Raises:
+            OSError: there is no room for it.
             UnavailableError: what came is not all, or not what was announced.
         """
         if self._announced is not None and self._size < self._announced["bytes"]:
-            raise UnavailableError(f"{self._size} of its {self._announced['bytes']} bytes came")
+            length = self._announced["bytes"]
+            raise UnavailableError(f"download of {self.name} broke off after {self._size} of {length} bytes")
         stated = _SHA256_TAG.fullmatch(self._tag or "")
         expected = self._announced["sha256"] if self._announced else stated and stated[1]
         if expected and self._digest.hexdigest() != expected:
             self._start_anew()
             raise UnavailableError(f"{self.name} arrived damaged (SHA-256 differs); try again")
+        # Whoever has the file may erase it on the server next.
+        self._file.flush()
+        os.fsync(self._file.fileno())
         self._file.close()
         self.is_complete = True
 
@@ -153,7 +159,7 @@ def arriving(wanted: Sequence[Wanted], folder: Path) -> Iterator[list[Arrival]]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     missing = [one for one in wanted if not _is_there(one)]
-    with TemporaryDirectory(prefix=".unfinished-", dir=folder) as scratch, ExitStack() as opened:
+    with TemporaryDirectory(prefix=UNFINISHED_PREFIX, dir=folder) as scratch, ExitStack() as opened:
         arrivals = [
             opened.enter_context(Arrival(one.href, one.name, Path(scratch) / str(place), one.target, one.announced))
             for place, one in enumerate(missing)
@@ -171,7 +177,7 @@ def unpacking(href: str, folder: Path) -> Iterator[Arrival]:
         InputError: `would-replace`, the folder holds another file of the same name.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".unfinished-", dir=folder) as scratch:
+    with TemporaryDirectory(prefix=UNFINISHED_PREFIX, dir=folder) as scratch:
         archive, unpacked = Path(scratch) / "archive", Path(scratch) / "files"
         with Arrival(href, "the comparison", archive, folder) as arrival:
             yield arrival
@@ -183,6 +189,8 @@ def unpacking(href: str, folder: Path) -> Iterator[Arrival]:
         places = {path: folder / path.relative_to(unpacked) for path in unpacked.rglob("*") if path.is_file()}
         for path, target in places.items():
             _require_free(path, target)
+            if not target.parent.resolve().is_relative_to(folder.resolve()):  # by a link in the folder
+                raise _would_replace(target)
         for path, target in places.items():
             target.parent.mkdir(parents=True, exist_ok=True)
             put(path, target)
@@ -195,13 +203,8 @@ def put(path: Path, target: Path) -> None:
         InputError: `would-replace`.
     """
     _require_free(path, target)
-    try:
-        os.link(path, target)
-    except FileExistsError:
-        _require_free(path, target)
-    except OSError:  # a file system without hard links
-        if not os.path.lexists(target):
-            path.rename(target)
+    if not os.path.lexists(target):
+        place_new(path, target)
 
 
 def _require_free(path: Path, target: Path) -> None:

@@ -183,7 +183,7 @@ class AsyncClient:
                     arrival.begin(answer)
                     async for block in answer.aiter_bytes():
                         await asyncio.to_thread(arrival.write, block)
-                arrival.end()
+                await asyncio.to_thread(arrival.end)
             except (httpx.HTTPError, DivisiError) as error:
                 await asyncio.sleep(arrival.pause(error))
 
