@@ -59,6 +59,15 @@ def test_preferred_channels_are_kept_and_the_others_made_of_them() -> None:
     np.testing.assert_allclose(found.weights, [[2, 0], [1, 0], [0, 1]], atol=1e-6)
 
 
+def test_weights_stay_small_where_two_channels_are_nearly_the_same() -> None:
+    """A side signal, turned up, beside a left and a right channel that hardly differ."""
+    left, own = microphones(1), microphones(1, 1)
+    mixture = np.concatenate([left, left + 0.01 * own, own])
+    found = relations(mixture)
+    assert found.channels == (0, 2)
+    assert np.abs(found.weights).max() < 1.1
+
+
 def test_of_copies_one_is_left_even_where_all_are_preferred() -> None:
     assert relations(np.repeat(microphones(1), 3, axis=0), 2, 1).channels == (2,)
 

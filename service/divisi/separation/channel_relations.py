@@ -18,6 +18,8 @@ from divisi.audio.waveform import Samples
 # -50 dB: what a channel may hold beside what others make of it. A safety track's rounding is far less, another
 # microphone's sound far more.
 _LEAST_OWN = 1e-5
+# Of the largest such share: as good as it, so that the order may decide.
+_PLAIN_OWN = 0.1
 # -40 dB of a channel: less than its parts.
 _LEAST_PART = 0.01
 
@@ -72,11 +74,13 @@ def independent_channels(covariance: NDArray[np.float64], preferred: Sequence[in
     """
     num_channels = len(covariance)
     chosen: list[int] = []
-    for channel in dict.fromkeys([*preferred, *range(num_channels)]):
-        power = covariance[channel, channel]
-        made = covariance[channel, chosen] @ _weights(covariance, chosen, [channel])
-        if power - float(made.sum()) > _LEAST_OWN * power:
-            chosen.append(channel)
+    while True:
+        shares = _own_shares(covariance, chosen)
+        if shares.max() <= _LEAST_OWN:
+            break
+        # By nearly equal channels others would be made with weights that know no bound.
+        is_plain = shares > _PLAIN_OWN * shares.max()
+        chosen.append(next(channel for channel in (*preferred, *range(num_channels)) if is_plain[channel]))
     if not chosen:
         return IndependentChannels(tuple(range(num_channels)), np.eye(num_channels))
     chosen.sort()
@@ -84,6 +88,15 @@ def independent_channels(covariance: NDArray[np.float64], preferred: Sequence[in
     others = [channel for channel in range(num_channels) if channel not in chosen]
     weights[others] = _weights(covariance, chosen, others).T
     return IndependentChannels(tuple(chosen), weights)
+
+
+def _own_shares(covariance: NDArray[np.float64], chosen: list[int]) -> NDArray[np.float64]:
+    """What each channel holds beside what the chosen ones make of it, of its power: (C,), 0 for silent ones."""
+    powers = covariance.diagonal()
+    made = (covariance[chosen] * _weights(covariance, chosen, range(len(powers)))).sum(axis=0)
+    shares = np.where(powers > 0, 1 - made / np.where(powers > 0, powers, 1), 0)
+    shares[chosen] = 0
+    return shares
 
 
 def _weights(covariance: NDArray[np.float64], chosen: Sequence[int], channels: Sequence[int]) -> NDArray[np.float64]:
