@@ -184,11 +184,11 @@ class Deployment:
         """Accepts one job as the gateway does: what it takes to rebuild it is in the store before it counts.
 
         Args:
-            audio_seconds: length of the recording: soft noise, or a constant `level`.
+            audio_seconds: length of the recording: soft noise, or samples to and fro between `level` and its negative.
         """
         num_samples = int(audio_seconds * SAMPLE_RATE)
         noise = 0.1 * np.random.default_rng(0).standard_normal(num_samples)
-        samples = noise if level is None else np.full(num_samples, level)
+        samples = noise if level is None else level * (-1.0) ** np.arange(num_samples)
         path = self.folder / "upload.wav"
         soundfile.write(path, samples.astype(np.float32), SAMPLE_RATE, subtype="FLOAT")
         audio = {"container": "wav", "codec": "float", "sample_rate": SAMPLE_RATE, "num_channels": 1}

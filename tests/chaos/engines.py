@@ -17,11 +17,11 @@ from divisi.engines.engine import EngineOptions
 from divisi.engines.passthrough import PassthroughEngine
 
 SLOW_SEGMENT_SECONDS = 0.1
-# A segment whose first sample is this loud kills the process.
+# A segment with a sample of this level kills the process.
 POISON_LEVEL = -0.75
-# A segment whose first sample is this loud asks for more memory than there is.
+# A segment with a sample of this level asks for more memory than there is.
 HUNGRY_LEVEL = -0.85
-# A segment whose first sample is this loud has the process killed as the kernel does when memory runs out.
+# A segment with a sample of this level has the process killed as the kernel does when memory runs out.
 KILLED_LEVEL = -0.95
 HEAVY_BYTES = 256 * 1024**2
 

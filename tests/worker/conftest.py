@@ -98,14 +98,16 @@ async def queue(settings: Settings) -> AsyncIterator[JobQueue]:
 
 @pytest.fixture
 def accept(tmp_path: Path, store: ObjectStore, queue: JobQueue) -> Accept:
-    """Stores a recording (noise, a constant `level`, or the bytes of `content`) and submits a job for it."""
+    """Stores a recording (noise, samples to and fro between `level` and its negative, or the bytes of `content`) and
+    submits a job for it.
+    """
 
     async def submit(
         seconds: float = 2.0, level: float | None = None, content: bytes | None = None, **changes: Any
     ) -> Job:
         num_samples = int(seconds * SAMPLE_RATE)
         noise = 0.1 * np.random.default_rng(1).standard_normal(num_samples)
-        samples = noise if level is None else np.full(num_samples, level)
+        samples = noise if level is None else level * (-1.0) ** np.arange(num_samples)
         path = tmp_path / "upload.wav"
         soundfile.write(path, samples.astype(np.float32), SAMPLE_RATE, subtype="FLOAT")
         if content is not None:
