@@ -150,14 +150,24 @@ def test_silence_is_called_silence(deliver) -> None:
     assert codes(deliver(np.full((2, 20_000), 0.25, np.float32), 0.5, 0.5)) == ["silent", "offset-in-residual"]
 
 
-def test_a_recording_that_is_nearly_silent_is_called_so(deliver, noise) -> None:
-    (warning,) = deliver(1e-3 * noise(1, 40_000), 0.5, 0.5).warnings
-    assert (warning.code, warning.facts) == ("nearly-silent", {"loud_dbfs": pytest.approx(-80, abs=0.5)})
+def test_a_recording_that_is_nearly_silent_is_called_so(deliver) -> None:
+    (warning,) = deliver(1e-4 * tone(1.0), 0.5, 0.5).warnings
+    assert (warning.code, warning.facts) == ("nearly-silent", {"loud_dbfs": pytest.approx(-83, abs=0.5)})
 
 
-def test_a_short_passage_in_minutes_of_silence_is_not_nearly_silent(deliver, noise) -> None:
+@pytest.mark.parametrize("num_channels", [1, 2])
+def test_of_noise_alone_it_is_said_that_no_voices_were_found(num_channels, deliver, noise) -> None:
+    (warning,) = deliver(noise(num_channels, 60_000), 0.5, 0.5).warnings
+    assert (warning.code, warning.facts) == ("no-voices-found", {"noise_share": 1.0})
+
+
+def test_applause_in_front_of_music_is_not_noise_alone(deliver, noise) -> None:
+    assert codes(deliver(np.concatenate([noise(1, 90_000), tone(0.1)], axis=1), 0.5, 0.5)) == []
+
+
+def test_a_short_passage_in_minutes_of_silence_is_not_nearly_silent(deliver) -> None:
     samples = np.zeros((1, 120 * 16_000), np.float32)
-    samples[:, -4 * 16_000 :] = 0.1 * noise(1, 4 * 16_000)
+    samples[:, -40_000:] = tone(0.01)
     assert codes(deliver(samples, 0.5, 0.5)) == []
 
 

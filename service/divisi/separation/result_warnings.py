@@ -21,8 +21,10 @@ _MOST = 0.5
 _NEARLY_SILENT = 1e-6
 # -140 dBFS, less than the last bit of 24; what rounding leaves of a constant is below.
 _SILENT = 1e-14
-# -40 dBFS: no converter's offset is as large unless something is wrong.
-_LARGE_OFFSET = 0.01
+# -30 dBFS: plosives and wind stay below; no converter's offset is as large unless something is wrong.
+_LARGE_OFFSET = 0.0316
+# Of the loud time: breaths and consonants of a choir are far less.
+_ONLY_NOISE = 0.9
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,13 @@ def _of_the_music(survey: Survey, outcome: Outcome) -> Sequence[ResultWarning]:
             "noise; check that the right channel was recorded, or record it louder."
         )
         found.append(ResultWarning("nearly-silent", message, {"loud_dbfs": level}))
-    if outcome.heard_nobody:
+    if survey.noise_share > _ONLY_NOISE:
+        message = (
+            "No voices were found in the recording: nothing in it has a pitch. What is in the stems is noise; "
+            "check that the right file and channel were sent."
+        )
+        found.append(ResultWarning("no-voices-found", message, {"noise_share": round(survey.noise_share, 4)}))
+    elif outcome.heard_nobody:
         message = "No voices were found in the recording, so all that the model knows were separated."
         found.append(ResultWarning("no-voices-found", message))
     share = energies.residual / energies.music if energies.music else 0.0

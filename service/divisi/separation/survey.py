@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from divisi.audio.waveform import Samples
+from divisi.separation.flatness import NOISE, local_flatness
 from divisi.separation.offset import without_offset
 from divisi.separation.sample_queue import SampleQueue
 
@@ -23,7 +24,9 @@ _REVERSED_CORRELATION = -0.5
 # A pair that is rarely opposite is wide, not reversed.
 _LEAST_REVERSED_SHARE = 0.1
 # The level that a recording keeps up this long, or a tenth of its time: a click or a pop is shorter.
-_LOUD_SECONDS, _LOUD_SHARE = 3.0, 0.1
+_LOUD_SECONDS, _LOUD_SHARE = 1.5, 0.1
+# Less says nothing about noise.
+_SHORTEST_SECONDS = 0.25
 # Levels that frames are counted at; all that is quieter is silence.
 _LOWEST_DB, _LEVEL_DB, _NUM_LEVELS = -125.0, 5.0, 66
 # 30 dB below where both are loud.
@@ -43,6 +46,7 @@ class Survey:
         downmix_weights: float32 (C,), whose product with the channels is one channel: each 1 / C, negative for a
             channel of reversed polarity.
         covariance: float64 (C, C), sums of products of the channels without offset.
+        noise_share: of the time in which the recording is loud, how much is noise without pitch, 0..1.
     """
 
     sample_rate: int
@@ -52,6 +56,7 @@ class Survey:
     loud_power: float
     downmix_weights: NDArray[np.float32]
     covariance: NDArray[np.float64]
+    noise_share: float
 
 
 def survey(blocks: Iterable[Samples], sample_rate: int, num_channels: int) -> Survey:
@@ -67,6 +72,7 @@ def survey(blocks: Iterable[Samples], sample_rate: int, num_channels: int) -> Su
     """
     num_samples, peak, num_frames = 0, 0.0, 0
     relations = ChannelRelations(num_channels)
+    noise = _Noise(sample_rate)
     loudest: list[float] = []
 
     def measured() -> Iterator[Samples]:
@@ -79,12 +85,21 @@ def survey(blocks: Iterable[Samples], sample_rate: int, num_channels: int) -> Su
     for frame in _frames(without_offset(measured(), sample_rate, num_channels), sample_rate, num_channels):
         num_frames += 1
         power = relations.push(frame)
+        noise.push(frame, power)
         heapq.heappush(loudest, power)
         if len(loudest) > _LOUD_SECONDS / _FRAME_SECONDS:
             heapq.heappop(loudest)
     loud_power = heapq.nlargest(int(_num_loud(np.array(num_frames))), loudest)[-1] if loudest else 0.0
-    weights = relations.downmix_weights()
-    return Survey(sample_rate, num_channels, num_samples, peak, loud_power, weights, relations.covariance)
+    return Survey(
+        sample_rate=sample_rate,
+        num_channels=num_channels,
+        num_samples=num_samples,
+        peak=peak,
+        loud_power=loud_power,
+        downmix_weights=relations.downmix_weights(),
+        covariance=relations.covariance,
+        noise_share=noise.share(loud_power),
+    )
 
 
 class ChannelRelations:
@@ -107,8 +122,7 @@ class ChannelRelations:
         self.covariance += products * frame.shape[1]
         powers = np.diagonal(products)
         both = np.sqrt(powers[:, None] * powers)
-        decibels = 10 * np.log10(np.maximum(both, np.finfo(np.float64).tiny))
-        levels = ((decibels - _LOWEST_DB) // _LEVEL_DB).clip(0, _NUM_LEVELS - 1).astype(int)
+        levels = _levels_of(both)
         places = (levels, *np.indices(levels.shape))
         self._all[places] += 1
         self._with[places] += products > -_REVERSED_CORRELATION * both
@@ -132,6 +146,31 @@ class ChannelRelations:
         )
         is_reversed = (against > with_it) & (against > _LEAST_REVERSED_SHARE * counted)
         return (np.where(is_reversed, -1.0, 1.0) / len(is_reversed)).astype(np.float32)
+
+
+class _Noise:
+    """For how long a recording is noise, by its level."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._sample_rate = sample_rate
+        self._all = np.zeros(_NUM_LEVELS, np.int64)
+        self._noise = np.zeros(_NUM_LEVELS, np.int64)
+
+    def push(self, frame: Samples, power: float) -> None:
+        if frame.shape[1] < _SHORTEST_SECONDS * self._sample_rate:
+            return
+        level = _levels_of(np.array(power))
+        self._all[level] += 1
+        self._noise[level] += local_flatness(frame, self._sample_rate) > NOISE
+
+    def share(self, loud_power: float) -> float:
+        first = max(int(_levels_of(np.array(loud_power))) - _QUIETEST_LEVELS, 1)
+        return float(self._noise[first:].sum() / max(self._all[first:].sum(), 1))
+
+
+def _levels_of(powers: NDArray[np.float64]) -> NDArray[np.intp]:
+    decibels = 10 * np.log10(np.maximum(powers, np.finfo(np.float64).tiny))
+    return ((decibels - _LOWEST_DB) // _LEVEL_DB).clip(0, _NUM_LEVELS - 1).astype(np.intp)
 
 
 def _num_loud(num_frames: NDArray[np.int64]) -> NDArray[np.int64]:
