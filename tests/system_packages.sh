@@ -5,9 +5,11 @@ set -euo pipefail
 
 needed=(
     chromium chromium # the page's tests
+    ffmpeg ffmpeg # odd files, and what they should decode to
     java openjdk-17-jre-headless # TorchServe
     kubectl kubectl # from Kubernetes' or Google's package repository: Debian's kubernetes-client knows no components
     promtool prometheus # alert rules
+    sox sox # odd files
 )
 
 missing=()

@@ -94,6 +94,14 @@ def test_a_chunk_that_claims_all_the_world_ends_the_search(container: str) -> No
         read(container, b"RIFF\0\0\0\0WAVE" + b"junk" + b"\xff" * 8 + bytes(100))
 
 
+@pytest.mark.parametrize("length", [(1 << 64) - 20, (1 << 62) - 99, 1 << 53])
+def test_a_chunk_beyond_what_files_can_hold_ends_the_search(tmp_path: Path, length: int) -> None:
+    content = b"caff\0\1\0\0" + b"junk" + struct.pack(">Q", length) + bytes(100)
+    (tmp_path / "file").write_bytes(content)
+    with (tmp_path / "file").open("rb") as file, pytest.raises(InputError, match="truncated"):
+        read_caf(file, 0, len(content))
+
+
 def test_what_is_not_there_is_named(make_file: MakeFile) -> None:
     whole = make_file("WAV", "PCM_16").read_bytes()
     with pytest.raises(InputError, match="damaged: it has no format"):

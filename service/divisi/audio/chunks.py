@@ -21,6 +21,8 @@ from divisi.errors import InputError
 # 0x7fffffff, 0x80000000, or all ones less the header. No file that ends long before means these.
 _MARKS_32 = (range(0x7F00_0000, 0x8001_0000), range(0xFF00_0000, 0x1_0000_0000))
 _LARGEST_64 = 1 << 62
+# 8 TiB; file systems refuse to go to places beyond the largest file that they can hold.
+_LARGEST_FILE = 1 << 43
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,9 @@ def data_range(body: int, promised: int, end: int, frame_bytes: int) -> range:
             f"the file is truncated: its header promises {promised} bytes of audio, {there} are there",
             code="undecodable",
         )
-    return range(body, body + min(promised, there))
+    length = min(promised, there)
+    # Some writers count the byte that makes a chunk's length even; decoders of blocks would take it for one.
+    return range(body, body + length - (length % frame_bytes == 1))
 
 
 def is_mark(size: int, body: int, end: int) -> bool:
@@ -111,6 +115,8 @@ def refuse_without(what: str, last: Chunk | None, end: int) -> NoReturn:
 
 
 def bytes_at(file: Seekable, position: int, length: int) -> bytes:
-    """Bytes from a place on; fewer at the end."""
+    """Bytes from a place on; fewer at the end, none where sizes in a damaged file lead."""
+    if position >= _LARGEST_FILE:
+        return b""
     file.seek(position)
     return file.read(length)

@@ -88,7 +88,7 @@ def is_run(window: Window, kind: FrameKind, position: int, needed: int, stream: 
     """True where so many frames (of this stream) follow each other from a place on, or fill the rest."""
     for number in range(needed):
         head = window.read(position, kind.head_bytes)
-        if number and position == window.file_bytes:
+        if 2 * number >= needed and position == window.file_bytes:
             return True
         length = kind.length_of(head)
         if stream is None:

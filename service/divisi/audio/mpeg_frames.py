@@ -55,6 +55,7 @@ class MpegStream:
     num_frames: frames that hold audio (the Info tag's is not one).
     promised_frames: what the Info, Xing or VBRI tag says; None: no tag, or it does not say.
     audio_start: byte of the first frame behind the tag's.
+    is_free_format: headers do not say how long frames are.
     """
 
     start: int
@@ -63,6 +64,7 @@ class MpegStream:
     num_frames: int
     promised_frames: int | None
     audio_start: int
+    is_free_format: bool
 
 
 def find_mpeg_stream(file: Seekable) -> int | None:
@@ -91,7 +93,8 @@ def _read_stream(window: Window, kind: FrameKind, first: int) -> MpegStream:
     assert header is not None  # find_first_frame gives places of valid headers
     has_tag, promised = _read_tag(window.read(first, length), header)
     num_frames, end = count_frames(window, kind, first)
-    return MpegStream(first, end, header, num_frames - has_tag, promised, first + length if has_tag else first)
+    audio_start = first + length if has_tag else first
+    return MpegStream(first, end, header, num_frames - has_tag, promised, audio_start, kind is not MPEG)
 
 
 def parse_frame_header(word: bytes, free_bytes: int = 0) -> FrameHeader | None:

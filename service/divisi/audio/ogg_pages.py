@@ -122,6 +122,13 @@ def _find_capture(file: Seekable, start: int, file_bytes: int) -> int:
     return file_bytes
 
 
+def as_last_page(page: bytes) -> bytes:
+    """The page with the mark of the last one, which recorders of streams leave out and libsndfile misses."""
+    content = bytearray(page)
+    content[5] |= _IS_LAST_OF_STREAM
+    return _with_checksum(content)
+
+
 def set_serial_number(path: Path, serial_number: int) -> None:
     """Writes this serial number into every page of a file of one stream, and the checksums that follow from it."""
     with path.open("r+b") as file:
@@ -129,10 +136,8 @@ def set_serial_number(path: Path, serial_number: int) -> None:
             file.seek(page.start)
             content = bytearray(file.read(page.end - page.start))
             content[14:18] = serial_number.to_bytes(4, "little")
-            content[22:26] = bytes(4)
-            content[22:26] = _checksum(content).to_bytes(4, "little")
             file.seek(page.start)
-            file.write(content)
+            file.write(_with_checksum(content))
 
 
 def _pages(file: Seekable) -> Iterator[_Page]:
@@ -159,6 +164,12 @@ def _read_page(file: Seekable, start: int) -> _Page | None:
 # Ogg's CRC-32 has zlib's polynomial, but takes bits from the top, starts at 0 and does not invert at the end. Mirroring
 # the bits of each byte and of the result turns one into the other, so zlib's fast loop does the work.
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _with_checksum(page: bytearray) -> bytes:
+    page[22:26] = bytes(4)
+    page[22:26] = _checksum(page).to_bytes(4, "little")
+    return bytes(page)
 
 
 def _checksum(page: bytearray) -> int:

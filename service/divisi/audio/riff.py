@@ -47,6 +47,8 @@ def read_riff(file: Seekable, start: int, end: int) -> ChunkedSound:
         if last.name == b"ds64":
             data_bytes_64 = int.from_bytes(bytes_at(file, last.body + 8, 8), "little")
         elif last.name == b"fmt " and sound_format is None:
+            if last.body + last.length > end:
+                break
             sound_format = _read_format(bytes_at(file, last.body, min(last.length, _LONGEST_FORMAT)), order)
         elif last.name == b"data" and sound_format is not None:
             size = last.length

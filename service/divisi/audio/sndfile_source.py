@@ -24,7 +24,7 @@ from divisi.audio.channel_order import wav_from_vorbis_order
 from divisi.audio.facts import AudioFacts, check_sample_rate
 from divisi.audio.flac_header import find_flac_streams, read_flac_header
 from divisi.audio.mpeg_frames import read_mpeg_stream
-from divisi.audio.ogg_pages import OggStream, read_ogg_links
+from divisi.audio.ogg_pages import OggStream, as_last_page, read_ogg_links
 from divisi.audio.riff import read_riff
 from divisi.audio.sniff import Sniffed
 from divisi.audio.spliced_file import Piece, SplicedFile, joined, part_of
@@ -179,18 +179,21 @@ def _find_in_ogg(path: Path, sniffed: Sniffed) -> list[_Sound]:
         stream = next((s for s in streams if s.codec.startswith((*_VORBIS_AND_OPUS, _FLAC_IN_OGG))), None)
         if stream is None:
             raise CodecNotSupportedError("neither Vorbis nor Opus nor FLAC", whole)
-        sounds += _ogg_sounds(path, whole, stream)
+        sounds += _ogg_sounds(path, sniffed.sound, stream)
     return sounds
 
 
-def _ogg_sounds(path: Path, whole: Sequence[Piece], stream: OggStream) -> list[_Sound]:
+def _ogg_sounds(path: Path, whole: range, stream: OggStream) -> list[_Sound]:
     """The sound of one stream in Ogg pages. Packets of FLAC, put together, are a FLAC file."""
-    is_flac = stream.codec.startswith(_FLAC_IN_OGG)
-    places = joined(stream.contents if is_flac else stream.pages)
-    pieces = [piece for place in places for piece in part_of(whole, place.start, place.stop)]
-    if not is_flac:
-        return [_Sound(tuple(pieces), is_decoder_right=True)]
-    return _flac_sounds(path, part_of(pieces, _FLAC_IN_OGG_MARK_BYTES, sum(map(len, pieces))))
+    if stream.codec.startswith(_FLAC_IN_OGG):
+        contents = [whole[place.start : place.stop] for place in joined(stream.contents)]
+        return _flac_sounds(path, part_of(contents, _FLAC_IN_OGG_MARK_BYTES, sum(map(len, contents))))
+    pieces: list[Piece] = [whole[place.start : place.stop] for place in joined(stream.pages)]
+    if not stream.is_ended:
+        last = whole[stream.pages[-1].start : stream.pages[-1].stop]
+        with SplicedFile(path, (last,)) as file:
+            pieces = [*part_of(pieces, 0, sum(map(len, pieces)) - len(last)), as_last_page(file.read(len(last)))]
+    return [_Sound(tuple(pieces), is_decoder_right=True)]
 
 
 def _find_in_mp3(path: Path, sniffed: Sniffed) -> list[_Sound]:
@@ -198,7 +201,9 @@ def _find_in_mp3(path: Path, sniffed: Sniffed) -> list[_Sound]:
 
 
 def _mpeg_sound(path: Path, pieces: Sequence[Piece]) -> _Sound:
-    """Fed to libsndfile through a pipe: from a file it would trust an extrapolated length and stop there."""
+    """Fed to libsndfile through a pipe: from a file it would trust an extrapolated length and stop there. Frames of the
+    free format need a file, in which it measures them.
+    """
     with SplicedFile(path, pieces) as file:
         stream = read_mpeg_stream(file)
     if stream is None:
@@ -217,7 +222,7 @@ def _mpeg_sound(path: Path, pieces: Sequence[Piece]) -> _Sound:
         part_of(pieces, begin, stream.end),
         is_decoder_right=is_tag_true,
         expected_samples=stream.num_frames * stream.header.samples,
-        is_piped=True,
+        is_piped=not stream.is_free_format,
     )
 
 

@@ -81,6 +81,10 @@ def _container_of(head: bytes) -> str | None:
         return _BY_MAGIC[magic]
     if begins_with_box(head):
         return "m4a"
+    if magic == b"RIFF" and head[8:12] == b"AVI ":
+        raise InputError("the file is an AVI film; it cannot be read", code="unsupported-format")
+    if head[0] == 0x56 and head[1] & 0xE0 == 0xE0:
+        raise InputError("the file is AAC in LATM; it cannot be read", code="unsupported-format")
     if magic in _FOREIGN:
         raise InputError(f"the file is {_FOREIGN[magic]}; it cannot be read", code="unsupported-format")
     return None
