@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -92,7 +93,7 @@ class OutFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             with TemporaryDirectory(prefix=UNFINISHED_PREFIX, dir=self.path, ignore_cleanup_errors=True) as scratch:
-                self._write(self._note(), Path(scratch))
+                self._write(self._note())
                 yield Path(scratch)
         finally:
             with suppress(OSError):
@@ -114,7 +115,7 @@ class OutFolder:
         if earlier != (made,):
             finished = {request: names for request, names in finished.items() if path.name not in names}
         files = {**note.files, path.name: (*earlier, made)}
-        self._write(note.model_copy(update={"files": files, "finished": finished}), path.parent)
+        self._write(note.model_copy(update={"files": files, "finished": finished}))
         if target.exists():
             path.replace(target)
         else:
@@ -133,8 +134,7 @@ class OutFolder:
         """Notes that all is there that a request of this digest asks for."""
         note = self._note()
         finished = {**note.finished, request: tuple(self.published)}
-        with TemporaryDirectory(prefix=UNFINISHED_PREFIX, dir=self.path, ignore_cleanup_errors=True) as scratch:
-            self._write(note.model_copy(update={"finished": finished}), Path(scratch))
+        self._write(note.model_copy(update={"finished": finished}))
 
     def has_finished(self, request: str) -> bool:
         """True when all is there that a run of the same request made."""
@@ -183,13 +183,16 @@ class OutFolder:
                 code="would-replace",
             )
 
-    def _write(self, note: Note, scratch: Path) -> None:
-        written, target = scratch / NOTE_NAME, self.path / NOTE_NAME
-        written.write_text(note.model_dump_json())
-        if read_note(self.path) is None:
-            place_new(written, target)
-        else:
-            written.replace(target)
+    def _write(self, note: Note) -> None:
+        written, target = self.path / f"{UNFINISHED_PREFIX}{secrets.token_hex(8)}", self.path / NOTE_NAME
+        try:
+            written.write_text(note.model_dump_json())
+            if read_note(self.path) is None:
+                place_new(written, target)
+            else:
+                written.replace(target)
+        finally:
+            written.unlink(missing_ok=True)
 
 
 def check_writable(out: Path) -> None:
