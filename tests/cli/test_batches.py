@@ -153,3 +153,10 @@ def test_what_every_recording_would_meet_ends_the_run(error: Exception) -> None:
 def test_what_is_one_recordings_own_does_not_end_the_run_and_has_a_reason(error: Exception) -> None:
     assert not ends_the_run(error)
     assert reason_of(error)
+
+
+def test_a_link_to_a_folder_of_stems_is_not_written_through(tmp_path: Path) -> None:
+    separated(tmp_path / "elsewhere", "1")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").symlink_to(tmp_path / "elsewhere")
+    assert names(["x/a.wav"], tmp_path / "out", ["1"]) == ["x-a"]

@@ -140,7 +140,10 @@ steps = st.one_of(
     st.builds(users_file, st.one_of(folders, stems_of_names), other_names),
     st.builds(users_folder, folders.map("{}/alto.wav".format)),
     st.builds(
-        link, folders, st.one_of(folder_names, other_names), st.sampled_from(("outside", "in", "nowhere", "out"))
+        link,
+        folders,
+        st.one_of(folder_names, other_names),
+        st.sampled_from(("outside", "empty", "in", "nowhere", "out")),
     ),
     st.builds(hard_link, folders, other_names),
     st.builds(change_a_stem, many),
@@ -152,9 +155,10 @@ steps = st.one_of(
 
 @dataclass(frozen=True)
 class Run:
-    """One call of the command: `files` below the root, or the first file of the input."""
+    """One call of the command: `files` below the root, or one file of the input by its number."""
 
     files: tuple[str, ...]
+    number: int
     stem_format: OutputFormat
     again: bool
     together: bool
@@ -163,7 +167,8 @@ class Run:
 
 runs = st.builds(
     Run,
-    st.sampled_from((("in",), ("in",), (), ("in", "out"), (".",), ("in", "in/a.wav"), ("in/gone.wav", "in"))),
+    st.sampled_from((("in",), ("in",), (), ("in", "out"), (".",), ("in", "in/a.wav"), ("in/gone.wav", "in"), ())),
+    st.integers(0, 3),
     st.sampled_from((OutputFormat.WAV, OutputFormat.WAV, OutputFormat.FLAC)),
     st.booleans(),
     st.sampled_from((False, False, False, True)),
@@ -215,7 +220,8 @@ def tree_of(root: Path) -> Tree:
 def call(run: Run, root: Path, out: Path) -> None:
     files = [root / name for name in run.files]
     if not files:
-        files = sorted(path for path in (root / "in").rglob("*") if path.is_file())[:1] or [root / "in"]
+        found = sorted(path for path in (root / "in").rglob("*") if path.is_file())
+        files = [found[run.number % len(found)]] if found else [root / "in"]
     with suppress(typer.Exit, RuntimeError):
         command.separate(files, out, stem_format=run.stem_format, again=run.again, together=run.together, plot=run.plot)
 
@@ -240,7 +246,7 @@ def test_a_run_changes_no_file_that_it_did_not_make_and_makes_none_outside_of_ou
 ) -> None:
     with TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         root = Path(folder)
-        for name in ("in", "outside"):
+        for name in ("in", "outside", "empty"):
             (root / name).mkdir()
         (root / "link").symlink_to("outside")
         put(root / "outside" / "alto.wav", b"mine")
