@@ -104,3 +104,60 @@ def test_the_child_says_the_same(name: str, odd_files: dict[OddFile, Path]) -> N
 def test_the_corpus_is_large_and_no_row_stands_twice() -> None:
     assert len({(row.plain, row.name) for row in ROWS}) == len(ROWS) >= 150
     assert {row.plain for row in ROWS} <= {*BY_FFMPEG, *BY_SOX, "flac.pipe"}
+
+
+FUZZED = ["wav.s24", "wav.ima", "rf64.s24", "aiff.s16", "aifc.sowt", "caf.s16", "flac.s16", "ogg.flac", "ogg.vorbis"]
+FUZZED += ["ogg.opus", "mp3.cbr", "mp3.bare", "adts", "m4a.aac", "mp4.front", "mp4.pieces", "webm.opus", "mkv.flac"]
+# Files that promise no length; a tag of MP3 may count its own frame or not.
+PROMISES_NOTHING = {"mp3.bare", "adts", "mp4.pieces"}
+TAG_FRAME = {"mp3.cbr": 1_152}
+OTHER_REFUSALS = {"too-many-channels", "audio-too-long", "audio-too-large"}
+
+
+def num_decoded(path: Path) -> int | None:
+    """Samples; None: refused, by a code that is known."""
+    refusal = None
+    try:
+        return inspect_audio(path, LIMITS).num_samples
+    except InputError as error:
+        refusal = error
+    assert refusal.code in REFUSALS | OTHER_REFUSALS, refusal.message
+    return None
+
+
+@pytest.mark.parametrize("name", FUZZED)
+def test_damage_anywhere_is_decoded_or_refused_and_never_crashes(
+    name: str, plain_files: dict[str, Path], tmp_path: Path
+) -> None:
+    if name in NEEDS_AV and importlib.util.find_spec("av") is None:
+        pytest.skip("needs the extra `av`")
+    content = plain_files[name].read_bytes()
+    rng = np.random.default_rng(FUZZED.index(name))
+    path = tmp_path / "damaged"
+    for _ in range(12):
+        changed = bytearray(content)
+        # Headers are where damage leads furthest: half of it goes there.
+        for place in (*rng.integers(0, min(400, len(content)), 2), rng.integers(0, len(content))):
+            changed[place] ^= 1 << rng.integers(8)
+        path.write_bytes(changed)
+        num_decoded(path)
+    for _ in range(6):
+        place = rng.integers(0, len(content))
+        path.write_bytes(content[:place] + rng.bytes(rng.integers(1, 3_000)) + content[place:])
+        num_decoded(path)
+
+
+@pytest.mark.parametrize("name", FUZZED)
+def test_a_cut_anywhere_is_never_silently_short(name: str, plain_files: dict[str, Path], tmp_path: Path) -> None:
+    if name in NEEDS_AV and importlib.util.find_spec("av") is None:
+        pytest.skip("needs the extra `av`")
+    content = plain_files[name].read_bytes()
+    whole = num_decoded(plain_files[name])
+    assert whole is not None
+    rng = np.random.default_rng(FUZZED.index(name))
+    path = tmp_path / "cut"
+    for place in (0, 1, 4, 11, 12, 13, 40, 44, len(content) - 1, *rng.integers(0, len(content), 9)):
+        path.write_bytes(content[:place])
+        decoded = num_decoded(path)
+        if name not in PROMISES_NOTHING:
+            assert decoded is None or decoded >= whole - TAG_FRAME.get(name, 0), place
