@@ -120,12 +120,12 @@ async def test_nothing_of_a_group_is_queued_before_all_of_it_is_stored(
     stored: list[str] = []
     put_file = ObjectStore.put_file
 
-    async def reconcile_before_the_second(store: ObjectStore, key: str, path: Path) -> None:
+    async def reconcile_before_the_second(store: ObjectStore, key: str, path: Path, **about: str) -> None:
         if stored:
             async with JobQueue(gateway.redis_url) as queue:
                 assert await reconcile(queue, store) == []
             raise UnavailableError("the object store is away", code="store-unavailable")
-        await put_file(store, key, path)
+        await put_file(store, key, path, **about)
         stored.append(key)
 
     monkeypatch.setattr(ObjectStore, "put_file", reconcile_before_the_second)
