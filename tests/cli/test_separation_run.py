@@ -95,6 +95,14 @@ def test_recordings_that_cannot_be_opened_are_named_beside_those_that_are_done(
     assert f"{tmp_path / 'missing.wav'} is not a file\n" in ran.err
 
 
+def test_a_path_that_no_file_system_takes_is_one_recordings_own_fault(
+    separate: Callable[..., Ran], songs: Path, tmp_path: Path
+) -> None:
+    ran = separate("x" * 300 + ".wav", "y/" * 3000 + "a.wav", songs / "a.wav", "-o", tmp_path / "out")
+    assert (ran.exit_code, ran.separated) == (2, ["a.wav"])
+    assert ran.err.count("File name too long") == 2
+
+
 @pytest.mark.parametrize("content", [b"server", b"disk"])
 def test_what_every_recording_would_meet_ends_the_run_and_says_what_is_done(
     content: bytes, separate: Callable[..., Ran], songs: Path, tmp_path: Path

@@ -51,7 +51,7 @@ def find_recordings(paths: Sequence[Path]) -> Found:
     """
     found = Found()
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):  # False, too, for what cannot be looked at: reading it says why
             found.recordings.append(path)
             continue
         search = _Search()

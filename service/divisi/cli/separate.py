@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -80,7 +81,7 @@ def separate(
             fit if fit.to_dict() else None,
             plot,
         )
-        is_one = together or (len(files) == 1 and not files[0].is_dir())
+        is_one = together or (len(files) == 1 and not os.path.isdir(files[0]))
         found = find_recordings(files)
         if is_one and found.problems:
             raise InputError(found.problems[0], code="no-such-file")
