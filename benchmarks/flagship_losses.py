@@ -57,10 +57,8 @@ def scores(network: chorus.Chorus, choir: Choir) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for name, pitches, voiced in replaced(f0_hz, voicing, true_hz[:, :, : f0_hz.shape[2]]):
         _, partials, masks, rest = network.split(signal, (real, imag), wide, narrow, pitches, voiced, roster)
-        shares = [(masks * part[:, None]).flatten(0, 1) for part in rest]
-        estimates = (
-            (partials + network.fourier.synthesise(*shares).unflatten(0, partials.shape[:2]))[0].double().numpy()
-        )
+        shares = [(own + masks * part[:, None]).flatten(0, 1) for own, part in zip(partials, rest, strict=True)]
+        estimates = network.fourier.synthesise(*shares).double().numpy()
         found[name] = [
             si_sdr_db(estimate, source)
             for estimate, source in zip(estimates, sources, strict=True)

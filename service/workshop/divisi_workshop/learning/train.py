@@ -84,9 +84,8 @@ def batch_losses(network: Chorus, batch: Batch, config: TrainConfig, step: int) 
         _, partials, masks, rest = network.split(mixture, (real, imag), wide, narrow, heard_hz, voicing, roster)
         sources = spectra_of_sources(network, torch.from_numpy(batch.sources))
         masked = losses.masked(masks, (real, imag))
-        sines = spectra_of_sources(network, partials)
         shares = losses.masked(masks, rest)
-        estimates = sines[0] + shares[0], sines[1] + shares[1]
+        estimates = partials[0] + shares[0], partials[1] + shares[1]
         # Masks that explain the mixture alone give the partials an honest prior.
         parts["masked"] = 0.3 * losses.energy_loss(masked, (real, imag), sources)
         parts["energy"] = losses.energy_loss(estimates, (real, imag), sources)

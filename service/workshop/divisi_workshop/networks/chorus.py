@@ -1,16 +1,19 @@
 """`chorus`: four voices of a choir from one recording, in one graph from waveform to waveforms.
 
-mixture ─► two spectra ─► `PitchTracker` ─► F0 per voice ─► `HarmonicMask` ─► masks ─► `PartialSplit` ─► estimates
+mixture ─► two spectra ─► `PitchTracker` ─► F0 per voice ─► `HarmonicMask` ─► masks ─► `PartialSplit` ─► first estimates
+        ─► `ChoirRefiner` ─► estimates
 
 Works at 16 kHz, mono. The graph sets the level itself: twice as loud in gives twice as loud out.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from divisi_workshop.networks.choir_refiner import ChoirRefiner
 from divisi_workshop.networks.harmonic_mask import HarmonicMask
 from divisi_workshop.networks.partials import PartialSplit
 from divisi_workshop.networks.pitch_decoder import PitchDecoder
@@ -37,7 +40,22 @@ class ChorusConfig:
     mask_channels: int = 32
     detail_channels: int = 16
     band_hidden: int = 64
+    refiner_channels: int = 16
+    refiner_wide_channels: int = 32
     dropout: float = 0.1
+
+
+class FirstStages(NamedTuple):
+    """What the refiner is given, and who sings: spectra, real and imaginary, of the mixture (B, F, N) and of estimates
+    (B, 4, F, N) that sum to it, masks (B, 4, F, N), F0 and voicing (B, 4, N), presence (B, 4).
+    """
+
+    mixture: tuple[Tensor, Tensor]
+    estimates: tuple[Tensor, Tensor]
+    masks: Tensor
+    f0_hz: Tensor
+    voicing: Tensor
+    presence: Tensor
 
 
 class Chorus(nn.Module):
@@ -73,17 +91,34 @@ class Chorus(nn.Module):
             band_hidden=config.band_hidden,
         )
         self.partials = PartialSplit(SAMPLE_RATE, config.hop_length, bin_width_hz)
+        self.refine = ChoirRefiner(
+            bin_width_hz,
+            config.hop_length / SAMPLE_RATE,
+            channels=config.refiner_channels,
+            wide_channels=config.refiner_wide_channels,
+        )
 
     def forward(self, mixture: Tensor, roster: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         level = mixture.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp(min=QUIETEST_LEVEL)
         signal = (mixture / level).squeeze(1)
+        first = self.first_stages(signal, roster)
+        changes = self.refine(first.mixture, first.estimates, first.masks, first.f0_hz, first.voicing, roster)
+        refined = [
+            estimate + functional.pad(change, (0, 0, 0, estimate.shape[2] - change.shape[2]))
+            for estimate, change in zip(first.estimates, changes, strict=True)
+        ]
+        estimates = self.fourier.synthesise(*(part.flatten(0, 1) for part in refined))
+        estimates = estimates.unflatten(0, roster.shape)[:, :, None] * level[:, None]
+        return estimates, first.f0_hz * (first.voicing > 0.5), first.voicing, first.presence
+
+    def first_stages(self, signal: Tensor, roster: Tensor) -> FirstStages:
+        """All but the refiner, on a signal of unit level. Shape: (B, T), (B, 4)."""
         real, imag, wide, narrow = self.spectra(signal)
         _, heard, presence = self.pitch(wide, narrow, roster)
         f0_hz, voicing = self.decode(heard)
         f0_hz, partials, masks, rest = self.split(signal, (real, imag), wide, narrow, f0_hz, voicing, roster)
-        shares = [(masks * part[:, None]).flatten(0, 1) for part in rest]
-        estimates = partials + self.fourier.synthesise(*shares).unflatten(0, partials.shape[:2])
-        return estimates[:, :, None] * level[:, None], f0_hz * (voicing > 0.5), voicing, presence
+        estimates = partials[0] + masks * rest[0][:, None], partials[1] + masks * rest[1][:, None]
+        return FirstStages((real, imag), estimates, masks, f0_hz, voicing, presence)
 
     def split(
         self,
@@ -94,16 +129,17 @@ class Chorus(nn.Module):
         f0_hz: Tensor,
         voicing: Tensor,
         roster: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
+    ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor, tuple[Tensor, Tensor]]:
         """Masks first, then partials; what is no partial is left to the masks.
 
-        Returns mended pitches (B, 4, N), partials of the voices (B, 4, T), masks (B, 4, F, N), and the spectrum of what
-        no partial explains, real and imaginary (B, F, N).
+        Returns mended pitches (B, 4, N), the spectrum of the voices' partials, real and imaginary (B, 4, F, N), masks
+        (B, 4, F, N), and the spectrum of what no partial explains (B, F, N).
         """
         masks, trust = self.mask(wide, narrow, f0_hz, voicing, roster)
         magnitude = torch.sqrt(spectrum[0].square() + spectrum[1].square() + 1e-12)
         f0_hz, partials = self.partials(signal, masks * magnitude[:, None], trust, f0_hz, voicing)
-        return f0_hz, partials, masks, self.fourier.analyse(signal - partials.sum(1))
+        real, imag = (part.unflatten(0, roster.shape) for part in self.fourier.analyse(partials.flatten(0, 1)))
+        return f0_hz, (real, imag), masks, (spectrum[0] - real.sum(1), spectrum[1] - imag.sum(1))
 
     def spectra(self, signal: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Spectrum of a signal of unit level, and what the networks read of it.

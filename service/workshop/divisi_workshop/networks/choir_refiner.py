@@ -1,0 +1,223 @@
+"""What remains to be shared out once the pitches have said their part. Last stage of `chorus`.
+
+Masks and partials follow one pitch a voice. In a room the note before still sounds, and of several singers on a part
+each has a pitch of its own: there, who sang in a bin a moment ago and who sings beside it says more than the comb of
+one pitch. So this net looks at the estimates of all voices side by side, in time and frequency, and moves energy
+between them:
+
+    refined = a · estimate + m · (mixture − sum of a · estimate)
+
+`a` is a complex gain per voice and bin, near 1 where the estimate is to be trusted; `m` shares out what is left and
+sums to 1 over the voices on the roster. The estimates keep summing to the mixture. Weights are the same for all voices,
+so any number works. The last layer starts at zero, which leaves the estimates as they are.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from divisi.networks.pitch_tracker import FORBIDDEN
+
+REFINED_BINS = 256
+"""To 2 kHz: nearly all energy of singing lies below."""
+POOLED_BINS = 4
+"""How many bins the wider part of the net sees as one."""
+MEMORY_SECONDS = (0.12, 0.4)
+"""How long power is remembered, until its amplitude has fallen by a factor of e; the first also looks ahead."""
+LOWEST_PITCH_HZ = 60.0
+COMB_WIDTH_BINS = 2.0
+QUIETEST = 1e-7
+"""Power that counts as none; mixtures have unit deviation."""
+FEATURE_COUNT = 14
+WIDE_BLOCKS = (
+    ((3, 1), 1, True),
+    ((1, 3), 1, False),
+    ((1, 3), 2, True),
+    ((3, 1), 1, False),
+    ((1, 3), 4, True),
+    ((1, 3), 8, False),
+)
+"""Kernel over bins and frames, dilation over frames, and whether the mean of all voices is seen."""
+GAIN_LIMIT = 1.0
+"""By how much a gain may depart from 1, in each direction."""
+
+
+class ChoirRefiner(nn.Module):
+    """Spectra of a mixture and of estimates that sum to it -> what to add to the estimates, in the lowest bins.
+
+    Shape: mixture (B, F, N), estimates (B, V, F, N), each real and imaginary, masks (B, V, F, N), F0 in Hz and voicing
+    (B, V, N), roster (B, V) -> real and imaginary (B, V, REFINED_BINS, N), which sum to 0 over the voices, and are 0
+    for voices that are not on the roster.
+    """
+
+    bins: Tensor
+    height: Tensor
+    memory_0: Tensor
+    memory_1: Tensor
+
+    def __init__(
+        self, bin_width_hz: float, hop_seconds: float, channels: int = 16, wide_channels: int = 32
+    ) -> None:
+        super().__init__()
+        self.bin_width_hz = bin_width_hz
+        bins = torch.arange(REFINED_BINS, dtype=torch.float32)[:, None]
+        self.register_buffer("bins", bins, persistent=False)
+        self.register_buffer("height", torch.log2(bins + 4) / 4 - 1.5, persistent=False)
+        for place, seconds in enumerate(MEMORY_SECONDS):
+            self.register_buffer(f"memory_{place}", decay_kernel(hop_seconds / seconds), persistent=False)
+        self.enter = nn.Conv2d(FEATURE_COUNT, channels, 1)
+        self.fine = nn.Conv2d(channels, channels, 3, padding=1)
+        self.down = nn.Conv2d(channels, wide_channels, (POOLED_BINS, 1), stride=(POOLED_BINS, 1))
+        self.wide = nn.ModuleList(
+            VoiceBlock(wide_channels, kernel, dilation, sees_others) for kernel, dilation, sees_others in WIDE_BLOCKS
+        )
+        self.recording = nn.Sequential(
+            nn.Linear(2 * wide_channels, wide_channels), nn.ReLU(), nn.Linear(wide_channels, wide_channels)
+        )
+        self.up = nn.Conv2d(wide_channels, POOLED_BINS * channels, 1)
+        self.last = nn.Conv2d(channels, channels, 3, padding=1)
+        self.leave = nn.Conv2d(channels, 3, 1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        mixture: tuple[Tensor, Tensor],
+        estimates: tuple[Tensor, Tensor],
+        masks: Tensor,
+        f0_hz: Tensor,
+        voicing: Tensor,
+        roster: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        real, imag = (part[:, :REFINED_BINS] for part in mixture)
+        own_real, own_imag = (part[:, :, :REFINED_BINS] for part in estimates)
+        voices = roster.shape[1]
+        power = own_real.square() + own_imag.square()
+        features = self.features((real, imag), (own_real, own_imag), power, masks[:, :, :REFINED_BINS], f0_hz, voicing)
+        share = roster / roster.sum(1, keepdim=True).clamp(min=1.0)
+        present = roster[:, :, None, None]
+
+        hidden = functional.relu(self.enter(features.flatten(0, 1)))
+        hidden = hidden + functional.relu(self.fine(hidden))
+        wide = functional.relu(self.down(hidden))
+        for number, block in enumerate(self.wide):
+            wide = block(wide, share)
+            if number == 1:
+                wide = wide + self.about_recording(wide, share)
+        raised = self.up(wide)
+        frames = raised.shape[3]
+        raised = raised.reshape(-1, hidden.shape[1], POOLED_BINS, REFINED_BINS // POOLED_BINS, frames)
+        hidden = hidden + raised.transpose(2, 3).reshape(-1, hidden.shape[1], REFINED_BINS, frames)
+        hidden = hidden + functional.relu(self.last(hidden))
+        answers = self.leave(hidden).unflatten(0, (-1, voices))
+
+        total = power.sum(1, keepdim=True)
+        prior = torch.log(power + 1e-4 * total + 1e-9)
+        shares = torch.softmax(prior + 3 * answers[:, :, 0] - FORBIDDEN * (1 - present), dim=1) * present
+        shares = shares / shares.sum(1, keepdim=True).clamp(min=1e-6)
+        gain_real = GAIN_LIMIT * torch.tanh(answers[:, :, 1]) * present
+        gain_imag = GAIN_LIMIT * torch.tanh(answers[:, :, 2]) * present
+        change_real = gain_real * own_real - gain_imag * own_imag
+        change_imag = gain_real * own_imag + gain_imag * own_real
+        return (
+            change_real - shares * change_real.sum(1, keepdim=True),
+            change_imag - shares * change_imag.sum(1, keepdim=True),
+        )
+
+    def about_recording(self, wide: Tensor, share: Tensor) -> Tensor:
+        """What the whole stretch is like, for each voice beside the mean of all. Shape: (B·V, C, F, N) -> (B·V, C, 1, 1)."""
+        own = wide.mean(dim=(2, 3)).unflatten(0, share.shape)
+        everyone = (own * share[:, :, None]).sum(1, keepdim=True).expand_as(own)
+        answer: Tensor = self.recording(torch.cat([own, everyone], dim=2))
+        return answer.flatten(0, 1)[:, :, None, None]
+
+    def features(
+        self,
+        mixture: tuple[Tensor, Tensor],
+        estimates: tuple[Tensor, Tensor],
+        power: Tensor,
+        masks: Tensor,
+        f0_hz: Tensor,
+        voicing: Tensor,
+    ) -> Tensor:
+        """What the net reads, power relative to that of the mixture nearby. Shape: (B, V, FEATURE_COUNT, F, N)."""
+        mixture_power = mixture[0].square() + mixture[1].square() + QUIETEST
+        nearby = functional.avg_pool2d(mixture_power[:, None], 5, 1, 2) + QUIETEST
+        total = power.sum(1, keepdim=True)
+        # Small beside the real part of the ratio, not beside 0: where a bin is silent, runtimes round differently.
+        scale = 1 / (mixture_power[:, None] + 1e-4 * nearby)
+        ratio_real = (estimates[0] * mixture[0][:, None] + estimates[1] * mixture[1][:, None]) * scale
+        ratio_imag = (estimates[1] * mixture[0][:, None] - estimates[0] * mixture[1][:, None]) * scale
+        comb = self.comb(f0_hz, voicing)
+        rows = [
+            (torch.log10(mixture_power[:, None]) + 2) / 2,
+            relative(mixture_power[:, None], nearby),
+            relative(power, nearby),
+            relative(total - power, nearby),
+            torch.log(masks + 1e-3) / 3 + 1,
+            ratio_real,
+            ratio_imag,
+            comb,
+            comb.sum(1, keepdim=True) - comb,
+            *self.memories(power, nearby),
+            self.height,
+        ]
+        return torch.stack([row.expand_as(power) for row in rows], dim=2).clamp(-3.0, 3.0)
+
+    def comb(self, f0_hz: Tensor, voicing: Tensor) -> Tensor:
+        """How near each bin is to a partial. Shape: (B, V, N) -> (B, V, F, N)."""
+        spacing = f0_hz.clamp(min=LOWEST_PITCH_HZ)[:, :, None] / self.bin_width_hz
+        harmonic = torch.clamp(torch.round(self.bins / spacing), min=1.0)
+        distance = (self.bins - harmonic * spacing) / COMB_WIDTH_BINS
+        return torch.exp(-0.5 * distance.square()) * voicing[:, :, None]
+
+    def memories(self, power: Tensor, nearby: Tensor) -> list[Tensor]:
+        """Whose power this bin has held: against that of others for each memory, and how much at all for the longest."""
+        shape = power.shape
+        rows = power.reshape(-1, 1, shape[3])
+        short, long = (
+            functional.conv1d(functional.pad(rows, (kernel.shape[2], 0))[:, :, :-1], kernel).reshape(shape)
+            for kernel in (self.memory_0, self.memory_1)
+        )
+        reverse = self.memory_0.flip(2)
+        ahead = functional.conv1d(functional.pad(rows, (0, reverse.shape[2]))[:, :, 1:], reverse).reshape(shape)
+        against = [
+            (torch.log(one + QUIETEST) - torch.log(one.sum(1, keepdim=True) - one + QUIETEST)) / 4
+            for one in (short, long, ahead)
+        ]
+        return [*against, relative(long, nearby)]
+
+
+class VoiceBlock(nn.Module):
+    """A residual convolution along time or frequency, which may also see the mean over the voices on the roster.
+
+    Shape: (B·V, C, F, N), share (B, V) -> (B·V, C, F, N).
+    """
+
+    def __init__(self, channels: int, kernel: tuple[int, int], dilation: int, sees_others: bool) -> None:
+        super().__init__()
+        padding = kernel[0] // 2, dilation * (kernel[1] // 2)
+        self.own = nn.Conv2d(channels, channels, kernel, padding=padding, dilation=(1, dilation))
+        self.everyone = nn.Conv2d(channels, channels, 1, bias=False) if sees_others else None
+        with torch.no_grad():
+            self.own.weight.mul_(0.7)
+
+    def forward(self, hidden: Tensor, share: Tensor) -> Tensor:
+        update = self.own(hidden)
+        if self.everyone is not None:
+            mean = (hidden.unflatten(0, share.shape) * share[:, :, None, None, None]).sum(1)
+            update = (update.unflatten(0, share.shape) + self.everyone(mean)[:, None]).flatten(0, 1)
+        return hidden + functional.relu(update)
+
+
+def relative(power: Tensor, nearby: Tensor) -> Tensor:
+    """Logarithm of power against that of the mixture nearby, about unit range."""
+    return (torch.log10(power / nearby + 1e-5) + 2) / 2
+
+
+def decay_kernel(hops: float) -> Tensor:
+    """Weights of the frames before, the oldest first; power falls by exp(−2 · hops) a frame. Shape: (1, 1, K)."""
+    count = math.ceil(3.5 / hops)
+    return torch.exp(-2 * hops * torch.arange(count, 0, -1, dtype=torch.float32))[None, None]
