@@ -203,7 +203,9 @@ def load_network(checkpoint: Path) -> chorus.Chorus:
     state = torch.load(checkpoint, weights_only=True)
     network = chorus.build(state["config"].get("network"))
     assert isinstance(network, chorus.Chorus)
-    missing, _ = network.load_state_dict({name: value.float() for name, value in state["average"].items()}, strict=False)
+    missing, _ = network.load_state_dict(
+        {name: value.float() for name, value in state["average"].items()}, strict=False
+    )
     if any(not name.startswith("refine.") for name in missing):
         raise ValueError(f"{checkpoint} holds no flagship: it lacks {missing[0]}")
     return network.eval()
@@ -214,9 +216,7 @@ def load_sources(data: Path, guests: Path, singers: Sequence[int] = (1, 2, 3)) -
     if KEPT_SINGER in singers:
         raise ValueError(f"singer {KEPT_SINGER} is kept for validation and must not be trained on")
     recorded = Choir(
-        tuple(
-            tuple(read_take(data / "nino_dios" / f"{voice}_{singer}.flac") for singer in singers) for voice in VOICES
-        )
+        tuple(tuple(read_take(data / "nino_dios" / f"{voice}_{singer}.flac") for singer in singers) for voice in VOICES)
     )
     choirs = load_guests(guests)
     return [Source(recorded, 1.0, KEPT_SECONDS), *(Source(choir, 1 / len(choirs)) for choir in choirs)]
@@ -264,9 +264,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     network = load_network(arguments.chorus)
-    maker = ExampleMaker(
-        load_sources(arguments.data, arguments.guests), load_halls(arguments.halls), ExampleOptions()
-    )
+    maker = ExampleMaker(load_sources(arguments.data, arguments.guests), load_halls(arguments.halls), ExampleOptions())
     arguments.out.mkdir(parents=True, exist_ok=True)
     for number in tqdm(range(arguments.first, arguments.first + arguments.count), desc="mixing", mininterval=20):
         path = arguments.out / f"example_{number:06d}.npz"

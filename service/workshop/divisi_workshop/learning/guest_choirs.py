@@ -22,7 +22,7 @@ from tqdm import tqdm
 from divisi.training.formant_choirs import SINGER_SEEDS, to_notes
 from divisi.training.formant_voices import draw_singer
 from divisi.training.formant_voices import sing as sing_formants
-from divisi.training.melodies import FRAME_RATE, REST, STYLES, draw_melody
+from divisi.training.melodies import REST, STYLES, draw_melody
 from divisi.training.resung import load_chorales, sing
 from divisi.training.scores import draw_score
 from divisi.training.speech_voices import SpeechVoice, analyse_speech, load_voice, save_voice
@@ -89,7 +89,7 @@ def load_guests(data: Path, cache: Path) -> dict[str, SpeechVoice]:
 
 
 def load_hymns(path: Path, is_kept: bool) -> list[np.ndarray]:
-    """Hymns on a grid of sixteenths, (sixteenths, 4) MIDI pitches as chorales are; where a voice divides, its last note."""
+    """Hymns as chorales are, (sixteenths, 4) MIDI pitches; where a voice divides, its last note."""
     hymns = []
     for number, (_, voices) in enumerate(sorted(json.loads(path.read_text()).items())):
         if (number % KEPT_HYMN == 0) is is_kept:

@@ -1,4 +1,4 @@
-"""Rooms from small to cathedral, for choirs: two ways to make their responses, so that a network learns neither's flaws.
+"""Rooms for choirs, from small to cathedral, made in two ways, so that a network learns the flaws of neither.
 
     python -m divisi.training.halls --out CACHE/halls --count 60
 
@@ -64,7 +64,7 @@ def draw_shoebox(rng: np.random.Generator, count: int) -> Shoebox:
     """A room from a parlour to a church, singers in an arc of their choir's width before one microphone."""
     decay_seconds = _between(rng, SHOEBOX_DECAY_SECONDS)
     # Large rooms ring longer; neither follows from the other.
-    scale = float(np.clip(decay_seconds ** 0.5 * np.exp(rng.normal(0, 0.25)), 0.5, 1.8))
+    scale = float(np.clip(decay_seconds**0.5 * np.exp(rng.normal(0, 0.25)), 0.5, 1.8))
     size = scale * np.array([rng.uniform(7, 16), rng.uniform(6, 11), rng.uniform(3.2, 6.5)])
     microphone = np.array([size[0] * rng.uniform(0.3, 0.7), size[1] * rng.uniform(0.15, 0.4), rng.uniform(1.2, 2.2)])
     room_left = size[1] - microphone[1] - 0.5

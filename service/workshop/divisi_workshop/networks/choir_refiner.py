@@ -57,9 +57,7 @@ class ChoirRefiner(nn.Module):
     memory_0: Tensor
     memory_1: Tensor
 
-    def __init__(
-        self, bin_width_hz: float, hop_seconds: float, channels: int = 16, wide_channels: int = 32
-    ) -> None:
+    def __init__(self, bin_width_hz: float, hop_seconds: float, channels: int = 16, wide_channels: int = 32) -> None:
         super().__init__()
         self.bin_width_hz = bin_width_hz
         bins = torch.arange(REFINED_BINS, dtype=torch.float32)[:, None]
@@ -127,7 +125,10 @@ class ChoirRefiner(nn.Module):
         )
 
     def about_recording(self, wide: Tensor, share: Tensor) -> Tensor:
-        """What the whole stretch is like, for each voice beside the mean of all. Shape: (B·V, C, F, N) -> (B·V, C, 1, 1)."""
+        """What the whole stretch is like, for each voice beside the mean of all.
+
+        Shape: (B·V, C, F, N), share (B, V) -> (B·V, C, 1, 1).
+        """
         own = wide.mean(dim=(2, 3)).unflatten(0, share.shape)
         everyone = (own * share[:, :, None]).sum(1, keepdim=True).expand_as(own)
         answer: Tensor = self.recording(torch.cat([own, everyone], dim=2))
@@ -174,7 +175,7 @@ class ChoirRefiner(nn.Module):
         return torch.exp(-0.5 * distance.square()) * voicing[:, :, None]
 
     def memories(self, power: Tensor, nearby: Tensor) -> list[Tensor]:
-        """Whose power this bin has held: against that of others for each memory, and how much at all for the longest."""
+        """Whose power this bin has held: against that of others for each memory; and how much at all, for the longest."""
         shape = power.shape
         rows = power.reshape(-1, 1, shape[3])
         short, long = (
