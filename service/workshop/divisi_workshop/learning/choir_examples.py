@@ -23,6 +23,7 @@ from divisi.networks.choir_refiner import REFINED_BINS
 from divisi.training.halls import load_halls, noise_hall
 from divisi.training.rooms import compressor_gain, random_equaliser, random_microphone
 from divisi.training.takes import SAMPLE_RATE, VOICES, Choir, Part, excerpt
+from divisi.training.validate import load_network
 
 HOP = 512
 FRAMES = 160
@@ -196,19 +197,6 @@ def first_stages(network: chorus.Chorus, example: Example, device: torch.device)
         "roster": example.roster,
         "kind": np.array(KINDS.index(example.kind)),
     }
-
-
-def load_network(checkpoint: Path) -> chorus.Chorus:
-    """The flagship of a checkpoint; stages that it lacks start as they are made."""
-    state = torch.load(checkpoint, weights_only=True)
-    network = chorus.build(state["config"].get("network"))
-    assert isinstance(network, chorus.Chorus)
-    missing, _ = network.load_state_dict(
-        {name: value.float() for name, value in state["average"].items()}, strict=False
-    )
-    if any(not name.startswith("refine.") for name in missing):
-        raise ValueError(f"{checkpoint} holds no flagship: it lacks {missing[0]}")
-    return network.eval()
 
 
 def load_sources(data: Path, guests: Path, singers: Sequence[int] = (1, 2, 3)) -> list[Source]:

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from divisi.networks.choir_refiner import ChoirRefiner
-from divisi.training.choir_examples import KINDS, SPECTRUM_SCALE, load_network
+from divisi.training.choir_examples import KINDS, SPECTRUM_SCALE
+from divisi.training.validate import load_network
 
 logger = logging.getLogger(__name__)
 

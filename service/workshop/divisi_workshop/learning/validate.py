@@ -106,8 +106,9 @@ def with_true_pitch(network: Chorus, mixture: Tensor, f0_hz: np.ndarray) -> Tens
     voicing = torch.from_numpy((f0_hz[None] > 0).astype(np.float32))
     roster = torch.ones(1, len(f0_hz))
     _, partials, masks, rest = network.split(signal, (real, imag), wide, narrow, held, voicing, roster)
-    waves = partials + network.fourier.synthesise(*(share[0] for share in masked(masks, rest)))
-    return waves[:, :, None]
+    shares = masked(masks, rest)
+    waves = network.fourier.synthesise(partials[0][0] + shares[0][0], partials[1][0] + shares[1][0])
+    return waves[None, :, None]
 
 
 def main() -> None:

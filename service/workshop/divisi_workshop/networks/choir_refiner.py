@@ -175,7 +175,7 @@ class ChoirRefiner(nn.Module):
         return torch.exp(-0.5 * distance.square()) * voicing[:, :, None]
 
     def memories(self, power: Tensor, nearby: Tensor) -> list[Tensor]:
-        """Whose power this bin has held: against that of others for each memory; and how much at all, for the longest."""
+        """Whose power this bin has held: against that of others for each memory, and how much for the long one."""
         shape = power.shape
         rows = power.reshape(-1, 1, shape[3])
         short, long = (
