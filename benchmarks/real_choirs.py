@@ -4,7 +4,7 @@
 
 Validation figures through the serving path: SI-SDR in dB against what each part sounds like in its room, mean over
 4 s excerpts and the voices that sing in them. DATA holds `nino_dios/`; CACHE keeps the rooms' responses between runs
-and holds `guests_held_back/` as `divisi.training.guest_choirs --held-back` makes them.
+and holds `guests_held_back/` as `divisi_workshop.choirs.guest_choirs --held-back` makes them.
 
 - dry: singer 4 of Niño Dios, seconds 30 to 50, as one recording.
 - pairs: the same, two voices at a time, the roster given.
@@ -38,10 +38,10 @@ from tqdm import tqdm
 
 from divisi.bundles.store import BundleStore
 from divisi.engines.engine import EngineOptions, open_engine
-from divisi.evaluation.oracle import ratio_masked
 from divisi.separation.separator import Separator
 from divisi.settings import default_model_store
-from divisi.training.halls import Shoebox, shoebox_responses
+from divisi_workshop.choirs.shoebox_rooms import Shoebox, shoebox_responses
+from divisi_workshop.evaluation.oracle import ratio_masked
 
 SAMPLE_RATE = 16_000
 SONG_SECONDS = (30, 50)

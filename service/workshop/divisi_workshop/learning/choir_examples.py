@@ -1,6 +1,6 @@
 """What the refiner learns from: choirs dry, in rooms, with several singers a part, as the earlier stages leave them.
 
-    python -m divisi.training.choir_examples --data DATA --guests CACHE/guests --halls CACHE/halls \\
+    python -m divisi_workshop.learning.choir_examples --data DATA --guests CACHE/guests --halls CACHE/halls \\
         --chorus RUN/checkpoint.pt --out CACHE/choir_examples --count 600
 
 Every example is made from its number and the seed alone, so an interrupted run goes on where it stopped, and a training
@@ -18,12 +18,12 @@ import torch
 from scipy import fft
 from tqdm import tqdm
 
-from divisi.networks import chorus
-from divisi.networks.choir_refiner import REFINED_BINS
-from divisi.training.halls import load_halls, noise_hall
-from divisi.training.rooms import compressor_gain, random_equaliser, random_microphone
-from divisi.training.takes import SAMPLE_RATE, VOICES, Choir, Part, excerpt
-from divisi.training.validate import load_network
+from divisi_workshop.choirs.halls import load_halls, noise_hall
+from divisi_workshop.choirs.rooms import compressor_gain, random_equaliser, random_microphone
+from divisi_workshop.choirs.takes import SAMPLE_RATE, VOICES, Choir, Part, excerpt
+from divisi_workshop.learning.validate import load_network
+from divisi_workshop.networks import chorus
+from divisi_workshop.networks.choir_refiner import REFINED_BINS
 
 HOP = 512
 FRAMES = 160

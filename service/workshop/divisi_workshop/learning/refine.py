@@ -1,7 +1,7 @@
 """Trains the flagship's last stage, the refiner, on the examples of `choir_examples`; on a CPU or an accelerator.
 
-    python -m divisi.training.refine --chorus RUN/checkpoint.pt --examples CACHE/choir_examples --out RUNS/refine \\
-        --minutes 60 [--device cuda]
+    python -m divisi_workshop.learning.refine --chorus RUN/checkpoint.pt --examples CACHE/choir_examples \\
+        --out RUNS/refine --minutes 60 [--device cuda]
 
 It trains for so many minutes in all, however often it is interrupted: the checkpoint knows how many have passed, and
 resumes on any device. OUT receives checkpoint.pt, a whole flagship that `divisi export` takes, and log.csv. Examples
@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from divisi.networks.choir_refiner import ChoirRefiner
-from divisi.training.choir_examples import KINDS, SPECTRUM_SCALE
-from divisi.training.validate import load_network
+from divisi_workshop.learning.choir_examples import KINDS, SPECTRUM_SCALE
+from divisi_workshop.learning.validate import load_network
+from divisi_workshop.networks.choir_refiner import ChoirRefiner
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class ExampleShelf:
         rng = np.random.default_rng((config.seed, step))
         shares = np.array(config.kind_shares) * [bool(examples) for examples in self.by_kind]
         if not shares.any():
-            raise ValueError(f"{self.folder} holds no examples; make some with divisi.training.choir_examples")
+            raise ValueError(f"{self.folder} holds no examples; make some with divisi_workshop.learning.choir_examples")
         kind = int(rng.choice(len(KINDS), p=shares / shares.sum()))
         examples = self.by_kind[kind]
         chosen = [examples[int(rng.integers(len(examples)))] for _ in range(config.batch_size)]

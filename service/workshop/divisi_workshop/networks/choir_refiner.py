@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from divisi.networks.pitch_tracker import FORBIDDEN
+from divisi_workshop.networks.pitch_tracker import FORBIDDEN
 
 REFINED_BINS = 256
 """To 2 kHz: nearly all energy of singing lies below."""

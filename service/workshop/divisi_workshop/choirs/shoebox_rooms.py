@@ -1,10 +1,9 @@
-"""Rooms for choirs, from small to cathedral, made in two ways, so that a network learns the flaws of neither.
+"""Rectangular rooms by image sources (pyroomacoustics, a development dependency), for choirs to sing in.
 
-    python -m divisi.training.halls --out CACHE/halls --count 60
+    python -m divisi_workshop.choirs.shoebox_rooms --out CACHE/halls --count 60
 
-`noise_hall` is a decaying noise with a few echoes, made on the spot. `Shoebox` rooms are image sources
-(pyroomacoustics), slow to compute and therefore kept in a folder: each file holds the responses of one room, for
-singers who stand around, heard by one microphone. Every room is made from its number and the seed alone.
+A file holds the responses of one room, for singers who stand around, at one microphone. Every room is made from its
+number and the seed alone, so an interrupted run goes on.
 """
 
 import argparse
@@ -16,14 +15,11 @@ import numpy as np
 import pyroomacoustics
 from tqdm import tqdm
 
-from divisi.training.takes import SAMPLE_RATE
+from divisi_workshop.choirs.halls import LONGEST_SECONDS, between
+from divisi_workshop.choirs.takes import SAMPLE_RATE
 
-DECAY_SECONDS = (0.2, 2.5)
-NOISE_DISTANCES = (0.7, 4.0)
-"""Of the singers from the microphone, in critical distances: where direct sound and reverberation are equally loud."""
-LONGEST_SECONDS = 2.2
-SHOEBOX_DECAY_SECONDS = (0.25, 2.2)
-SHOEBOX_ORDER = 60
+DECAY_SECONDS = (0.25, 2.2)
+HIGHEST_ORDER = 60
 PLACES = 12
 
 
@@ -37,32 +33,9 @@ class Shoebox:
     places: np.ndarray
 
 
-def noise_hall(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Responses of one room to singers at about one distance; direct sound at tap 0. Shape: (count, taps), energy 1."""
-    decay_seconds = _between(rng, DECAY_SECONDS)
-    distance = _between(rng, NOISE_DISTANCES)
-    taps = int(min(1.1 * decay_seconds, LONGEST_SECONDS) * SAMPLE_RATE)
-    times = np.arange(taps) / SAMPLE_RATE
-    treble = rng.uniform(0.35, 0.9)
-    responses = np.zeros((count, taps), np.float32)
-    for response in responses:
-        noise = rng.standard_normal(taps)
-        low = np.convolve(noise, np.full(12, 1 / 12), "same")
-        tail = 2 * low * np.exp(-6.91 * times / decay_seconds)
-        tail += (noise - low) * np.exp(-6.91 * times / (decay_seconds * treble))
-        tail[times < rng.uniform(0.002, 0.02)] = 0
-        own = distance * np.exp(rng.normal(0, 0.15))
-        tail *= own / np.sqrt(np.sum(tail**2))
-        for _ in range(rng.integers(3, 9)):
-            tail[rng.integers(16, min(1200, taps))] += rng.normal(0, 0.3) * min(own, 1.5)
-        tail[0] += 1
-        response[:] = tail / np.sqrt(1 + own**2)
-    return responses
-
-
 def draw_shoebox(rng: np.random.Generator, count: int) -> Shoebox:
     """A room from a parlour to a church, singers in an arc of their choir's width before one microphone."""
-    decay_seconds = _between(rng, SHOEBOX_DECAY_SECONDS)
+    decay_seconds = between(rng, DECAY_SECONDS)
     # Large rooms ring longer; neither follows from the other.
     scale = float(np.clip(decay_seconds**0.5 * np.exp(rng.normal(0, 0.25)), 0.5, 1.8))
     size = scale * np.array([rng.uniform(7, 16), rng.uniform(6, 11), rng.uniform(3.2, 6.5)])
@@ -88,7 +61,7 @@ def shoebox_responses(room: Shoebox, sample_rate: int = SAMPLE_RATE) -> np.ndarr
         room.size,
         fs=sample_rate,
         materials=pyroomacoustics.Material(absorption),
-        max_order=min(order, SHOEBOX_ORDER),
+        max_order=min(order, HIGHEST_ORDER),
         air_absorption=True,
     )
     for place in room.places:
@@ -108,15 +81,6 @@ def aligned(responses: Sequence[np.ndarray]) -> np.ndarray:
         row[: len(kept)] = kept
     energy: np.ndarray = np.sqrt(np.mean(np.sum(whole**2, axis=1)))
     return whole / energy
-
-
-def load_halls(folder: Path) -> list[np.ndarray]:
-    """All rooms of a folder, (P, taps) each; none where there is no folder."""
-    return [np.load(path).astype(np.float32) for path in sorted(folder.glob("hall_*.npy"))]
-
-
-def _between(rng: np.random.Generator, limits: tuple[float, float]) -> float:
-    return float(np.exp(rng.uniform(*np.log(limits))))
 
 
 def main() -> None:

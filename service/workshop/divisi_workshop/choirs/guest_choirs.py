@@ -1,6 +1,6 @@
 """Choirs of guests: single singers and speakers, taken apart by WORLD, sing chorales and hymns, several takes a part.
 
-    python -m divisi.training.guest_choirs --data DATA --voices CACHE/guest_voices --out CACHE/guests --count 80
+    python -m divisi_workshop.choirs.guest_choirs --data DATA --voices CACHE/guest_voices --out CACHE/guests --count 80
 
 DATA holds `voices/` and `speech/` (clips of single people, one folder each or one prefix each), `chorales/` and
 `hymns/`. Half of the choirs are formant singers, who never lived. The guests named in HELD_BACK are for validation and
@@ -19,17 +19,17 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from divisi.training.formant_choirs import SINGER_SEEDS, to_notes
-from divisi.training.formant_voices import draw_singer
-from divisi.training.formant_voices import sing as sing_formants
-from divisi.training.melodies import REST, STYLES, draw_melody
-from divisi.training.resung import load_chorales, sing
-from divisi.training.scores import draw_score
-from divisi.training.speech_voices import SpeechVoice, analyse_speech, load_voice, save_voice
-from divisi.training.takes import SAMPLE_RATE, VOICES
-from divisi.training.textures import draw_texture
-from divisi.training.timbre import breathier, evened, scaled, tilted
-from divisi.training.wide_choirs import speak
+from divisi_workshop.choirs.formant_choirs import SINGER_SEEDS, to_notes
+from divisi_workshop.choirs.formant_voices import draw_singer
+from divisi_workshop.choirs.formant_voices import sing as sing_formants
+from divisi_workshop.choirs.melodies import REST, STYLES, draw_melody
+from divisi_workshop.choirs.resung import load_chorales, sing
+from divisi_workshop.choirs.scores import draw_score
+from divisi_workshop.choirs.speech_voices import SpeechVoice, analyse_speech, load_voice, save_voice
+from divisi_workshop.choirs.takes import SAMPLE_RATE, VOICES
+from divisi_workshop.choirs.textures import draw_texture
+from divisi_workshop.choirs.timbre import breathier, evened, scaled, tilted
+from divisi_workshop.choirs.wide_choirs import speak
 
 HELD_BACK = ("torone_rei", "p228", "p226", "vocadito_1")
 """In score order: two women, two men."""
