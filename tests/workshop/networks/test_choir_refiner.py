@@ -1,9 +1,10 @@
-"""The last stage of the flagship: any number of voices, nothing for the absent, and nothing at all before it learned."""
+"""The last stage of the flagship: any number of voices, none for the absent, and no change before it has learned."""
 
 import pytest
 import torch
-from divisi_workshop.networks.choir_refiner import REFINED_BINS, ChoirRefiner
 from torch import Tensor
+
+from divisi_workshop.networks.choir_refiner import REFINED_BINS, ChoirRefiner
 
 BINS, FRAMES = REFINED_BINS + 20, 9
 ROUNDING = 1e-5

@@ -246,13 +246,16 @@ def main() -> None:
     parser.add_argument("--halls", type=Path, required=True)
     parser.add_argument("--chorus", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--singers", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=600)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     network = load_network(arguments.chorus)
-    maker = ExampleMaker(load_sources(arguments.data, arguments.guests), load_halls(arguments.halls), ExampleOptions())
+    maker = ExampleMaker(
+        load_sources(arguments.data, arguments.guests, arguments.singers), load_halls(arguments.halls), ExampleOptions()
+    )
     arguments.out.mkdir(parents=True, exist_ok=True)
     for number in tqdm(range(arguments.first, arguments.first + arguments.count), desc="mixing", mininterval=20):
         path = arguments.out / f"example_{number:06d}.npz"

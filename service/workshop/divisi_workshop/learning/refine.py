@@ -39,9 +39,10 @@ CLIP_NORM = 1.0
 
 @dataclass(frozen=True)
 class RefineConfig:
-    """One run. `kind_shares` in the order of `choir_examples.KINDS`."""
+    """One run, which ends after `minutes` or `most_steps`. `kind_shares` in the order of `choir_examples.KINDS`."""
 
     minutes: float = 60.0
+    most_steps: int = 1_000_000
     batch_size: int = 4
     crop_frames: int = 80
     learning_rate: float = 3e-3
@@ -155,7 +156,9 @@ class RefineRun:
         kind, batch = shelf.batch(self.config, self.step, self.device)
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
-        loss = distortion(refine(self.network, batch), batch)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            refined = refine(self.network, batch)
+        loss = distortion(refined, batch)
         self.optimiser.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
@@ -211,7 +214,7 @@ def train(
         run.load(checkpoint)
     with (out / "log.csv").open("a", newline="") as handle:
         log = csv.writer(handle)
-        while run.seconds < 60 * config.minutes:
+        while run.seconds < 60 * config.minutes and run.step < config.most_steps:
             run.train_step(shelf)
             if run.step % save_every == 0:
                 run.save(checkpoint)
@@ -231,13 +234,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--examples", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=defaults.minutes)
+    parser.add_argument("--most-steps", type=int, default=defaults.most_steps)
     parser.add_argument("--batch-size", type=int, default=defaults.batch_size)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="on the CPU")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(given.threads)
-    config = RefineConfig(minutes=given.minutes, batch_size=given.batch_size)
+    config = RefineConfig(given.minutes, given.most_steps, given.batch_size)
     train(config, given.chorus, given.examples, given.out, torch.device(given.device))
 
 

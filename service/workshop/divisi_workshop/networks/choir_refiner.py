@@ -109,7 +109,7 @@ class ChoirRefiner(nn.Module):
         raised = raised.reshape(-1, hidden.shape[1], POOLED_BINS, REFINED_BINS // POOLED_BINS, frames)
         hidden = hidden + raised.transpose(2, 3).reshape(-1, hidden.shape[1], REFINED_BINS, frames)
         hidden = hidden + functional.relu(self.last(hidden))
-        answers = self.leave(hidden).unflatten(0, (-1, voices))
+        answers = self.leave(hidden).float().unflatten(0, (-1, voices))
 
         total = power.sum(1, keepdim=True)
         prior = torch.log(power + 1e-4 * total + 1e-9)
