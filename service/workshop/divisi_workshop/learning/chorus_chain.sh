@@ -37,8 +37,15 @@ train chorus_longer_pitch chorus_roster_pitch_again
 train chorus_presence chorus_longer_pitch
 train chorus chorus_longer_pitch chorus_presence chorus_partials
 
+# The last stage: rooms and sections as all the earlier ones leave them.
+python=${PYTHON:-.venv/bin/python}
+"$python" -m divisi_workshop.learning.choir_examples --data "$data" --guests "$cache/guests" --halls "$cache/halls" \
+    --chorus "$runs/chorus/checkpoint.pt" --out "$cache/choir_examples" --count 600
+"$python" -m divisi_workshop.learning.refine --chorus "$runs/chorus/checkpoint.pt" \
+    --examples "$cache/choir_examples" --out "$runs/refine" --minutes 60
+
 export_bundle() {
-    "$divisi" export divisi_workshop.networks.chorus:build "$runs/chorus/checkpoint.pt" \
+    "$divisi" export divisi_workshop.networks.chorus:build "$runs/refine/checkpoint.pt" \
         --card service/workshop/divisi_workshop/learning/cards/chorus.yaml "$@"
 }
 export_bundle --out "$runs/draft"
