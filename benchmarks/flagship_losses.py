@@ -57,7 +57,10 @@ def scores(network: chorus.Chorus, choir: Choir) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for name, pitches, voiced in replaced(f0_hz, voicing, true_hz[:, :, : f0_hz.shape[2]]):
         _, partials, masks, rest = network.split(signal, (real, imag), wide, narrow, pitches, voiced, roster)
-        shares = [(own + masks * part[:, None]).flatten(0, 1) for own, part in zip(partials, rest, strict=True)]
+        shares = [
+            (chorus.whole(own, part.shape[1]) + masks * part[:, None]).flatten(0, 1)
+            for own, part in zip(partials, rest, strict=True)
+        ]
         estimates = network.fourier.synthesise(*shares).double().numpy()
         found[name] = [
             si_sdr_db(estimate, source)

@@ -41,6 +41,7 @@ PUBLISHED: dict[str, Callable[[], nn.Module]] = {
     ),
 }
 SERVED = {
+    "chorus": "joint",
     "umss-satb": "umss",
     "umss-1s": "umss",
     "umss-duo": "umss, 2 voices",

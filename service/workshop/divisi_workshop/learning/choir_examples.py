@@ -186,8 +186,8 @@ def first_stages(network: chorus.Chorus, example: Example, device: torch.device)
     first = network.first_stages(signal, roster)
     sources = network.fourier.analyse(torch.from_numpy(example.sources).to(device))
     stacked = [
-        torch.cat([mixed, own[0], true])[:, :REFINED_BINS]
-        for mixed, own, true in zip(first.mixture, first.estimates, sources, strict=True)
+        torch.cat([part[:, :REFINED_BINS] for part in (mixed, own[0], true)])
+        for mixed, own, true in zip(first.mixture, first.estimates(), sources, strict=True)
     ]
     return {
         "spectra": (torch.stack(stacked, dim=1) * SPECTRUM_SCALE).half().cpu().numpy(),

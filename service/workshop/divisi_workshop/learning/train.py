@@ -22,7 +22,7 @@ from divisi_workshop.learning.config import Stage, TrainConfig
 from divisi_workshop.learning.learning import LearningRun, learn
 from divisi_workshop.learning.pitch_errors import disturb
 from divisi_workshop.learning.validate import Excerpt, Scores, cut_excerpts, validate
-from divisi_workshop.networks.chorus import Chorus, build
+from divisi_workshop.networks.chorus import Chorus, build, whole
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def batch_losses(network: Chorus, batch: Batch, config: TrainConfig, step: int) 
         sources = spectra_of_sources(network, torch.from_numpy(batch.sources))
         masked = losses.masked(masks, (real, imag))
         shares = losses.masked(masks, rest)
-        estimates = partials[0] + shares[0], partials[1] + shares[1]
+        estimates = whole(partials[0], real.shape[1]) + shares[0], whole(partials[1], real.shape[1]) + shares[1]
         # Masks that explain the mixture alone give the partials an honest prior.
         parts["masked"] = 0.3 * losses.energy_loss(masked, (real, imag), sources)
         parts["energy"] = losses.energy_loss(estimates, (real, imag), sources)

@@ -13,7 +13,7 @@ from divisi_workshop.choirs.resung import load_resung
 from divisi_workshop.choirs.takes import SAMPLE_RATE, Choir, excerpt, load_nino_dios
 from divisi_workshop.learning.losses import masked
 from divisi_workshop.learning.pitch_errors import hold
-from divisi_workshop.networks.chorus import Chorus, build
+from divisi_workshop.networks.chorus import Chorus, build, whole
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,8 @@ def with_true_pitch(network: Chorus, mixture: Tensor, f0_hz: np.ndarray) -> Tens
     roster = torch.ones(1, len(f0_hz))
     _, partials, masks, rest = network.split(signal, (real, imag), wide, narrow, held, voicing, roster)
     shares = masked(masks, rest)
-    waves = network.fourier.synthesise(partials[0][0] + shares[0][0], partials[1][0] + shares[1][0])
+    spectra = [whole(own, share.shape[2])[0] + share[0] for own, share in zip(partials, shares, strict=True)]
+    waves = network.fourier.synthesise(*spectra)
     return waves[None, :, None]
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from divisi_workshop.networks.harmonic_mask import shares
 from divisi_workshop.networks.pitch_tracker import FORBIDDEN
 
 REFINED_BINS = 256
@@ -113,15 +114,14 @@ class ChoirRefiner(nn.Module):
 
         total = power.sum(1, keepdim=True)
         prior = torch.log(power + 1e-4 * total + 1e-9)
-        shares = torch.softmax(prior + 3 * answers[:, :, 0] - FORBIDDEN * (1 - present), dim=1) * present
-        shares = shares / shares.sum(1, keepdim=True).clamp(min=1e-6)
+        left = shares(prior + 3 * answers[:, :, 0] - FORBIDDEN * (1 - present)) * present
         gain_real = GAIN_LIMIT * torch.tanh(answers[:, :, 1]) * present
         gain_imag = GAIN_LIMIT * torch.tanh(answers[:, :, 2]) * present
         change_real = gain_real * own_real - gain_imag * own_imag
         change_imag = gain_real * own_imag + gain_imag * own_real
         return (
-            change_real - shares * change_real.sum(1, keepdim=True),
-            change_imag - shares * change_imag.sum(1, keepdim=True),
+            change_real - left * change_real.sum(1, keepdim=True),
+            change_imag - left * change_imag.sum(1, keepdim=True),
         )
 
     def about_recording(self, wide: Tensor, share: Tensor) -> Tensor:
@@ -208,7 +208,9 @@ class VoiceBlock(nn.Module):
     def forward(self, hidden: Tensor, share: Tensor) -> Tensor:
         update = self.own(hidden)
         if self.everyone is not None:
-            mean = (hidden.unflatten(0, share.shape) * share[:, :, None, None, None]).sum(1)
+            # One product of matrices; to multiply and then to sum would go through memory twice.
+            voices = hidden.reshape(*share.shape, -1)
+            mean = torch.matmul(share[:, None], voices).reshape(-1, *hidden.shape[1:])
             update = (update.unflatten(0, share.shape) + self.everyone(mean)[:, None]).flatten(0, 1)
         return hidden + functional.relu(update)
 

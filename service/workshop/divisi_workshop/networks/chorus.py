@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from divisi_workshop.networks.choir_refiner import ChoirRefiner
 from divisi_workshop.networks.harmonic_mask import HarmonicMask
-from divisi_workshop.networks.partials import PartialSplit
+from divisi_workshop.networks.partials import SPLITTING_BAND, PartialSplit
 from divisi_workshop.networks.pitch_decoder import PitchDecoder
 from divisi_workshop.networks.pitch_tracker import PitchTracker
 from divisi_workshop.networks.spectral import ShortTimeFourier, compress
@@ -45,17 +45,28 @@ class ChorusConfig:
     dropout: float = 0.1
 
 
+Spectrum = tuple[Tensor, Tensor]
+"""Real and imaginary parts."""
+
+
 class FirstStages(NamedTuple):
-    """What the refiner is given, and who sings: spectra, real and imaginary, of the mixture (B, F, N) and of estimates
-    (B, 4, F, N) that sum to it, masks (B, 4, F, N), F0 and voicing (B, 4, N), presence (B, 4).
+    """What the refiner is given, and who sings: spectra of the mixture (B, F, N), of the voices' partials (B, 4, F', N)
+    in the lowest bins, and of what each voice has of the rest (B, 4, F, N); masks (B, 4, F, N), F0 and voicing
+    (B, 4, N), presence (B, 4).
     """
 
-    mixture: tuple[Tensor, Tensor]
-    estimates: tuple[Tensor, Tensor]
+    mixture: Spectrum
+    partials: Spectrum
+    shares: Spectrum
     masks: Tensor
     f0_hz: Tensor
     voicing: Tensor
     presence: Tensor
+
+    def estimates(self) -> Spectrum:
+        """Spectra of the estimates so far in the lowest bins, (B, 4, F', N)."""
+        real, imag = (own + share[:, :, : own.shape[2]] for own, share in zip(self.partials, self.shares, strict=True))
+        return real, imag
 
 
 class Chorus(nn.Module):
@@ -73,6 +84,9 @@ class Chorus(nn.Module):
         bin_width_hz = SAMPLE_RATE / config.window_length
         self.fourier = ShortTimeFourier(config.window_length, config.hop_length)
         self.long_fourier = ShortTimeFourier(2 * config.window_length, config.hop_length)
+        decimation = SPLITTING_BAND.decimation
+        # Partials lie low: their spectrum is taken where they are found, at a fraction of the rate.
+        self.low_fourier = ShortTimeFourier(config.window_length // decimation, config.hop_length // decimation)
         self.pitch = PitchTracker(
             self.fourier.bin_count,
             config.narrow_bins,
@@ -102,10 +116,10 @@ class Chorus(nn.Module):
         level = mixture.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp(min=QUIETEST_LEVEL)
         signal = (mixture / level).squeeze(1)
         first = self.first_stages(signal, roster)
-        changes = self.refine(first.mixture, first.estimates, first.masks, first.f0_hz, first.voicing, roster)
+        changes = self.refine(first.mixture, first.estimates(), first.masks, first.f0_hz, first.voicing, roster)
         refined = [
-            estimate + functional.pad(change, (0, 0, 0, estimate.shape[2] - change.shape[2]))
-            for estimate, change in zip(first.estimates, changes, strict=True)
+            whole(own + whole(change, own.shape[2]), share.shape[2]) + share
+            for own, change, share in zip(first.partials, changes, first.shares, strict=True)
         ]
         estimates = self.fourier.synthesise(*(part.flatten(0, 1) for part in refined))
         estimates = estimates.unflatten(0, roster.shape)[:, :, None] * level[:, None]
@@ -117,8 +131,8 @@ class Chorus(nn.Module):
         _, heard, presence = self.pitch(wide, narrow, roster)
         f0_hz, voicing = self.decode(heard)
         f0_hz, partials, masks, rest = self.split(signal, (real, imag), wide, narrow, f0_hz, voicing, roster)
-        estimates = partials[0] + masks * rest[0][:, None], partials[1] + masks * rest[1][:, None]
-        return FirstStages((real, imag), estimates, masks, f0_hz, voicing, presence)
+        shares = masks * rest[0][:, None], masks * rest[1][:, None]
+        return FirstStages((real, imag), partials, shares, masks, f0_hz, voicing, presence)
 
     def split(
         self,
@@ -129,17 +143,19 @@ class Chorus(nn.Module):
         f0_hz: Tensor,
         voicing: Tensor,
         roster: Tensor,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor, tuple[Tensor, Tensor]]:
+    ) -> tuple[Tensor, Spectrum, Tensor, Spectrum]:
         """Masks first, then partials; what is no partial is left to the masks.
 
-        Returns mended pitches (B, 4, N), the spectrum of the voices' partials, real and imaginary (B, 4, F, N), masks
+        Returns mended pitches (B, 4, N), the spectrum of the voices' partials in the lowest bins (B, 4, F', N), masks
         (B, 4, F, N), and the spectrum of what no partial explains (B, F, N).
         """
         masks, trust = self.mask(wide, narrow, f0_hz, voicing, roster)
         magnitude = torch.sqrt(spectrum[0].square() + spectrum[1].square() + 1e-12)
         f0_hz, partials = self.partials(signal, masks * magnitude[:, None], trust, f0_hz, voicing)
-        real, imag = (part.unflatten(0, roster.shape) for part in self.fourier.analyse(partials.flatten(0, 1)))
-        return f0_hz, (real, imag), masks, (spectrum[0] - real.sum(1), spectrum[1] - imag.sum(1))
+        real, imag = (part.unflatten(0, roster.shape) for part in self.low_fourier.analyse(partials.flatten(0, 1)))
+        bin_count = self.fourier.bin_count
+        rest = spectrum[0] - whole(real.sum(1), bin_count), spectrum[1] - whole(imag.sum(1), bin_count)
+        return f0_hz, (real, imag), masks, rest
 
     def spectra(self, signal: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Spectrum of a signal of unit level, and what the networks read of it.
@@ -150,6 +166,11 @@ class Chorus(nn.Module):
         long_real, long_imag = self.long_fourier.analyse(signal)
         kept = self.config.narrow_bins
         return real, imag, compress(real, imag), compress(long_real[:, :kept], long_imag[:, :kept])
+
+
+def whole(low: Tensor, bin_count: int) -> Tensor:
+    """A spectrum of the lowest bins with zeros above. Shape: (..., F', N) -> (..., bin_count, N)."""
+    return functional.pad(low, (0, 0, 0, bin_count - low.shape[-2]))
 
 
 def build(config: dict[str, Any] | None = None) -> nn.Module:

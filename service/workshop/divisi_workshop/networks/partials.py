@@ -28,7 +28,8 @@ class PartialSplit(nn.Module):
     """Mixture and masked magnitudes -> mended pitches and what each voice sings of the low band.
 
     Shape: mixture (B, T), masked magnitudes (B, 4, F, N), trust in every harmonic (B, 4, K, N), pitches and voicing
-    (B, 4, N) -> pitches (B, 4, N), voices (B, 4, T). T is a multiple of the hop. Pitches learn nothing from it.
+    (B, 4, N) -> pitches (B, 4, N), voices (B, 4, T / 4) at a quarter of the rate; `splitting_band.up` brings them back.
+    T is a multiple of the hop. Pitches learn nothing from it.
     """
 
     def __init__(self, sample_rate: int, hop_length: int, bin_width_hz: float, mending_steps: int = 2) -> None:
@@ -50,5 +51,4 @@ class PartialSplit(nn.Module):
                 f0_hz = self.short.mend(low, f0_hz, voicing, prior)
         low = self.splitting_band.down(mixture)
         prior = self.long.prior(spectra, trust, f0_hz, voicing, self.bin_width_hz)
-        voices = self.long.voices(self.long.system(low, f0_hz, prior, SPLITTING_NOISE), low.shape[1])
-        return f0_hz, self.splitting_band.up(voices)
+        return f0_hz, self.long.voices(self.long.system(low, f0_hz, prior, SPLITTING_NOISE), low.shape[1])
