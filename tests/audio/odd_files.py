@@ -42,7 +42,14 @@ class OddFile:
 
 
 # ffmpeg 5 reads RIFX as if it were RIFF. Its Speex keeps what encoders put in front; libsndfile adds a block of GSM.
-_PLAIN_AS = {"sox.rifx": "wav.s16", "w64": UNSUPPORTED, "au": UNSUPPORTED, "asf": UNSUPPORTED, "latm": UNSUPPORTED}
+_PLAIN_AS = {
+    "sox.rifx": "wav.s16",
+    "mp4.second": "m4a.aac",
+    "w64": UNSUPPORTED,
+    "au": UNSUPPORTED,
+    "asf": UNSUPPORTED,
+    "latm": UNSUPPORTED,
+}
 _REFUSED = {UNSUPPORTED: UNSUPPORTED, "mp4.silent": NOT_AUDIO}
 
 

@@ -70,6 +70,7 @@ BY_FFMPEG = {
     "mp4.pieces": "-c:a aac -movflags frag_keyframe+empty_moov -frag_duration 100000 -f mp4",
     "mp4.film": f"{_VIDEO} -c:v mpeg4 -c:a aac -f mp4",
     "mp4.two": "-map 0:a -map 0:a -c:a aac -f mp4",
+    "mp4.second": "-map 0:a -map 0:a -ac:a:0 1 -c:a aac -disposition:a:0 0 -disposition:a:1 default -f mp4",
     "mp4.silent": "-map 1:v -c:v mpeg4 -f mp4",
     "mp4.pause": "-itsoffset 0 -c:a aac -output_ts_offset 0.3 -f mp4",
     "mov.s16": "-c:a pcm_s16le -f mov",

@@ -81,7 +81,8 @@ class AvSource:
     def _choose_stream(self) -> av.AudioStream:
         if not self._file.streams.audio:
             raise InputError("the file has no sound track", code="not-audio")
-        stream = self._file.streams.audio[0]
+        # As ffmpeg does: the track that players begin with, else the one of most channels, else the first.
+        stream = max(self._file.streams.audio, key=_preference)
         if stream.codec_context is None:
             raise InputError("the file's sound track has an unknown codec", code="unsupported-format")
         stream.codec_context.thread_count = 1
@@ -141,3 +142,8 @@ class AvSource:
         if is_in_samples and frame.duration:
             return min(frame.samples, frame.duration)
         return frame.samples
+
+
+def _preference(track: av.AudioStream) -> tuple[bool, int]:
+    is_default = bool(track.disposition & av.stream.Disposition.default)
+    return is_default, 0 if track.codec_context is None else track.codec_context.channels
