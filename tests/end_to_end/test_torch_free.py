@@ -26,8 +26,10 @@ GATEWAY = "import divisi.gateway.app, divisi.bootstrap"
 WORKER = """
 import divisi.worker.supervisor, divisi.worker.child, divisi.worker.process_job
 from pathlib import Path
-from divisi.cli.separate import Request, local_separation
-local_separation(Request())((Path({mixture!r}),), Path({folder!r}), lambda done: None)
+from divisi.cli.local_separation import local_separation
+from divisi.cli.out_folder import OutFolder
+from divisi.cli.separation_run import Request
+local_separation(Request())([Path({mixture!r})], OutFolder(Path({folder!r}), "digest"), lambda done: None)
 assert Path({folder!r}, "bass.wav").stat().st_size > 0
 """
 CHECK = "\nimport sys; loaded = [m for m in sys.modules if m.split('.')[0] == 'torch']; assert not loaded, loaded[:3]"
