@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from stack import WORKERS, Stack, find_engine
 
+from divisi.cli.out_folder import NOTE_NAME
 from divisi.client import Client
 from divisi.sample import mixture_path
 
@@ -31,8 +32,9 @@ READY_SECONDS = 60.0
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file by its name."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    """SHA-256 of each file by its name, but for the command line's note of them."""
+    paths = sorted(path for path in folder.iterdir() if path.name != NOTE_NAME)
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def separate_in_worker(stack: Stack, recording: Path, folder: Path) -> dict[str, str]:

@@ -59,7 +59,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_only_named_voices_sound_and_the_files_still_add_up(run: Run, recording: Path, tmp_path: Path) -> None:
     done = run(recording, "-o", tmp_path / "out", "--voices", "lower", "--residual", "--format", "wav32f")
     assert done.exit_code == 0, done.output
-    stems = {path.stem: soundfile.read(path)[0] for path in (tmp_path / "out").iterdir()}
+    stems = {path.stem: soundfile.read(path)[0] for path in (tmp_path / "out").glob("*.wav")}
     assert sorted(stems) == ["lower", "residual", "upper"]
     assert not stems["upper"].any()
     assert stems["lower"].any()
