@@ -16,6 +16,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from divisi.contract.files import LINKABLE_PATHS
 from divisi.errors import AccessError, LimitError, NotFoundError
 from divisi.gateway.services import GatewayServices, Services, in_time
 from divisi.jobs.keys import ApiKey, Scope
@@ -25,13 +26,7 @@ from divisi.storage.signed_links import EXPIRES, SIGNATURE, check_link
 
 READING_METHODS = frozenset({"GET", "HEAD"})
 # What a signed link may open, by the part of the path after the job's id.
-LINKABLE = frozenset(
-    {
-        *("shared", "stems", "mixes", "archive.zip", "recording", "references", "spectrograms"),
-        *("peaks.json", "confidence.json", "report.png", "pitch.json", "pitch.csv", "notes.mid"),
-        *("table.csv", "folder.zip"),
-    }
-)
+LINKABLE = LINKABLE_PATHS | {"shared"}
 # One household has one IPv6 network of this length, and as many addresses in it as it likes.
 _IPV6_PREFIX = 64
 

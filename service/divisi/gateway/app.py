@@ -18,18 +18,15 @@ from divisi.bootstrap import open_bundles, open_queue, open_store
 from divisi.bundles.store import BundleStore
 from divisi.errors import UnavailableError
 from divisi.gateway import (
+    comparison_folder,
     delivery_routes,
-    folder_routes,
+    file_routes,
     group_routes,
     health_routes,
     job_routes,
     link_routes,
-    mix_routes,
     model_routes,
     page_routes,
-    pitch_routes,
-    stem_routes,
-    view_routes,
 )
 from divisi.gateway.access import admit
 from divisi.gateway.access_document import describe_access
@@ -98,7 +95,7 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
     app.include_router(health_routes.router)
     app.include_router(page_routes.router)
     for module in (
-        *(job_routes, group_routes, folder_routes, stem_routes, view_routes, pitch_routes, mix_routes),
+        *(job_routes, group_routes, comparison_folder, file_routes),
         *(link_routes, delivery_routes, model_routes),
     ):
         app.include_router(module.router, dependencies=[Depends(admit)])

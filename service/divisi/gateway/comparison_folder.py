@@ -13,16 +13,23 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
+
 from divisi.bundles.card import ModelCard
 from divisi.errors import ConflictError
+from divisi.gateway.access import GatewayCaller
 from divisi.gateway.archive import zip_of
 from divisi.gateway.comparison_page import STYLE_NAME, Cell, Column, Row, Wave, colour_of, comparison_page, title_of
-from divisi.gateway.group_routes import ComparisonBody, SystemBody, table_of
+from divisi.gateway.group_routes import ComparisonBody, GroupId, SystemBody, comparison_body, known_group, table_of
+from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
 from divisi.gateway.page_routes import page_files
-from divisi.gateway.services import Services, in_time
+from divisi.gateway.services import GatewayServices, Services, in_time
 from divisi.jobs.job import Job, ManifestFile
-from divisi.storage.file_names import legal_name
+from divisi.storage.file_names import content_disposition, legal_name
 from divisi.storage.object_store import ObjectStore
+
+router = APIRouter(prefix="/v1/groups/{group}", tags=["groups"])
 
 PAGE_NAME, SCORES_NAME, AUDIO_FOLDER = "index.html", "scores.csv", "audio"
 ORIGINAL = "Original"
@@ -30,6 +37,24 @@ _SUNG_AGAIN = "Mixture, sung again"
 _MOST_POINTS = 256
 # Louder than any voice: they would make all of them small.
 _MIXTURES = ("mixture", "resynthesis")
+
+
+@router.get(
+    "/folder.zip",
+    summary="Download a comparison to open from disk",
+    response_class=Response,
+    responses={
+        200: {**ARCHIVE_RESPONSE[200], "description": "A ZIP file; unpack it, open `index.html`."},
+        **problems(404, 409, 422, 503),
+    },
+)
+async def get_group_folder(group: GroupId, services: GatewayServices, caller: GatewayCaller) -> Any:
+    """`index.html` with a player for every voice of every model, and all their audio: needs no service any more."""
+    jobs = await known_group(services, group, None if caller.sees_all else caller.owner)
+    pieces = await folder_of(jobs, comparison_body(group, jobs, services), services)
+    disposition = content_disposition(jobs[0].file_name, "comparison.zip", group)
+    headers = {"Content-Disposition": disposition, "Cache-Control": "private, no-cache"}
+    return StreamingResponse(pieces, media_type="application/zip", headers=headers)
 
 
 async def folder_of(jobs: Sequence[Job], body: ComparisonBody, services: Services) -> AsyncIterable[bytes]:

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from divisi.gateway.access import GatewayCaller, is_linkable, link_secret
+from divisi.gateway.file_routes import finished_job
 from divisi.gateway.group_routes import ComparisonBody, GroupId, comparison_body, known_group
 from divisi.gateway.job_routes import JobId
 from divisi.gateway.openapi import problems
 from divisi.gateway.schemas import JobBody, group_url, job_body, job_url
 from divisi.gateway.services import GatewayServices, Services
-from divisi.gateway.stem_routes import finished_job
 from divisi.storage.signed_links import EXPIRES, SIGNATURE, sign_link
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["stems"])

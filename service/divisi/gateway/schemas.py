@@ -9,11 +9,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from divisi.bundles.card import ModelCard
+from divisi.contract.files import FILES, RecordList, path_of
 from divisi.gateway.problems import ProblemBody, job_problem
 from divisi.jobs.job import Job, JobState, Lane, Manifest, ManifestFile, ManifestStem, StemScore
-
-# Names of delivered spectrograms begin so; the rest is the track's.
-SPECTROGRAM_PREFIX = "spectrogram-"
 
 
 class StemBody(BaseModel):
@@ -293,12 +291,12 @@ def job_body(job: Job, root: str, position: int | None = None, eta_seconds: floa
         expires_at=_time(job.expires_at) if job.expires_at else None,
         stems=[_stem_body(url, stem) for stem in manifest.stems] if manifest else [],
         resynthesis=_stem_body(url, manifest.resynthesis) if manifest and manifest.resynthesis else None,
-        pitch=[_file_body(url, file) for file in manifest.pitch] if manifest else [],
+        pitch=[_file_body(url, "pitch", file) for file in manifest.pitch] if manifest else [],
         views=_views_body(url, manifest) if manifest and manifest.views else None,
         confidence=[ConfidenceBody(**asdict(one)) for one in manifest.confidence] if manifest else [],
         scores=[_score_body(job, root, score) for score in manifest.scores] if manifest else [],
         mixes=[_mix_body(url, stem.name) for stem in manifest.parts] if manifest else [],
-        recording=_file_body(url, job.recording) if job.recording else None,
+        recording=_file_body(url, "recording", job.recording) if job.recording else None,
         report=_report_body(manifest) if manifest else None,
         problem=job_problem(job.problem) if job.problem and job.state is JobState.FAILED else None,
         links=LinksBody(self=url, events=f"{url}/events", archive=f"{url}/archive.zip" if manifest else None),
@@ -315,7 +313,7 @@ def _input_body(facts: dict[str, Any]) -> InputBody:
 def _stem_body(url: str, stem: ManifestStem) -> StemBody:
     return StemBody(
         name=stem.name,
-        href=f"{url}/stems/{stem.name}",
+        href=f"{url}/{path_of('audio', stem.name)}",
         file_name=stem.file_name,
         bytes=stem.bytes,
         sha256=stem.sha256,
@@ -326,10 +324,10 @@ def _stem_body(url: str, stem: ManifestStem) -> StemBody:
     )
 
 
-def _file_body(url: str, file: ManifestFile) -> FileBody:
+def _file_body(url: str, held_in: RecordList, file: ManifestFile) -> FileBody:
     return FileBody(
         name=file.name,
-        href=f"{url}/{file.name}",
+        href=f"{url}/{path_of(held_in, file.name)}",
         file_name=file.file_name,
         bytes=file.bytes,
         sha256=file.sha256,
@@ -339,7 +337,8 @@ def _file_body(url: str, file: ManifestFile) -> FileBody:
 
 def reference_bodies(job: Job, root: str) -> list[FileBody]:
     """The true sources that came with the recording."""
-    return [_file_body(f"{root}{job_url(job.job_id)}/references", reference) for reference in job.references]
+    url = f"{root}{job_url(job.job_id)}"
+    return [_file_body(url, "references", reference) for reference in job.references]
 
 
 def _score_body(job: Job, root: str, score: StemScore) -> ScoreBody:
@@ -348,26 +347,19 @@ def _score_body(job: Job, root: str, score: StemScore) -> ScoreBody:
 
 
 def _views_body(url: str, manifest: Manifest) -> ViewsBody:
-    tracks = [image_track(file.name) for file in manifest.views]
+    image = FILES["spectrogram"]
+    tracks = [(image.value_in(file.name), f"{url}/{image.path_of(file.name)}") for file in manifest.views]
     return ViewsBody(
-        peaks=f"{url}/peaks.json",
-        confidence=f"{url}/confidence.json",
-        report=f"{url}/report.png",
-        spectrograms=[
-            TrackImageBody(name=track, href=f"{url}/spectrograms/{track}.png") for track in tracks if track is not None
-        ],
+        peaks=f"{url}/{FILES['peaks_json'].path}",
+        confidence=f"{url}/{FILES['confidence_json'].path}",
+        report=f"{url}/{FILES['report_png'].path}",
+        spectrograms=[TrackImageBody(name=track, href=href) for track, href in tracks if track is not None],
     )
 
 
-def image_track(file_name: str) -> str | None:
-    """The track that a delivered spectrogram shows; None for other files."""
-    if not file_name.startswith(SPECTROGRAM_PREFIX):
-        return None
-    return file_name.removeprefix(SPECTROGRAM_PREFIX).removesuffix(".png")
-
-
 def _mix_body(url: str, part: str) -> MixBody:
-    return MixBody(part=part, in_front=f"{url}/mixes/{part}", without=f"{url}/mixes/{part}?without=true")
+    mix = f"{url}/{FILES['mix'].path_of(part)}"
+    return MixBody(part=part, in_front=mix, without=f"{mix}?without=true")
 
 
 def _report_body(manifest: Manifest) -> ReportBody:

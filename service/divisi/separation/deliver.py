@@ -24,7 +24,7 @@ from divisi.separation.fitted_separator import FittedSeparator
 from divisi.separation.model_input import model_channels
 from divisi.separation.offset import without_offset
 from divisi.separation.options import SeparationOptions
-from divisi.separation.pitch_files import MEDIA_TYPES, PitchFiles
+from divisi.separation.pitch_files import PITCH_NAMES, PitchFiles
 from divisi.separation.reference_scores import ReferenceScore, ReferenceScores
 from divisi.separation.result_warnings import Outcome, ResultWarning, warnings_of
 from divisi.separation.sample_queue import SampleQueue
@@ -43,7 +43,6 @@ from divisi.stage_clock import StageClock
 
 # Samples decoded at a time: a second or two.
 _BLOCK_LENGTH = 1 << 16
-VIEW_TYPES = {".json": "application/json", ".png": "image/png"}
 # Of the progress, where the voices have to be heard first.
 _LISTENING_SHARE = 0.1
 
@@ -162,9 +161,9 @@ def separate_file(
             outcome = Outcome(files.energies, heard_nobody, has_all_stems, is_fitted=card.fitting is not None)
             return Delivery(
                 files=audio,
-                pitch=tuple(publish(path, destination, MEDIA_TYPES[path.name]) for path in pitch_paths),
+                pitch=tuple(publish(path, destination) for path in pitch_paths),
                 resynthesis=resynthesis,
-                views=tuple(publish(path, destination, VIEW_TYPES[path.suffix]) for path in views_of(options, views)),
+                views=tuple(publish(path, destination) for path in views_of(options, views)),
                 confidence=views.confidence if views else None,
                 scores=reference_scores,
                 voices=voices,
@@ -241,7 +240,7 @@ def _file_names(
     audio = [*names, *([RESIDUAL] if options.include_residual else [])]
     if options.include_resynthesis and "resynthesis" in card.output_names:
         audio.append(RESYNTHESIS)
-    pitch = MEDIA_TYPES if options.include_pitch and f0_hop_seconds is not None else ()
+    pitch = PITCH_NAMES if options.include_pitch and f0_hop_seconds is not None else ()
     return [*(f"{name}{stem_format.extension}" for name in audio), *pitch, *view_names(options, names)]
 
 

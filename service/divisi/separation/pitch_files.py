@@ -28,8 +28,7 @@ from divisi.separation.notes import Note, NoteFinder
 from divisi.separation.pitch_join import Tracks
 from divisi.separation.tuning import Tuning, TuningMeter
 
-CSV_NAME, JSON_NAME, MIDI_NAME = "pitch.csv", "pitch.json", "notes.mid"
-MEDIA_TYPES = {CSV_NAME: "text/csv", JSON_NAME: "application/json", MIDI_NAME: "audio/midi"}
+PITCH_NAMES = CSV_NAME, JSON_NAME, MIDI_NAME = "pitch.csv", "pitch.json", "notes.mid"
 _CHUNK_FRAMES = 4096
 
 
@@ -76,7 +75,7 @@ class PitchFiles:
             self._write_json(file, tuning, by_voice)
         write_midi(self._folder / MIDI_NAME, by_voice, self._hop_seconds, tuning.cents)
         self._opened.close()
-        return [self._folder / name for name in MEDIA_TYPES]
+        return [self._folder / name for name in PITCH_NAMES]
 
     def __enter__(self) -> Self:
         return self

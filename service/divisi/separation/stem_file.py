@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from divisi.audio.encode import AudioEncoder, StemFormat
 from divisi.audio.fixed_point import as_held
 from divisi.audio.waveform import Samples
+from divisi.contract.files import media_type_of
 from divisi.separation.destination import Destination
 
 RESIDUAL, RESYNTHESIS = "residual", "resynthesis"
@@ -87,9 +88,9 @@ class StemWriter:
         )
 
 
-def publish(path: Path, destination: Destination, media_type: str) -> DeliveredFile:
-    """Moves any closed file to its place."""
-    return DeliveredFile(**_moved(path, destination), name=path.name, media_type=media_type)
+def publish(path: Path, destination: Destination) -> DeliveredFile:
+    """Moves a closed file that is no audio to its place."""
+    return DeliveredFile(**_moved(path, destination), name=path.name, media_type=media_type_of(path.name))
 
 
 def peak_of(samples: NDArray[np.floating]) -> float:

@@ -1,0 +1,247 @@
+"""The one table of files: what a job has to download, where it is, who makes it, what may be done with it.
+
+The gateway's routes, links, signed links and OpenAPI operations, and the media types that the worker notes, come from
+here. A delivered file is a row, the code that makes it, and its test.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+_BRACED = re.compile(r"\{(\w+)\}")
+_OF_MODELS_WITH_PITCH = (
+    "Of every delivered voice. 404 (`no-pitch`) when the model gives none; else answered as a stem is."
+)
+_NO_PITCH = "model {model} gives no pitch tracks"
+_WITH_VIEWS = "404 (`no-view`) for jobs of workers that made none; else answered as a stem is."
+_NO_VIEW = "the job has no {name}"
+
+RecordList = Literal["audio", "pitch", "views", "recording", "references", "mixes"]
+"""Where a job's record has a file: among stems and resynthesis, pitch files, views, what was uploaded; `mixes` are made
+when they are asked for."""
+
+
+@dataclass(frozen=True)
+class FileRole:
+    """One kind of file.
+
+    Attributes:
+        role: names its operations, `get_<role>` and `look_at_<role>`.
+        noun: as people call it, with its article.
+        path: below the job's address; a part in braces stands for one name of several.
+        name: of the file in the record, with the same part in braces.
+        held_in: which list of the record has it.
+        media_type: `audio/*` where the format asked for, or the upload's own, decides.
+        maker: whoever sent it, the worker, or the gateway when it is first asked for.
+        summary: what a GET of it does.
+        description: more about it.
+        missing: code of the error when a job has none.
+        missing_message: says so, of a `name` or a `model`.
+        parameter: what the part in braces is.
+        tag: which operations it stands with.
+        schema: component of the OpenAPI document that describes its content.
+        is_linkable: signed links and shares may open it.
+        may_redirect: to a link of the object store. Not what scripts of pages read: the store may not let them.
+    """
+
+    role: str
+    noun: str
+    path: str
+    name: str
+    held_in: RecordList
+    media_type: str
+    maker: Literal["caller", "worker", "gateway"]
+    summary: str
+    description: str
+    missing: str
+    missing_message: str
+    tag: str
+    parameter: str | None = None
+    schema: str | None = None
+    is_linkable: bool = True
+    may_redirect: bool = True
+
+    @property
+    def is_on_demand(self) -> bool:
+        """True when the first request makes it."""
+        return self.maker == "gateway"
+
+    @property
+    def variable(self) -> str | None:
+        """Name of the part in braces."""
+        found = _BRACED.search(self.path)
+        return found[1] if found else None
+
+    def name_at(self, value: str | None) -> str:
+        """The file's name in the record, where the part in braces is this value."""
+        return _BRACED.sub(lambda _: value or "", self.name)
+
+    def value_in(self, name: str) -> str | None:
+        """What the part in braces is for a file of this name; None for the names of other roles."""
+        before, _, after = _BRACED.sub("\0", self.name).partition("\0")
+        if _BRACED.search(self.name) is None:
+            return "" if name == self.name else None
+        is_ours = name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after)
+        return name[len(before) : len(name) - len(after)] if is_ours else None
+
+    def path_of(self, name: str) -> str:
+        """Path below the job of the file with this name in the record."""
+        return _BRACED.sub(lambda _: self.value_in(name) or "", self.path)
+
+
+def _pitch(name: str, media_type: str, summary: str, schema: str | None = None) -> FileRole:
+    return FileRole(
+        role=name.replace(".", "_"),
+        noun=name,
+        path=name,
+        name=name,
+        held_in="pitch",
+        media_type=media_type,
+        maker="worker",
+        summary=summary,
+        description="Of every delivered voice. 404 (`no-pitch`) when the model gives none; else answered as a stem is.",
+        missing="no-pitch",
+        missing_message="model {model} gives no pitch tracks",
+        tag="pitch",
+        schema=schema,
+    )
+
+
+def _view(name: str, media_type: str, summary: str) -> FileRole:
+    return FileRole(
+        role=name.replace(".", "_"),
+        noun=name,
+        path=name,
+        name=name,
+        held_in="views",
+        media_type=media_type,
+        maker="worker",
+        summary=summary,
+        description="404 (`no-view`) for jobs of workers that made none; else answered as a stem is.",
+        missing="no-view",
+        missing_message=_NO_VIEW,
+        tag="views",
+        may_redirect=False,
+    )
+
+
+_ROWS = (
+    FileRole(
+        role="stem",
+        noun="a stem",
+        path="stems/{stem}",
+        name="{stem}",
+        held_in="audio",
+        media_type="audio/*",
+        maker="worker",
+        summary="Download a stem",
+        description="The stem's bytes. The entity tag is their SHA-256, so a download can be resumed and checked.\n\n"
+        "Where the object store gives expiring links the answer redirects to one.",
+        missing="unknown-stem",
+        missing_message="the job has no stem {name!r}",
+        tag="stems",
+        parameter="Name of a stem, such as `soprano`, or `residual`, `resynthesis`.",
+    ),
+    _view("peaks.json", "application/json", "Download waveforms to draw"),
+    _view("confidence.json", "application/json", "Download how far stems are to be believed"),
+    _view("report.png", "image/png", "Download the job's picture"),
+    FileRole(
+        role="spectrogram",
+        noun="a spectrogram",
+        path="spectrograms/{track}.png",
+        name="spectrogram-{track}.png",
+        held_in="views",
+        media_type="image/png",
+        maker="worker",
+        summary="Download a spectrogram",
+        description="From 50 Hz at the bottom to 8 kHz at the top, logarithmic; from the recording's first sample to "
+        "its last.",
+        missing="no-view",
+        missing_message=_NO_VIEW,
+        tag="views",
+        parameter="Name of a stem, or `mixture`, `residual`.",
+        may_redirect=False,
+    ),
+    FileRole(
+        role="recording",
+        noun="the recording",
+        path="recording",
+        name="recording",
+        held_in="recording",
+        media_type="audio/*",
+        maker="caller",
+        summary="Download the recording",
+        description="The upload as it came. 404 (`no-recording`) when it came in several files.",
+        missing="no-recording",
+        missing_message="the recording did not come in one file",
+        tag="views",
+    ),
+    FileRole(
+        role="reference",
+        noun="a true source",
+        path="references/{stem}",
+        name="{stem}",
+        held_in="references",
+        media_type="audio/*",
+        maker="caller",
+        summary="Download a true source",
+        description="The true source of a stem, as it was sent with the recording.",
+        missing="unknown-reference",
+        missing_message="no true source of {name!r} was sent",
+        tag="views",
+        parameter="Name of the stem that the source is of.",
+    ),
+    _pitch("pitch.json", "application/json", "Download pitch tracks and notes", "PitchBody"),
+    _pitch("pitch.csv", "text/csv", "Download pitch tracks as a table"),
+    _pitch("notes.mid", "audio/midi", "Download notes as a Standard MIDI File"),
+    FileRole(
+        role="mix",
+        noun="a practice mix",
+        path="mixes/{part}",
+        name="{part}",
+        held_in="mixes",
+        media_type="audio/*",
+        maker="gateway",
+        summary="Download a practice mix",
+        description="In the format of the job's stems. The first request for a mix waits until it is made; then it is "
+        "kept.",
+        missing="unknown-part",
+        missing_message="the job has no part {name!r}",
+        tag="mixes",
+        parameter="Name of the stem to practise, such as `soprano`.",
+    ),
+)
+
+FILES = {row.role: row for row in _ROWS}
+# Of a job and of a comparison; put together while they are sent, so they have neither tag nor ranges.
+PACKED_PATHS = ("archive.zip", "table.csv", "folder.zip")
+# First parts of the paths, below a job or a comparison, that a signed link may open.
+LINKABLE_PATHS = frozenset([*PACKED_PATHS, *(row.path.partition("/")[0] for row in _ROWS if row.is_linkable)])
+
+
+def path_of(held_in: RecordList, name: str) -> str:
+    """Path below the job of a file by its name in one list of the record.
+
+    Raises:
+        KeyError: no row is about such a file.
+    """
+    return _role_of(held_in, name).path_of(name)
+
+
+def media_type_of(name: str) -> str:
+    """Of a file that the worker makes beside the audio, such as `pitch.csv`; KeyError for other names."""
+    for held_in in ("pitch", "views"):
+        try:
+            return _role_of(held_in, name).media_type
+        except KeyError:
+            continue
+    raise KeyError(name)
+
+
+def _role_of(held_in: str, name: str) -> FileRole:
+    for row in _ROWS:
+        if row.held_in == held_in and row.value_in(name) is not None:
+            return row
+    raise KeyError(name)

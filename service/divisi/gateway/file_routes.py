@@ -1,0 +1,229 @@
+"""Files of a job over HTTP, all by one route: whole, in ranges, on conditions, or by a link of the object store.
+
+Which files there are stands in `contract/files.py`; each row becomes a GET and a HEAD. Beside them the archive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from inspect import Parameter, Signature
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
+
+from divisi.contract.files import FILES, FileRole
+from divisi.errors import ConflictError, ModelError, NotFoundError
+from divisi.gateway.archive import archive_of
+from divisi.gateway.byte_ranges import matches_any, parse_range
+from divisi.gateway.job_routes import JobId
+from divisi.gateway.openapi import ARCHIVE_RESPONSE, FILE_HEAD_RESPONSES, file_responses, problems
+from divisi.gateway.practice_mixes import LOWER_DB, PracticeMix, all_mixes, ready_mix
+from divisi.gateway.services import GatewayServices, Services, in_time
+from divisi.jobs.job import Job, JobState, Manifest, ManifestFile
+from divisi.storage.file_names import content_disposition
+
+router = APIRouter(prefix="/v1/jobs/{job_id}")
+
+_LONGEST_NAME = 64
+
+
+@dataclass(frozen=True)
+class _Found:
+    job: Job
+    file: ManifestFile
+
+
+class Conditions:
+    """What a request's headers ask of a download."""
+
+    def __init__(
+        self,
+        range_header: Annotated[str | None, Header(alias="Range", description="One range of bytes.")] = None,
+        if_range: Annotated[
+            str | None, Header(alias="If-Range", description="Honour the range only if this is the file's tag.")
+        ] = None,
+        if_none_match: Annotated[
+            str | None, Header(alias="If-None-Match", description="Answer 304 if this is the file's tag.")
+        ] = None,
+    ) -> None:
+        self.range_header = range_header
+        self.if_range = if_range
+        self.if_none_match = if_none_match
+
+
+def _add_file(row: FileRole, find: Callable[..., Awaitable[_Found]]) -> None:
+    """Adds a GET and a HEAD for the files of one role.
+
+    Args:
+        find: dependency that gives the file asked for.
+    """
+
+    async def get_file(
+        request: Request,
+        services: GatewayServices,
+        conditions: Annotated[Conditions, Depends()],
+        found: _Found = Depends(find),
+    ) -> Any:
+        return await _answer(request, services, found, conditions, may_redirect=row.may_redirect)
+
+    schema = {"$ref": f"#/components/schemas/{row.schema}"} if row.schema else None
+    if row.media_type == "application/json":
+        schema = schema or {"type": "object"}
+    for method, name, summary, responses in (
+        ("HEAD", f"look_at_{row.role}", f"Look at {row.noun}", {**FILE_HEAD_RESPONSES, **problems(404, 409, 422, 503)}),
+        ("GET", f"get_{row.role}", row.summary, _get_responses(row, schema)),
+    ):
+        router.add_api_route(
+            f"/{row.path}",
+            get_file,
+            methods=[method],
+            name=name,
+            summary=summary,
+            description=row.description,
+            tags=[row.tag],
+            response_class=Response,
+            responses=responses,
+        )
+
+
+def _get_responses(row: FileRole, schema: dict[str, Any] | None) -> dict[int | str, dict[str, Any]]:
+    return {**file_responses(row.media_type, schema), **problems(404, 409, 416, 422, 503)}
+
+
+def _name_in_path(row: FileRole) -> Any:
+    return Annotated[str, Path(max_length=_LONGEST_NAME, description=row.parameter)]
+
+
+def _stored(row: FileRole) -> Callable[..., Awaitable[_Found]]:
+    """The dependency that finds a file which the job's record names."""
+
+    async def find(services: Services, job_id: str, **parts: str) -> _Found:
+        if row.maker == "caller":
+            job, manifest = await in_time(services.queue.get(job_id), "redis"), None
+        else:
+            job, manifest = await finished_job(services, job_id)
+        files = _files_in(row, job, manifest)
+        name = row.name_at(parts.get(row.variable or ""))
+        for file in files:
+            if file.name == name:
+                return _Found(job, file)
+        known = [file.name for file in files]
+        message = row.missing_message.format(name=name, model=f"{job.model_id} {job.model_version}")
+        message = f"{message}; it has {', '.join(known)}" if row.variable and known else message
+        raise NotFoundError(message, code=row.missing, known=known)
+
+    # FastAPI reads the parameters of a request off the signature.
+    parameters = {"services": GatewayServices, "job_id": JobId}
+    if row.variable:
+        parameters[row.variable] = _name_in_path(row)
+    find.__signature__ = Signature(  # type: ignore[attr-defined]
+        [Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind) for name, kind in parameters.items()]
+    )
+    return find
+
+
+def _files_in(row: FileRole, job: Job, manifest: Manifest | None) -> Sequence[ManifestFile]:
+    uploaded = {"recording": (job.recording,) if job.recording else (), "references": job.references}
+    if manifest is None:
+        return uploaded[row.held_in]
+    resynthesis = (manifest.resynthesis,) if manifest.resynthesis else ()
+    made = {"audio": (*manifest.stems, *resynthesis), "pitch": manifest.pitch, "views": manifest.views}
+    return made[row.held_in]
+
+
+async def _mix(
+    services: GatewayServices,
+    job_id: JobId,
+    part: _name_in_path(FILES["mix"]),  # type: ignore[valid-type]
+    without: Annotated[bool, Query(description="Everything but the part, instead of the part in front.")] = False,
+    lower_db: Annotated[int, Query(ge=1, le=60, description="How far the others are lowered.")] = LOWER_DB,
+) -> _Found:
+    job, manifest = await finished_job(services, job_id)
+    mix = PracticeMix(part, is_without=without, lower_db=lower_db)
+    return _Found(job, await ready_mix(services, job, manifest, mix))
+
+
+_ON_DEMAND = {"mix": _mix}
+for _row in FILES.values():
+    _add_file(_row, _ON_DEMAND[_row.role] if _row.is_on_demand else _stored(_row))
+
+
+@router.get(
+    "/archive.zip",
+    summary="Download all stems",
+    tags=["stems"],
+    response_class=Response,
+    responses={**ARCHIVE_RESPONSE, **problems(404, 409, 422, 503)},
+)
+async def get_archive(
+    job_id: JobId,
+    services: GatewayServices,
+    mixes: Annotated[bool, Query(description="With all practice mixes; missing ones are made first.")] = False,
+) -> Any:
+    """All that was delivered and a `manifest.json` in one ZIP file, made while it is sent; audio is stored as it is."""
+    job, manifest = await finished_job(services, job_id)
+    made = [await ready_mix(services, job, manifest, mix) for mix in all_mixes(manifest)] if mixes else []
+    files = [*manifest.files, *made]
+    for file in files:
+        await in_time(services.store.head(file.key), "store")
+    disposition = content_disposition(job.file_name, "stems.zip", job_id)
+    return StreamingResponse(
+        archive_of(job, services.settings.root_path, files, services.store),
+        media_type="application/zip",
+        headers={"Content-Disposition": disposition, "Cache-Control": "private, no-cache"},
+    )
+
+
+async def finished_job(services: Services, job_id: str) -> tuple[Job, Manifest]:
+    """A job that succeeded, and what it made; ConflictError for any other state."""
+    job = await in_time(services.queue.get(job_id), "redis")
+    if job.state is JobState.SUCCEEDED and job.manifest is not None:
+        return job, job.manifest
+    if job.state.is_ended:
+        raise ConflictError(f"job {job_id} has {job.state.value}", code=f"job-{job.state.value}", state=job.state.value)
+    raise ConflictError(f"job {job_id} is {job.state.value}", code="job-not-finished", state=job.state.value)
+
+
+async def _answer(
+    request: Request, services: Services, found: _Found, conditions: Conditions, *, may_redirect: bool
+) -> Response:
+    """The answer to a GET or HEAD of one file. The entity tag is the SHA-256 of its bytes.
+
+    Raises:
+        InputError: code `range-not-satisfiable`.
+        ModelError: code `damaged-stem`; the stored object is not what the manifest says.
+        NotFoundError, UnavailableError: the store lacks it, or is away.
+    """
+    job, wanted = found.job, found.file
+    tag = f'"{wanted.sha256}"'
+    headers = {
+        "ETag": tag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+        "Content-Disposition": content_disposition(job.file_name, wanted.file_name, job.job_id),
+    }
+    if matches_any(conditions.if_none_match, tag):
+        return Response(status_code=304, headers=headers)
+    if request.method == "HEAD":
+        return Response(headers={**headers, "Content-Length": str(wanted.bytes)}, media_type=wanted.media_type)
+    seconds = services.settings.link_seconds
+    link = await in_time(services.store.signed_url(wanted.key, seconds), "store") if may_redirect else None
+    if link is not None:
+        return RedirectResponse(link, status_code=302, headers={"Cache-Control": "no-store"})
+    stored = await in_time(services.store.head(wanted.key), "store")
+    if stored.size != wanted.bytes:
+        raise ModelError(f"{wanted.name} is stored with {stored.size} of its {wanted.bytes} bytes", code="damaged-stem")
+    honours_range = conditions.if_range is None or conditions.if_range.strip() == tag
+    asked = parse_range(conditions.range_header, wanted.bytes) if honours_range else None
+    start, end = asked or (0, wanted.bytes)
+    headers["Content-Length"] = str(end - start)
+    if asked is not None:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{wanted.bytes}"
+    return StreamingResponse(
+        services.store.stream(wanted.key, start, end),
+        status_code=206 if asked else 200,
+        headers=headers,
+        media_type=wanted.media_type,
+    )

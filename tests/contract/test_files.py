@@ -1,0 +1,43 @@
+"""The table of files: each row agrees with itself, and every file that a job has is found by it."""
+
+from __future__ import annotations
+
+import pytest
+
+from divisi.contract.files import FILES, LINKABLE_PATHS, FileRole, media_type_of, path_of
+from divisi.errors import KINDS
+from divisi.separation.pitch_files import PITCH_NAMES
+from divisi.separation.views import CONFIDENCE_NAME, PEAKS_NAME, REPORT_NAME, spectrogram_name
+
+
+@pytest.mark.parametrize("row", FILES.values(), ids=list(FILES))
+def test_a_name_leads_to_a_path_and_back(row: FileRole) -> None:
+    name = row.name_at("alto-2")
+    assert row.value_in(name) == ("alto-2" if row.variable else "")
+    assert row.path_of(name) == row.path.replace(f"{{{row.variable}}}", "alto-2")
+    assert row.missing in KINDS
+    assert (row.variable is None) == (row.parameter is None)
+
+
+def test_no_two_rows_share_a_path() -> None:
+    assert len({row.path for row in FILES.values()}) == len(FILES)
+
+
+def test_names_of_other_roles_are_not_taken_for_ones_own() -> None:
+    assert FILES["spectrogram"].value_in("peaks.json") is None
+    assert FILES["spectrogram"].value_in("spectrogram-.png") is None
+    assert FILES["pitch_json"].value_in("pitch.csv") is None
+
+
+@pytest.mark.parametrize("name", [*PITCH_NAMES, PEAKS_NAME, CONFIDENCE_NAME, REPORT_NAME, spectrogram_name("alto")])
+def test_whatever_the_worker_makes_beside_audio_has_a_row(name: str) -> None:
+    expected = {"json": "application/json", "csv": "text/csv", "mid": "audio/midi", "png": "image/png"}
+    assert media_type_of(name) == expected[name.rsplit(".", 1)[1]]
+    assert path_of("pitch" if name in PITCH_NAMES else "views", name).split("/")[0] in LINKABLE_PATHS
+
+
+def test_a_file_that_no_row_is_about_is_noticed() -> None:
+    with pytest.raises(KeyError):
+        media_type_of("scores.xml")
+    with pytest.raises(KeyError):
+        path_of("pitch", "scores.xml")
