@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hmac
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ from tests.gateway.keyed import BOTH, KeyedGateway, keyed_gateway
 from divisi.jobs.keys import NewKey, Scope
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
-from divisi.storage.signed_links import sign_link
+from divisi.storage.signed_links import Link, sign_link
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, Serve, StemBytes, WorkOff
@@ -179,19 +181,58 @@ def test_a_changed_link_is_refused_and_an_old_one_is_gone(keyed: KeyedGateway, s
     url = finished(keyed, keyed.make_key(*BOTH), song, work_off)
     secret = keyed.ask(lambda queue: queue.link_secret())
     path = f"{url}/stems/alto"
-    old = sign_link(path, int(time.time()) - 1, secret)
+    old = sign_link(Link(path), int(time.time()) - 1, secret)
     expires = parse_qs(urlsplit(old).query)["expires"][0]
     with keyed.caller() as nobody:
         expired = nobody.get(old)
         assert (expired.status_code, expired.json()["code"]) == (410, "link-expired")
         for forged in (
             old.replace(expires, str(int(expires) + 1000)),
-            sign_link(path, int(time.time()) + 60, b"another secret"),
+            sign_link(Link(path), int(time.time()) + 60, b"another secret"),
+            sign_link(Link(path), int(time.time()) + 60, secret) + "&without=true",
             f"{path}?signature=%FF%00&expires=soon",
         ):
             answer = nobody.get(forged)
             assert (answer.status_code, answer.json()["code"]) == (403, "link-invalid")
         assert nobody.get(f"{path}?signature=&expires={expires}").status_code == 401
+
+
+def test_a_signed_link_opens_one_query_and_no_other(
+    keyed: KeyedGateway, song: bytes, work_off: WorkOff, stem_bytes: StemBytes
+) -> None:
+    key = keyed.make_key(*BOTH)
+    url = finished(keyed, key, song, work_off)
+    with keyed.caller(key) as caller:
+        shared = caller.post(f"{url}/links", params={"seconds": 60}).json()["shared"]
+    with keyed.caller() as nobody:
+        mixes = nobody.get(shared).json()["mixes"][1]
+        in_front, without = mixes["in_front"], mixes["without"]
+        assert nobody.head(in_front).status_code == nobody.head(without).status_code == 200
+        assert nobody.head(in_front).headers["etag"] != nobody.head(without).headers["etag"]
+        for changed in (
+            f"{in_front}&lower_db=3",
+            f"{in_front}&without=true",
+            f"{in_front}&unheard_of=1",
+            f"{without}&lower_db=3",
+            f"{without}&without=false",
+            without.replace("without=true", "without=false"),
+            without.replace("without=true&", ""),
+            without.replace("/mixes/alto?without=true&", "/mixes/alto%3Fwithout=true?"),
+        ):
+            answer = nobody.get(changed)
+            assert (answer.status_code, answer.json()["code"]) == (403, "link-invalid"), changed
+
+
+def test_links_of_version_0_1_open_what_they_opened(keyed: KeyedGateway, song: bytes, work_off: WorkOff) -> None:
+    path = f"{finished(keyed, keyed.make_key(*BOTH), song, work_off)}/stems/alto"
+    secret, expires = keyed.ask(lambda queue: queue.link_secret()), int(time.time()) + 60
+    text = f"divisi link v1\n{path}\n{expires}".encode()
+    signature = base64.urlsafe_b64encode(hmac.digest(secret, text, "sha256")).decode().rstrip("=")
+    with keyed.caller() as nobody:
+        assert nobody.get(f"{path}?expires={expires}&signature={signature}").status_code == 200
+        # A text of ours cannot be cut elsewhere: a time is digits.
+        cut = f"{path}%0A{expires}?without=true&expires=soon&signature={signature}"
+        assert nobody.get(cut).status_code == 403
 
 
 def test_a_shared_comparison_opens_with_all_its_files_and_nothing_else(keyed: KeyedGateway, song: bytes) -> None:

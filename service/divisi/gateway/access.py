@@ -22,7 +22,7 @@ from divisi.gateway.services import GatewayServices, Services, in_time
 from divisi.jobs.keys import ApiKey, Scope
 from divisi.jobs.limits import WINDOW_SECONDS, Allowance
 from divisi.settings import Settings
-from divisi.storage.signed_links import EXPIRES, SIGNATURE, check_link
+from divisi.storage.signed_links import EXPIRES, SIGNATURE, Link, check_link
 
 READING_METHODS = frozenset({"GET", "HEAD"})
 # What a signed link may open, by the part of the path after the job's id.
@@ -122,8 +122,9 @@ async def _identify(request: Request, services: Services) -> Caller:
     settings = services.settings
     query = request.query_params
     if request.method in READING_METHODS and is_linkable(_template(request)) and query.get(SIGNATURE):
-        secret = await link_secret(services)
-        check_link(request.scope["path"], query.get(EXPIRES, ""), query[SIGNATURE], secret)
+        asked = [(name, value) for name, value in query.multi_items() if name not in (EXPIRES, SIGNATURE)]
+        link = Link(request.scope["path"], tuple(asked))
+        check_link(link, query.get(EXPIRES, ""), query[SIGNATURE], await link_secret(services))
         return Caller(None if settings.is_private else _address(request))
     if not settings.require_keys:
         return Caller(None if settings.is_private else _address(request))

@@ -34,6 +34,7 @@ from divisi.gateway.answer_headers import CROSS_ORIGIN, AnswerHeaders
 from divisi.gateway.metrics import Metrics
 from divisi.gateway.openapi import DESCRIPTION, install_openapi
 from divisi.gateway.problems import install_error_handlers
+from divisi.gateway.query_names import refuse_unknown_names
 from divisi.gateway.reconcile import keep_reconciled
 from divisi.gateway.request_context import RequestContext
 from divisi.gateway.root_path import RootPath
@@ -92,14 +93,15 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
         lifespan=lifespan,
     )
     metrics = Metrics(store.failures)
-    app.include_router(health_routes.router)
+    is_known_query = Depends(refuse_unknown_names)
+    app.include_router(health_routes.router, dependencies=[is_known_query])
     app.include_router(page_routes.router)
     for module in (
         *(job_routes, group_routes, comparison_folder, file_routes),
         *(link_routes, delivery_routes, model_routes),
     ):
-        app.include_router(module.router, dependencies=[Depends(admit)])
-    app.include_router(link_routes.group_router, dependencies=[Depends(admit)])
+        app.include_router(module.router, dependencies=[Depends(admit), is_known_query])
+    app.include_router(link_routes.group_router, dependencies=[Depends(admit), is_known_query])
     install_error_handlers(app)
     install_openapi(app, partial(describe_access, settings=settings))
     # The last one added is the outermost.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from divisi.contract.files import path_of
 from divisi.gateway.access import GatewayCaller, is_linkable, link_secret
 from divisi.gateway.file_routes import finished_job
 from divisi.gateway.group_routes import ComparisonBody, GroupId, comparison_body, known_group
@@ -16,7 +18,7 @@ from divisi.gateway.job_routes import JobId
 from divisi.gateway.openapi import problems
 from divisi.gateway.schemas import JobBody, group_url, job_body, job_url
 from divisi.gateway.services import GatewayServices, Services
-from divisi.storage.signed_links import EXPIRES, SIGNATURE, sign_link
+from divisi.storage.signed_links import EXPIRES, SIGNATURE, Link, sign_link
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["stems"])
 group_router = APIRouter(prefix="/v1/groups/{group}", tags=["groups"])
@@ -62,15 +64,16 @@ async def make_links(
     expires_at = int(min(ends, job.expires_at or ends))
     secret = await link_secret(services)
     root, url = services.settings.root_path, job_url(job_id)
+
+    def link_to(path: str) -> str:
+        return root + sign_link(Link(f"{url}/{path}"), expires_at, secret)
+
     response.headers["Cache-Control"] = "no-store"
     return DownloadLinksBody(
         expires_at=datetime.fromtimestamp(expires_at, UTC),
-        stems=[
-            StemLinkBody(name=stem.name, href=root + sign_link(f"{url}/stems/{stem.name}", expires_at, secret))
-            for stem in manifest.stems
-        ],
-        archive=root + sign_link(f"{url}/archive.zip", expires_at, secret),
-        shared=root + sign_link(f"{url}/shared", expires_at, secret),
+        stems=[StemLinkBody(name=stem.name, href=link_to(path_of("audio", stem.name))) for stem in manifest.stems],
+        archive=link_to("archive.zip"),
+        shared=link_to("shared"),
     )
 
 
@@ -100,7 +103,7 @@ async def make_group_link(
     return GroupLinkBody(
         expires_at=datetime.fromtimestamp(expires_at, UTC),
         shared=services.settings.root_path
-        + sign_link(f"{group_url(group)}/shared", expires_at, await link_secret(services)),
+        + sign_link(Link(f"{group_url(group)}/shared"), expires_at, await link_secret(services)),
     )
 
 
@@ -136,7 +139,6 @@ async def _signed(request: Request, services: Services, body: BaseModel) -> Any:
         path, _, query = value.removeprefix(root).partition("?")
         if not is_linkable(path):
             return value
-        link = root + sign_link(path, expires_at, secret)
-        return f"{link}&{query}" if query else link
+        return root + sign_link(Link(path, tuple(parse_qsl(query))), expires_at, secret)
 
     return sign(body.model_dump(mode="json"))

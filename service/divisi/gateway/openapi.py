@@ -287,7 +287,7 @@ ARCHIVE_RESPONSE: dict[int | str, dict[str, Any]] = {
 
 
 def install_openapi(app: FastAPI, *additions: Callable[[dict[str, Any]], None]) -> None:
-    """Makes `/openapi.json` complete: every operation may end in a 500 problem, and names its request in a header.
+    """Makes `/openapi.json` complete: every operation may end in 422 or 500, and names its request in a header.
 
     Args:
         additions: add to the document what others know.
@@ -321,7 +321,8 @@ def _complete(app: FastAPI, additions: Iterable[Callable[[dict[str, Any]], None]
         for operation in path.values():
             for parameter in operation.get("parameters", []):
                 parameter["schema"] = _never_null(parameter["schema"])
-            operation["responses"].setdefault("500", problems(500)[500])
+            for status, refusal in problems(422, 500).items():
+                operation["responses"].setdefault(str(status), refusal)
             for response in operation["responses"].values():
                 response["headers"] = {**response.get("headers", {}), "X-Request-ID": request_id}
     return schema
