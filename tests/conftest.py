@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import socket
@@ -34,6 +35,8 @@ hypothesis.settings.load_profile("divisi")
 # What httpx uses where no time is given: five seconds, which a server on a busy machine may need for an answer.
 for _wait in ("connect", "read", "write", "pool"):
     setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _wait, PATIENCE_SECONDS)
+# Each client of httpx reads all certificates anew, which takes longer than most of what is asked of a test's server.
+httpx.create_ssl_context = httpx._transports.default.create_ssl_context = functools.cache(httpx.create_ssl_context)
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ def test_tags_in_front_are_skipped(
         (b"", "empty-audio"),
         (ID3_TAG, "empty-audio"),
         (b"RIFF", "not-audio"),
-        (b"RIFF\x10\0\0\0AVI " + bytes(100), "not-audio"),
+        (b"RIFF\x10\0\0\0AVI " + bytes(100), "unsupported-format"),
         (b"Dear choir, here is the recording." * 100, "not-audio"),
         ("Dear choir".encode("utf-16") * 100, "not-audio"),
         (b"\x89PNG\r\n\x1a\n" + bytes(1_000), "not-audio"),

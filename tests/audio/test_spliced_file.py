@@ -2,7 +2,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from divisi.audio.spliced_file import Piece, SplicedFile, joined, part_of
@@ -19,7 +19,7 @@ def shown(pieces: list[Piece]) -> bytes:
     return b"".join(CONTENT[piece.start : piece.stop] if isinstance(piece, range) else piece for piece in pieces)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, derandomize=True)
+@settings(max_examples=50, derandomize=True)
 @given(pieces=pieces_of_content, start=st.integers(0, 80), length=st.integers(0, 90))
 def test_every_stretch_reads_as_the_pieces_joined(
     write_bytes: Callable[[bytes], Path], pieces: list[Piece], start: int, length: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.page.conftest import PATIENCE_MILLISECONDS, keep_picture, serious_violations
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.sample import SOURCES
 
@@ -55,10 +57,10 @@ def opened(browser: Browser, folder: Path) -> Iterator[Page]:
 
 def until_known(page: Page) -> list[dict[str, float]]:
     """What the players know of their files, once all know it."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
     players: list[dict[str, float]] = page.evaluate(PLAYERS)
-    for _ in range(PATIENCE_MILLISECONDS // 50):
-        if all(player["known"] or player["failed"] for player in players):
-            break
+    while not all(player["known"] or player["failed"] for player in players):
+        assert time.monotonic() < deadline, players
         page.wait_for_timeout(50)
         players = page.evaluate(PLAYERS)
     return players
