@@ -20,8 +20,11 @@ PLACES = """() => [...document.querySelectorAll("main button")].map((button) => 
   const { x, y, width, height } = button.getBoundingClientRect();
   return [button.ariaLabel ?? button.textContent, x, y + scrollY, width, height];
 })"""
-# What a new width of the window brings with it has come.
-TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+# What is drawn anew for another width of the window has been drawn.
+PLACES_LATER = f"""async () => {{
+  for (let frame = 0; frame < 4; frame++) await new Promise(requestAnimationFrame);
+  return ({PLACES})();
+}}"""
 
 
 @pytest.mark.parametrize("kind", ["jobs", "groups"])
@@ -45,7 +48,7 @@ def places_by_width(tab: Tab) -> dict[int, list[list[Any]]]:
     places = {}
     for width in (360, 900, 1280):
         tab.page.set_viewport_size({"width": width, "height": 800})
-        tab.page.evaluate(TWO_FRAMES)
+        tab.until(lambda: tab.page.evaluate(PLACES) == tab.page.evaluate(PLACES_LATER))
         places[width] = tab.page.evaluate(PLACES)
     return places
 
@@ -67,6 +70,7 @@ def test_no_button_moves_while_tracks_load_and_when_they_play(tab: Tab, kind: st
         tab.page.goto(f"{tab.service.url}/#/groups/{tab.service.group}")
         play = tab.page.get_by_role("button", name="Hear Bass, Original")
     expect(play).to_be_visible()
+    tab.until(lambda: tab.page.evaluate(INKED))
     places = places_by_width(tab)
     play.click()
     expect(tab.page.get_by_text("Loading 1 of")).to_be_visible()
