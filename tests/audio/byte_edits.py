@@ -193,6 +193,16 @@ def granules_later(samples: int) -> Edit:
     return edit
 
 
+def opus_head(place: int, field: bytes) -> Edit:
+    """Another field of the packet that begins Opus; `place` counts from the packet's first byte."""
+
+    def edit(content: bytes) -> bytes:
+        first, *others = ogg_pages(content)
+        return with_checksum(put(first.index(b"OpusHead") + place, field)(first)) + b"".join(others)
+
+    return edit
+
+
 # MPEG ---------------------------------------------------------------------------------------------------------------
 
 

@@ -223,14 +223,26 @@ def test_a_flac_that_promises_too_much_is_undecodable(make_file: MakeFile, write
     assert error_of(write_bytes(with_flac_length(content, 20_001))).code == "undecodable"
 
 
-@pytest.mark.parametrize("claimed", [0, 800])
-def test_a_flac_bomb_is_stopped_by_the_limit_while_decoding(
-    make_file: MakeFile, write_bytes: WriteBytes, limits: AudioLimits, claimed: int
-) -> None:
+def flac_bomb(make_file: MakeFile, claimed: int) -> bytes:
     silence = np.zeros((1, 8_000 * 600), np.float32)
     content = make_file("FLAC", "PCM_16", samples=silence, sample_rate=8_000).read_bytes()
     assert len(content) < 100_000
-    bomb = write_bytes(with_flac_length(content, claimed))
+    return with_flac_length(content, claimed)
+
+
+def test_a_flac_bomb_whose_header_says_nothing_is_refused_by_its_frames(
+    make_file: MakeFile, write_bytes: WriteBytes, limits: AudioLimits
+) -> None:
+    bomb = write_bytes(flac_bomb(make_file, 0))
+    with pytest.raises(InputError, match="lasts 600 s") as caught:
+        open_decoder(bomb, limits)
+    assert caught.value.code == "audio-too-long"
+
+
+def test_a_flac_bomb_is_stopped_by_the_limit_while_decoding(
+    make_file: MakeFile, write_bytes: WriteBytes, limits: AudioLimits
+) -> None:
+    bomb = write_bytes(flac_bomb(make_file, 800))
     with pytest.raises(InputError) as caught, open_decoder(bomb, limits) as decoder:
         for _ in decoder.blocks(8_000):
             pass

@@ -126,7 +126,7 @@ def as_last_page(page: bytes) -> bytes:
     """The page with the mark of the last one, which recorders of streams leave out and libsndfile misses."""
     content = bytearray(page)
     content[5] |= _IS_LAST_OF_STREAM
-    return _with_checksum(content)
+    return with_checksum(content)
 
 
 def set_serial_number(path: Path, serial_number: int) -> None:
@@ -137,7 +137,7 @@ def set_serial_number(path: Path, serial_number: int) -> None:
             content = bytearray(file.read(page.end - page.start))
             content[14:18] = serial_number.to_bytes(4, "little")
             file.seek(page.start)
-            file.write(_with_checksum(content))
+            file.write(with_checksum(content))
 
 
 def _pages(file: Seekable) -> Iterator[_Page]:
@@ -166,7 +166,8 @@ def _read_page(file: Seekable, start: int) -> _Page | None:
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def _with_checksum(page: bytearray) -> bytes:
+def with_checksum(page: bytearray) -> bytes:
+    """The page with the checksum of what it holds now."""
     page[22:26] = bytes(4)
     page[22:26] = _checksum(page).to_bytes(4, "little")
     return bytes(page)

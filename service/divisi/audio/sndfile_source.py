@@ -22,9 +22,11 @@ from divisi.audio.caf import read_caf
 from divisi.audio.chained_source import ChainedSource
 from divisi.audio.channel_order import wav_from_vorbis_order
 from divisi.audio.facts import AudioFacts, check_sample_rate
+from divisi.audio.flac_frames import count_samples
 from divisi.audio.flac_header import find_flac_streams, read_flac_header
 from divisi.audio.mpeg_frames import read_mpeg_stream
-from divisi.audio.ogg_pages import OggStream, as_last_page, read_ogg_links
+from divisi.audio.ogg_pages import OggStream, as_last_page, read_ogg_links, with_checksum
+from divisi.audio.opus_head import read_opus_head
 from divisi.audio.riff import read_riff
 from divisi.audio.sniff import Sniffed
 from divisi.audio.spliced_file import Piece, SplicedFile, joined, part_of
@@ -35,7 +37,8 @@ from divisi.errors import InputError
 _UNKNOWN_LENGTH = 0x7FFF_FFFF_FFFF_FFFF
 # SF_ERR_UNSUPPORTED_ENCODING, and what its WAV reader says to a format tag that it does not know.
 _UNSUPPORTED_CODEC_ERRORS = frozenset({4, 64})
-_VORBIS_AND_OPUS = (b"\x01vorbis", b"OpusHead")
+_VORBIS = b"\x01vorbis"
+_OPUS = b"OpusHead"
 _FLAC_IN_OGG = b"\x7fFLAC"
 # In front of `fLaC` in the first packet: this mark, version, number of headers.
 _FLAC_IN_OGG_MARK_BYTES = 9
@@ -63,6 +66,7 @@ class _Sound:
         is_decoder_right: libsndfile's word on the length is a promise, too.
         expected_samples: the best guess at the length where nothing is promised.
         is_piped: libsndfile shall not seek.
+        skip: samples in front that an encoder made up; the decoder's word on the length counts them.
     """
 
     pieces: tuple[Piece, ...]
@@ -70,6 +74,7 @@ class _Sound:
     is_decoder_right: bool = False
     expected_samples: int = 0
     is_piped: bool = False
+    skip: int = 0
 
 
 def open_with_sndfile(path: Path, sniffed: Sniffed) -> BlockSource:
@@ -92,8 +97,9 @@ class SndfileSource:
         except BaseException:
             self.close()
             raise
-        length = file.frames if sound.is_decoder_right and file.frames != _UNKNOWN_LENGTH else None
-        self.promised_samples = sound.num_samples if length is None else length
+        length = file.frames - sound.skip if sound.is_decoder_right and file.frames != _UNKNOWN_LENGTH else None
+        self.promised_samples = sound.num_samples if length is None else max(0, length)
+        self._skip = sound.skip
         self.facts = AudioFacts(
             container=container,
             codec=file.subtype.lower(),
@@ -111,6 +117,9 @@ class SndfileSource:
         if left is not None and 0 < left < num_samples:
             num_samples = left
         try:
+            if self._skip:
+                self._file.read(self._skip, dtype="float32")
+                self._skip = 0
             block = self._file.read(num_samples, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             if left == 0:
@@ -166,7 +175,7 @@ def _flac_sounds(path: Path, pieces: Sequence[Piece]) -> list[_Sound]:
                 raise CodecNotSupportedError(f"FLAC of {header.bits} bits", part_of(pieces, start, stop))
             behind = header.fields_at + len(header.fields)
             shown = (*part_of(pieces, start, header.fields_at), header.fields, *part_of(pieces, behind, stop))
-            sounds.append(_Sound(shown, header.num_samples))
+            sounds.append(_Sound(shown, header.num_samples or count_samples(file, start, stop)))
     return sounds
 
 
@@ -176,7 +185,7 @@ def _find_in_ogg(path: Path, sniffed: Sniffed) -> list[_Sound]:
         links = read_ogg_links(file)
     sounds = []
     for streams in links:
-        stream = next((s for s in streams if s.codec.startswith((*_VORBIS_AND_OPUS, _FLAC_IN_OGG))), None)
+        stream = next((s for s in streams if s.codec.startswith((_VORBIS, _OPUS, _FLAC_IN_OGG))), None)
         if stream is None:
             raise CodecNotSupportedError("neither Vorbis nor Opus nor FLAC", whole)
         sounds += _ogg_sounds(path, sniffed.sound, stream)
@@ -189,11 +198,20 @@ def _ogg_sounds(path: Path, whole: range, stream: OggStream) -> list[_Sound]:
         contents = [whole[place.start : place.stop] for place in joined(stream.contents)]
         return _flac_sounds(path, part_of(contents, _FLAC_IN_OGG_MARK_BYTES, sum(map(len, contents))))
     pieces: list[Piece] = [whole[place.start : place.stop] for place in joined(stream.pages)]
-    if not stream.is_ended:
-        last = whole[stream.pages[-1].start : stream.pages[-1].stop]
-        with SplicedFile(path, (last,)) as file:
-            pieces = [*part_of(pieces, 0, sum(map(len, pieces)) - len(last)), as_last_page(file.read(len(last)))]
-    return [_Sound(tuple(pieces), is_decoder_right=True)]
+    with SplicedFile(path, pieces) as file:
+        length = sum(map(len, pieces))
+        if not stream.is_ended:
+            last_at = length - len(stream.pages[-1])
+            file.seek(last_at)
+            pieces = [*part_of(pieces, 0, last_at), as_last_page(file.read(length - last_at))]
+        if not stream.codec.startswith(_OPUS):
+            return [_Sound(tuple(pieces), is_decoder_right=True)]
+        page_bytes, packet_bytes = len(stream.pages[0]), len(stream.contents[0])
+        file.seek(0)
+        page_head = file.read(page_bytes - packet_bytes)
+        opus = read_opus_head(file.read(packet_bytes))
+    shown = with_checksum(bytearray(page_head + opus.shown))
+    return [_Sound((shown, *part_of(pieces, page_bytes, length)), is_decoder_right=True, skip=opus.skip)]
 
 
 def _find_in_mp3(path: Path, sniffed: Sniffed) -> list[_Sound]:
