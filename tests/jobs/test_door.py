@@ -30,7 +30,9 @@ def start_redis(socket_path: Path, tmp_path: Path) -> Iterator[Callable[[], subp
     started: list[subprocess.Popen[str]] = []
 
     def start() -> subprocess.Popen[str]:
-        options = ["--port", "0", "--unixsocket", str(socket_path), "--dir", str(tmp_path), "--appendonly", "yes"]
+        # Written before it is answered, as deployments have it: by default a busy disk may lose the last two seconds.
+        options = ["--port", "0", "--unixsocket", str(socket_path), "--dir", str(tmp_path)]
+        options += ["--appendonly", "yes", "--appendfsync", "always"]
         server = subprocess.Popen([redis_executable(), *options], stdout=subprocess.PIPE, text=True)
         started.append(server)
         assert server.stdout is not None
