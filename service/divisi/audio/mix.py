@@ -27,7 +27,7 @@ class MixPart:
     gain: float
 
 
-def mix_files(parts: Sequence[MixPart], out: Path, stem_format: StemFormat) -> None:
+def mix_files(parts: Sequence[MixPart], out: Path, encoding: StemFormat) -> None:
     """Writes the sum, turned down where it would go beyond full scale. Lossy codecs may pad a stem; the shortest ends
     the mix.
 
@@ -38,7 +38,7 @@ def mix_files(parts: Sequence[MixPart], out: Path, stem_format: StemFormat) -> N
     scale = np.float32(1 / max(largest, 1.0))
     with open_decoder(parts[0].path) as decoder:
         facts = decoder.facts
-    with open_encoder(out, stem_format, facts.sample_rate, facts.num_channels) as encoder:
+    with open_encoder(out, encoding, facts.sample_rate, facts.num_channels) as encoder:
         for block in _sums(parts):
             encoder.write(block * scale)
 

@@ -1,7 +1,7 @@
 """The child process that mixes for the gateway, which touches no samples itself.
 
 Run as `python -m divisi.audio.mix_child REQUEST`, an object
-in JSON: `parts` (pairs of path and gain), `out`, `stem_format`.
+in JSON: `parts` (pairs of path and gain), `out`, `encoding`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def main() -> None:
     os.nice(5)  # answers of the gateway go first
     request = json.loads(sys.argv[1])
     parts = [MixPart(Path(path), gain) for path, gain in request["parts"]]
-    mix_files(parts, Path(request["out"]), StemFormat(request["stem_format"]))
+    mix_files(parts, Path(request["out"]), StemFormat(request["encoding"]))
 
 
 if __name__ == "__main__":

@@ -7,26 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from divisi.bundles.card import AUTO, RESERVED_STEMS, STEM_PATTERN, ModelCard
-from divisi.bundles.fitting import (
+from divisi.bundles.fitting import Fitting
+from divisi.contract.request import (
+    FIT_OPTIONS,
     LONGEST_FFT,
     MOST_BASES,
     MOST_ITERATIONS,
+    MOST_SEED,
     MOST_SOURCES,
     SHORTEST_FFT,
-    Fitting,
     Initialisation,
+    Precision,
+    SeparationRequest,
 )
 from divisi.errors import InputError
 
-MOST_SEED = 2**32 - 1
 _LONGEST_NAME = 64
-
-Precision = Literal["single", "double"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class FitRequest:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, without what is not asked; see `fit_request_from`."""
         return {name: value for name, value in asdict(self).items() if value not in (None, ())}
+
+    def to_arguments(self) -> dict[str, Any]:
+        """As options of a submit; see `fit_request_of`."""
+        spots = [f"{spot.name}:{spot.channel}" for spot in self.spots]
+        return self.to_dict() | ({"spots": spots} if spots else {})
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,12 @@ def fitting_of(card: ModelCard) -> Fitting:
         message = f"model {card.id} is not fitted to the recording; leave the options of fits out"
         raise InputError(message, code="fit-not-supported", model=card.id)
     return card.fitting
+
+
+def fit_request_of(request: SeparationRequest) -> FitRequest:
+    """What a request asks of a fit; InputError (`invalid-spot`)."""
+    asked = {name: getattr(request, name) for name in FIT_OPTIONS}
+    return FitRequest(**asked | {"spots": parse_spots(request.spots)})
 
 
 def fit_request_from(values: Mapping[str, Any]) -> FitRequest:

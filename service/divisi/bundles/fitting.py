@@ -10,12 +10,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MOST_SOURCES = 16
-MOST_BASES = 128
-MOST_ITERATIONS = 1000
-SHORTEST_FFT, LONGEST_FFT = 512, 16_384
-
-Initialisation = Literal["circular", "two_step", "spots"]
+from divisi.contract.request import (
+    LONGEST_FFT,
+    MOST_BASES,
+    MOST_ITERATIONS,
+    MOST_SOURCES,
+    SHORTEST_FFT,
+    Initialisation,
+)
 
 
 class Fitting(BaseModel):

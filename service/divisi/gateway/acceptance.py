@@ -18,13 +18,15 @@ from pathlib import Path
 
 from starlette.requests import Request
 
-from divisi.audio.encode import check_stem_format
+from divisi.audio.encode import check_stem_format, parse_stem_format
 from divisi.audio.facts import AudioFacts
 from divisi.audio.inspect import inspect_audio_in_child
 from divisi.bundles.card import ModelCard
+from divisi.bundles.fit_plan import fit_request_of
+from divisi.contract.request import SeparationRequest, fingerprint_of
 from divisi.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
 from divisi.gateway.access import Caller
-from divisi.gateway.job_options import JobOptions, choose_models, fingerprint_of, read_options, wanted_stems
+from divisi.gateway.job_options import choose_models, read_options, voices_for, wanted_stems
 from divisi.gateway.offers import require_fitters
 from divisi.gateway.references import check_references, for_model
 from divisi.gateway.services import Services, in_time
@@ -82,8 +84,10 @@ async def accept_upload(
         services.metrics.observe_upload(upload.total_bytes)
         options = read_options(upload.fields, request.query_params.multi_items())
         check_webhook(options, caller, settings)
+        encoding = parse_stem_format(options.stem_format)
         cards = await asyncio.to_thread(choose_models, options, services.bundles, settings.default_model)
-        fingerprint = fingerprint_of(upload.digest, [card.id for card in cards], options)
+        fit = fit_request_of(options).to_dict()
+        fingerprint = fingerprint_of(upload.digest, [card.id for card in cards], options, fit)
         if reservation is not None and reservation.job_ids:
             return await _replay(services.queue, reservation, fingerprint)
         await require_fitters(services, cards)
@@ -91,7 +95,7 @@ async def accept_upload(
             with span("inspect upload", bytes=upload.num_bytes):
                 facts = await asyncio.to_thread(inspect_audio_in_child, upload.path, services.audio_limits)
             references = await asyncio.to_thread(check_references, upload, facts, cards, services.audio_limits)
-        check_stem_format(options.encoding, facts.sample_rate, facts.num_channels)
+        check_stem_format(encoding, facts.sample_rate, facts.num_channels)
         stems = [wanted_stems(card, options, facts) for card in cards]
         jobs = _draft_jobs(cards, stems, options, upload, facts, idempotency_key, fingerprint, caller.owner)
         jobs = tuple(for_model(job, card, upload, facts, references) for job, card in zip(jobs, cards, strict=True))
@@ -153,7 +157,7 @@ async def _replay(queue: JobQueue, reservation: Reservation, fingerprint: str) -
 def _draft_jobs(
     cards: Sequence[ModelCard],
     stems: Sequence[tuple[str, ...] | None],
-    options: JobOptions,
+    options: SeparationRequest,
     upload: Upload,
     facts: AudioFacts,
     idempotency_key: str | None,
@@ -168,13 +172,11 @@ def _draft_jobs(
             job_id=new_job_id(now),
             model_id=card.id,
             model_version=card.version,
-            stem_format=options.encoding.value,
+            **options.carried(),
             submitted_at=now,
             stems=wanted,
-            include_residual=options.include_residual,
-            voices=options.voices_for(card),
-            fit=options.fit.to_dict() if card.fitting else None,
-            lane=options.lane,
+            voices=voices_for(card, options),
+            fit=fit_request_of(options).to_dict() if card.fitting else None,
             group=group,
             place=place,
             file_name=clean_label(options.file_name) or upload.label or UNNAMED,

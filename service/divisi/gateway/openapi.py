@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, get_args
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from divisi.audio.encode import StemFormat
-from divisi.bundles.fit_plan import MOST_SEED, Precision
-from divisi.bundles.fitting import (
-    LONGEST_FFT,
-    MOST_BASES,
-    MOST_ITERATIONS,
-    MOST_SOURCES,
-    SHORTEST_FFT,
-    Initialisation,
-)
-from divisi.gateway.job_options import MAX_MODELS
+from divisi.contract.request import SeparationRequest
 from divisi.gateway.problems import MEDIA_TYPE
 from divisi.gateway.schemas import EventBody, PitchBody
-from divisi.jobs.job import Lane
 
 DESCRIPTION = (
     "Separates a recording of a choir or an ensemble into one stem per voice or instrument. Submit a recording, follow "
@@ -84,117 +73,26 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-_NAME = {"type": "string", "minLength": 1, "maxLength": 64}
-# Of models that are fitted to the recording, whose card says `fitting`; what is left out is as the card says.
-_FIT_OPTIONS: dict[str, dict[str, Any]] = {
-    "num_sources": {
-        "description": "Fitted models: sources to separate, at most as many as microphones.",
-        "type": "integer",
-        "minimum": 1,
-        "maximum": MOST_SOURCES,
-    },
-    "num_bases": {
-        "description": "Fitted models: spectral patterns of each source.",
-        "type": "integer",
-        "minimum": 1,
-        "maximum": MOST_BASES,
-    },
-    "num_iterations": {
-        "description": "Fitted models: iterations; twice as many take twice as long.",
-        "type": "integer",
-        "minimum": 1,
-        "maximum": MOST_ITERATIONS,
-    },
-    "fft_length": {
-        "description": "Fitted models: window in samples of the recording, a power of two.",
-        "type": "integer",
-        "enum": [2**power for power in range(1, 32) if SHORTEST_FFT <= 2**power <= LONGEST_FFT],
-    },
-    "initialisation": {
-        "description": "Fitted models: what the fit starts from. `spots` needs to know which channel is whose.",
-        "type": "string",
-        "enum": list(get_args(Initialisation)),
-    },
-    "precision": {
-        "description": "Fitted models: of the computing.",
-        "type": "string",
-        "enum": list(get_args(Precision)),
-    },
-    "seed": {
-        "description": "Fitted models: of what is drawn; the same seed gives the same stems.",
-        "type": "integer",
-        "minimum": 0,
-        "maximum": MOST_SEED,
-    },
-    "spots": {
-        "description": "Fitted models: which channel, counted from 1, is whose spot microphone, repeated or joined by "
-        "commas. They name the stems.",
-        "type": "array",
-        "items": {
-            "type": "string",
-            "pattern": "^[a-z0-9]+([_-][a-z0-9]+)*:[1-9][0-9]{0,2}$",
-            "maxLength": 80,
-            "examples": ["flute:1"],
-        },
-        "maxItems": MOST_SOURCES,
-    },
-}
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "model": {
-        "description": "Model to separate with; several values give one job for each.",
-        "type": "array",
-        "items": {**_NAME, "examples": ["chorus"]},
-        "maxItems": MAX_MODELS,
-    },
-    "stem_format": {
-        "description": "How stems are encoded; `wav` is 24 bit, or float where the recording goes beyond full scale.",
-        "type": "string",
-        "enum": list(StemFormat),
-        "default": StemFormat.WAV.value,
-    },
-    "stems": {
-        "description": "Stems to deliver, repeated or joined by commas; all of the model's when left out.",
-        "type": "array",
-        "items": {**_NAME, "examples": ["alto"]},
-        "maxItems": 64,
-    },
-    "voices": {
-        "description": "Voices that sing, repeated or joined by commas, or `auto` for whoever is heard; stems of the "
-        "others are silent. All of the model's when left out. Only for models whose card says `takes_roster`.",
-        "type": "array",
-        "items": {**_NAME, "examples": ["soprano"]},
-        "maxItems": 64,
-    },
-    "include_residual": {
-        "description": "Deliver what no stem explains, too.",
-        "type": "boolean",
-        "default": True,
-    },
-    "lane": {
-        "description": "`batch` lets interactive jobs pass.",
-        "type": "string",
-        "enum": list(Lane),
-        "default": Lane.INTERACTIVE.value,
-    },
-    **_FIT_OPTIONS,
-    "webhook_url": {
-        "description": "Where the job's end is told: a POST after Standard Webhooks, repeated until it is taken.",
-        "type": "string",
-        "format": "uri",
-        "maxLength": 2048,
-        "examples": ["https://choir.example/told"],
-    },
-    "webhook_secret": {
-        "description": "Signs what is told: `whsec_` and 24 to 64 bytes in base64; by default the API key's own.",
-        "type": "string",
-        "pattern": "^whsec_[A-Za-z0-9+/]{32,88}={0,2}$",
-    },
-    "file_name": {
-        "description": "What the recording is called, for names of downloads; by default the name of the file sent, in "
-        "the form or in the `Content-Disposition` of a bare body. Cut to 200 characters.",
-        "type": "string",
-    },
-}
+def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Parameters can be left out, but nothing in a URL or a header is null."""
+    choices = [choice for choice in schema.pop("anyOf", []) if choice != {"type": "null"}]
+    return {**schema, **choices[0]} if choices else schema
+
+
+def _option_schemas() -> dict[str, dict[str, Any]]:
+    """Schema of each option, as fields of a form and parameters have them: all in one piece and never null."""
+    document = SeparationRequest.model_json_schema()
+    schemas = {}
+    for name, schema in document["properties"].items():
+        schema = _never_null(schema)
+        referred = document["$defs"][schema.pop("$ref").rpartition("/")[2]] if "$ref" in schema else {}
+        plain = {**{key: referred[key] for key in ("type", "enum") if key in referred}, **schema}
+        is_left_out = plain.get("default") in (None, [])
+        schemas[name] = {key: plain[key] for key in plain if key != "title" and not (key == "default" and is_left_out)}
+    return schemas
+
+
+_OPTIONS = _option_schemas()
 
 SUBMIT_REQUEST: dict[str, Any] = {
     "requestBody": {
@@ -326,9 +224,3 @@ def _complete(app: FastAPI, additions: Iterable[Callable[[dict[str, Any]], None]
             for response in operation["responses"].values():
                 response["headers"] = {**response.get("headers", {}), "X-Request-ID": request_id}
     return schema
-
-
-def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Parameters can be left out, but nothing in a URL or a header is null."""
-    choices = [choice for choice in schema.pop("anyOf", []) if choice != {"type": "null"}]
-    return {**schema, **choices[0]} if choices else schema

@@ -109,8 +109,8 @@ def _make(services: Services, job: Job, manifest: Manifest, mix: PracticeMix, ke
     return made
 
 
-def _run(parts: Sequence[tuple[str, float]], out: Path, stem_format: str) -> None:
-    request = json.dumps({"parts": parts, "out": str(out), "stem_format": stem_format})
+def _run(parts: Sequence[tuple[str, float]], out: Path, encoding: str) -> None:
+    request = json.dumps({"parts": parts, "out": str(out), "encoding": encoding})
     # As for inspections: no credentials in the memory of a process that decodes, and no threads of linear algebra.
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-P", "-m", "divisi.audio.mix_child", request]

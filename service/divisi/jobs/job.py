@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 
 from pydantic import TypeAdapter
 
+from divisi.contract.request import Lane
 from divisi.errors import DivisiError
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -36,13 +37,6 @@ class JobState(StrEnum):
 
 
 ENDED_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
-
-
-class Lane(StrEnum):
-    """interactive goes first; a batch job counts as if it had been submitted some minutes later (see queue.py)."""
-
-    INTERACTIVE = "interactive"
-    BATCH = "batch"
 
 
 @dataclass(frozen=True)

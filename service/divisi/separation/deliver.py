@@ -96,7 +96,7 @@ def separate_file(
     path: Path,
     out: Path | Destination,
     separator: AnySeparator,
-    stem_format: StemFormat,
+    encoding: StemFormat,
     options: SeparationOptions | None = None,
     on_progress: OnProgress | None = None,
     clock: StageClock | None = None,
@@ -111,7 +111,7 @@ def separate_file(
         out: folder for `<stem><extension>`, made if missing, in which files of the same names are replaced; or what
             takes the files in another way.
         separator: the opened model.
-        stem_format: how to encode; `wav` is float where the recording goes beyond full scale.
+        encoding: how to encode; `wav` is float where the recording goes beyond full scale.
         options: what to deliver; default all stems and the residual.
         on_progress: called with rising numbers in 0..1.
         clock: told how long `decode`, `separate` and `encode` took.
@@ -131,9 +131,9 @@ def separate_file(
         card = separator.card_for(sample_rate, num_channels, options)
         names = [card.stems[place] for place in options.indices(card.stems)]
         voices = check_voices(options.voices, card)
-        check_stem_format(stem_format, sample_rate, num_channels)
+        check_stem_format(encoding, sample_rate, num_channels)
         destination = PlainFolder(out, path) if isinstance(out, Path) else out
-        destination.check(_file_names(options, card, names, stem_format, separator.f0_hop_seconds))
+        destination.check(_file_names(options, card, names, encoding, separator.f0_hop_seconds))
         surveyed = _survey(path, clock, limits)
         if is_auto := voices == AUTO:
             voices = _hear_voices(path, separator, surveyed, clock)
@@ -145,7 +145,7 @@ def separate_file(
         music = without_offset(clock.each("decode", decoder.blocks(_BLOCK_LENGTH)), sample_rate, num_channels)
         blocks = separator.separate(music, sample_rate, num_channels, surveyed, on_progress, options)
         with destination.unfinished() as scratch, ExitStack() as open_files:
-            written_format = stem_format.for_peak(surveyed.peak)
+            written_format = encoding.for_peak(surveyed.peak)
             opening = _Opening(scratch, title or path.name, card, names, written_format, surveyed)
             files = opening.open(options, separator.f0_hop_seconds, references or {}, open_files)
             with clock.stage("encode"):
@@ -173,7 +173,7 @@ def separate_file(
                 num_samples=decoder.num_decoded,
                 conservation_dbfs=files.conservation_dbfs if files.residual and written_format.is_lossless else None,
                 warnings=warnings_of(
-                    surveyed, stem_format, written_format, [*audio, *([resynthesis] if resynthesis else [])], outcome
+                    surveyed, encoding, written_format, [*audio, *([resynthesis] if resynthesis else [])], outcome
                 ),
                 wall_seconds=wall_seconds,
                 real_time_factor=wall_seconds * sample_rate / decoder.num_decoded,
@@ -188,7 +188,7 @@ class _Opening:
     title: str
     card: ModelCard
     names: Sequence[str]
-    stem_format: StemFormat
+    encoding: StemFormat
     survey: Survey
 
     def open(
@@ -224,16 +224,16 @@ class _Opening:
         return files
 
     def _stem(self, name: str, num_channels: int, open_files: ExitStack) -> StemWriter:
-        path = self.scratch / f"{name}{self.stem_format.extension}"
-        encoder = open_encoder(path, self.stem_format, self.survey.sample_rate, num_channels)
-        return StemWriter(name, path, open_files.enter_context(encoder), self.stem_format)
+        path = self.scratch / f"{name}{self.encoding.extension}"
+        encoder = open_encoder(path, self.encoding, self.survey.sample_rate, num_channels)
+        return StemWriter(name, path, open_files.enter_context(encoder), self.encoding)
 
 
 def _file_names(
     options: SeparationOptions,
     card: ModelCard,
     names: Sequence[str],
-    stem_format: StemFormat,
+    encoding: StemFormat,
     f0_hop_seconds: float | None,
 ) -> list[str]:
     """All files that a request will give."""
@@ -241,7 +241,7 @@ def _file_names(
     if options.include_resynthesis and "resynthesis" in card.output_names:
         audio.append(RESYNTHESIS)
     pitch = PITCH_NAMES if options.include_pitch and f0_hop_seconds is not None else ()
-    return [*(f"{name}{stem_format.extension}" for name in audio), *pitch, *view_names(options, names)]
+    return [*(f"{name}{encoding.extension}" for name in audio), *pitch, *view_names(options, names)]
 
 
 def _write_all(files: DeliveryFiles, blocks: Iterable[SeparatedBlock], path: Path, clock: StageClock) -> None:

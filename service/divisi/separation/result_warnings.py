@@ -60,26 +60,26 @@ class Outcome:
 
 
 def warnings_of(
-    survey: Survey, asked: StemFormat, stem_format: StemFormat, files: Sequence[StemFile], outcome: Outcome
+    survey: Survey, asked: StemFormat, encoding: StemFormat, files: Sequence[StemFile], outcome: Outcome
 ) -> tuple[ResultWarning, ...]:
     """Everything to know of one delivery, the most important first.
 
     Args:
         survey: of the recording.
         asked: the format that was asked for.
-        stem_format: the one that was written.
+        encoding: the one that was written.
         files: stems, residual and resynthesis.
         outcome: see there.
     """
     found = [*_of_the_music(survey, outcome)]
     if outcome.is_fitted and survey.loud_power:
         found.extend(_of_the_channels(survey, files))
-    if stem_format is not asked and stem_format is StemFormat.WAV32F:
+    if encoding is not asked and encoding is StemFormat.WAV32F:
         found.append(_as_float(survey.peak))
     for file in files:
         if file.clipped_samples:
             found.append(_cut(file))
-        elif file.peak > 1 and not stem_format.is_lossless:
+        elif file.peak > 1 and not encoding.is_lossless:
             found.append(_beyond_full_scale(file))
     return tuple(found)
 

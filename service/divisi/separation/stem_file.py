@@ -60,14 +60,14 @@ class StemWriter:
         name: of the stem.
         path: of the unfinished file.
         encoder: writes it; whoever opened it closes it.
-        stem_format: its format.
+        encoding: its format.
     """
 
-    def __init__(self, name: str, path: Path, encoder: AudioEncoder, stem_format: StemFormat) -> None:
+    def __init__(self, name: str, path: Path, encoder: AudioEncoder, encoding: StemFormat) -> None:
         self._name = name
         self._path = path
         self._encoder = encoder
-        self._format = stem_format
+        self._format = encoding
         self._peak = 0.0
 
     def write(self, samples: Samples) -> NDArray[np.float64]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 
+from divisi.contract.request import SeparationRequest
 from divisi.errors import InputError
 from divisi.gateway.access import Caller
-from divisi.gateway.job_options import JobOptions
 from divisi.gateway.webhooks.address import check_webhook_url
 from divisi.gateway.webhooks.signature import check_webhook_secret
 from divisi.settings import Settings, listed
 
 
-def check_webhook(options: JobOptions, caller: Caller, settings: Settings) -> None:
+def check_webhook(options: SeparationRequest, caller: Caller, settings: Settings) -> None:
     """Refuses an address that nothing may be sent to, and a webhook that nothing would sign.
 
     Raises:
