@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import httpx
 import numpy as np
@@ -199,7 +200,12 @@ PITCH_JSON = b'{"hop_seconds": 0.032, "num_frames": 1, "voices": {"alto": {"f0_h
 
 
 async def _work_off(
-    queue: JobQueue, store: ObjectStore, names: tuple[str, ...] = QUARTET, *, sings_again: bool = False
+    queue: JobQueue,
+    store: ObjectStore,
+    names: tuple[str, ...] = QUARTET,
+    *,
+    sings_again: bool = False,
+    is_of_version_0_1: bool = False,
 ) -> Job:
     claim = await queue.claim("worker-1")
     assert claim is not None
@@ -209,7 +215,8 @@ async def _work_off(
         data = _stem_bytes(name)
         key = stem_key(claim.job_id, claim.attempt, f"{name}.wav")
         await store.put_bytes(key, data)
-        stems.append(ManifestStem(name, f"{name}.wav", key, len(data), sha256(data).hexdigest(), "audio/wav"))
+        checksum = None if is_of_version_0_1 else crc32(data)
+        stems.append(ManifestStem(name, f"{name}.wav", key, len(data), sha256(data).hexdigest(), "audio/wav", checksum))
     manifest = Manifest(
         attempt=claim.attempt,
         model_id=claim.job.model_id,
@@ -243,6 +250,6 @@ async def _with_extras(manifest: Manifest, job_id: str, store: ObjectStore) -> M
     ):
         key = stem_key(job_id, manifest.attempt, name)
         await store.put_bytes(key, data)
-        files.append(ManifestFile(name, name, key, len(data), sha256(data).hexdigest(), media_type))
+        files.append(ManifestFile(name, name, key, len(data), sha256(data).hexdigest(), media_type, crc32(data)))
     again = ManifestStem(**{**asdict(files[0]), "name": "resynthesis"})
     return replace(manifest, resynthesis=again, pitch=tuple(files[1:4]), views=tuple(files[4:]))

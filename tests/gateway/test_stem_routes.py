@@ -7,7 +7,8 @@ import io
 import json
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -156,6 +157,51 @@ def test_the_archive_holds_every_stem_as_it_is_and_a_manifest(
     assert manifest["id"] == job_url.rsplit("/", 1)[-1]
     assert manifest["model"] == "quartet"
     assert manifest["stems"][1]["sha256"] == sha256(stem_bytes("alto")).hexdigest()
+
+
+class CountedReads:
+    """Stands before a store and counts how often each object is read."""
+
+    def __init__(self, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.counts: Counter[str] = Counter()
+        self._stream = store.stream
+        monkeypatch.setattr(store, "stream", self._counted)
+
+    def _counted(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        self.counts[key.rsplit("/", 1)[-1]] += 1
+        return self._stream(key, start, end)
+
+
+@pytest.mark.parametrize(("is_of_version_0_1", "num_reads"), [(False, 1), (True, 2)])
+async def test_the_archive_reads_each_stem_once_and_twice_those_of_version_0_1(
+    is_of_version_0_1: bool,
+    num_reads: int,
+    gateway: Gateway,
+    http: httpx.Client,
+    song: bytes,
+    queue: JobQueue,
+    work_off: WorkOff,
+    stem_bytes: StemBytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = http.post("/v1/jobs", files={"file": song}).headers["location"]
+    await work_off(queue, gateway.store, is_of_version_0_1=is_of_version_0_1)
+    reads = CountedReads(gateway.store, monkeypatch)
+    content = http.get(f"{url}/archive.zip").content
+    names = ["soprano", "alto", "tenor", "bass"]
+    assert reads.counts == {f"{name}.wav": num_reads for name in names}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.testzip() is None
+        assert [archive.read(f"{name}.wav") for name in names] == [stem_bytes(name) for name in names]
+
+
+def test_an_archive_of_stems_that_changed_in_the_store_breaks_off(
+    http: httpx.Client, job_url: str, gateway: Gateway, alto: bytes
+) -> None:
+    path = next((gateway.folder / "store").rglob("alto.wav"))
+    path.write_bytes(alto[:-1] + bytes([alto[-1] ^ 1]))
+    with pytest.raises(httpx.RemoteProtocolError):
+        http.get(f"{job_url}/archive.zip")
 
 
 @pytest.fixture

@@ -55,8 +55,9 @@ OLD_MANIFEST = """{"attempt": 1, "model_id": "quartet", "model_version": "1.0.0"
 "confidence": [], "scores": []}"""
 
 
-def test_a_manifest_from_before_there_were_warnings_is_read() -> None:
-    assert Manifest.from_json(OLD_MANIFEST).warnings == ()
+def test_a_manifest_of_version_0_1_is_read() -> None:
+    manifest = Manifest.from_json(OLD_MANIFEST)
+    assert (manifest.warnings, manifest.stems[0].crc32) == ((), None)
 
 
 def test_warnings_survive_json() -> None:

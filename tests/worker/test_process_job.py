@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,7 @@ async def test_every_stem_of_the_manifest_is_in_the_store_as_described(
     for stem in manifest.stems:
         content = await store.get_bytes(stem.key)
         assert (len(content), hashlib.sha256(content).hexdigest()) == (stem.bytes, stem.sha256)
+        assert zlib.crc32(content) == stem.crc32
         assert stem.media_type == "audio/wav"
     stored = [found.key for found in await store.list(attempt_prefix(job.job_id, 2))]
     assert stored == sorted(file.key for file in manifest.files)

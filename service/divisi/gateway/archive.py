@@ -45,11 +45,16 @@ async def _members(
     for name, text in texts.items():
         yield name, modified, MODE, method(len(text), zlib.crc32(text)), _once(text)
     for name, file in files.items():
-        # A stored entry announces its checksum before its bytes, hence the first reading.
-        checksum = 0
-        async for piece in store.stream(file.key, 0, file.bytes):
-            checksum = zlib.crc32(piece, checksum)
+        # A stored entry announces its checksum before its bytes; what version 0.1 made is read for it first.
+        checksum = await _checksum_of(file, store) if file.crc32 is None else file.crc32
         yield name, modified, MODE, method(file.bytes, checksum), store.stream(file.key, 0, file.bytes)
+
+
+async def _checksum_of(file: ManifestFile, store: ObjectStore) -> int:
+    checksum = 0
+    async for piece in store.stream(file.key, 0, file.bytes):
+        checksum = zlib.crc32(piece, checksum)
+    return checksum
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

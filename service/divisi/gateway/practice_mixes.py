@@ -7,7 +7,6 @@ beside the stems: a job that nobody practises with costs no room, and the second
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import subprocess
@@ -17,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from divisi.audio.encode import StemFormat
+from divisi.digests import digests_of
 from divisi.errors import ModelError, NotFoundError
 from divisi.gateway.services import Services, in_time
 from divisi.gateway.upload_sink import scratch_folder
@@ -94,11 +94,15 @@ def _make(services: Services, job: Job, manifest: Manifest, mix: PracticeMix, ke
             raise NotFoundError(f"nothing is left without {mix.part}", code="unknown-part")
         out = scratch / "mix"
         _run(parts, out, job.stem_format)
-        with out.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        stem_format = StemFormat(job.stem_format)
+        digests, stem_format = digests_of(out), StemFormat(job.stem_format)
         made = ManifestFile(
-            mix.name, f"{mix.label}{stem_format.extension}", key, out.stat().st_size, sha256, stem_format.media_type
+            mix.name,
+            f"{mix.label}{stem_format.extension}",
+            key,
+            out.stat().st_size,
+            digests.sha256,
+            stem_format.media_type,
+            digests.crc32,
         )
         disposition = content_disposition(job.file_name, made.file_name, job.job_id)
         store.upload(key, out, media_type=made.media_type, disposition=disposition)

@@ -52,6 +52,7 @@ def for_model(
             upload.num_bytes,
             upload.sha256,
             facts.media_type,
+            upload.crc32,
         )
     sources = tuple(
         ManifestFile(
@@ -61,6 +62,7 @@ def for_model(
             upload.references[stem].num_bytes,
             upload.references[stem].sha256,
             references[stem].media_type,
+            upload.references[stem].crc32,
         )
         for stem in card.stems
         if stem in references

@@ -6,7 +6,6 @@ A recording may come in several files; each gets a file of its own on disk.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
+from divisi.digests import Digests
 from divisi.errors import InputError, UnavailableError
 
 WRITE_BYTES = 1024 * 1024
@@ -38,7 +38,7 @@ class UploadSink:
         self._open_next = open_next
         self._waiting = bytearray()
         self._next_starts: list[int] = []
-        self.sha256 = hashlib.sha256()
+        self.digests = Digests()
         self.num_bytes = 0
 
     def add(self, data: bytes) -> None:
@@ -70,11 +70,11 @@ class UploadSink:
             assert self._open_next is not None
             self._file = self._open_next()
             # Where one file ends tells recordings apart whose bytes are the same.
-            self.sha256.update(b"next file")
+            self.digests.add(b"next file")
             self._write_part(data[start:end])
 
     def _write_part(self, data: bytearray) -> None:
-        self.sha256.update(data)
+        self.digests.add(data)
         self._file.write(data)
         self._file.flush()
 

@@ -33,11 +33,12 @@ RAW_MEDIA_TYPES = frozenset({"application/octet-stream", "application/ogg", "bin
 
 @dataclass(frozen=True)
 class ReferenceFile:
-    """A received true source: its bytes as they came, their number and SHA-256."""
+    """A received true source: its bytes as they came, their number, SHA-256 and CRC-32."""
 
     path: Path
     num_bytes: int
     sha256: str
+    crc32: int
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Upload:
         label: cleaned name of the form's first file, or of a bare body's header; None when there is none. Never a path.
         num_bytes: of the recording's files.
         sha256: of their bytes, in hex.
+        crc32: of the same; with several files, of no file.
         fields: form fields by name, each with its values in order; empty for a bare body.
         references: true sources by the name of their stem.
     """
@@ -57,6 +59,7 @@ class Upload:
     label: str | None
     num_bytes: int
     sha256: str
+    crc32: int
     fields: dict[str, list[str]]
     references: dict[str, ReferenceFile] = field(default_factory=dict)
 
@@ -138,10 +141,10 @@ async def receive_upload(request: Request, max_bytes: int, work_dir: Path, max_f
             await part.flush()
         path = folder if num_files > 1 else folder / file_name(0)
         received = {
-            name: ReferenceFile(scratch / f"reference-{place}", part.num_bytes, part.sha256.hexdigest())
+            name: ReferenceFile(scratch / f"reference-{place}", part.num_bytes, part.digests.sha256, part.digests.crc32)
             for place, (name, part) in enumerate(references.items())
         }
-        yield Upload(path, label, sink.num_bytes, sink.sha256.hexdigest(), fields, received)
+        yield Upload(path, label, sink.num_bytes, sink.digests.sha256, sink.digests.crc32, fields, received)
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

@@ -64,7 +64,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class ManifestFile:
-    """One delivered file: `name` ("soprano", "pitch.json"), `file_name` of a download, `key` where it rests."""
+    """One delivered file: `name` ("soprano", "pitch.json"), `file_name` of a download, `key` where it rests.
+
+    `crc32` is None in jobs of version 0.1.
+    """
 
     name: str
     file_name: str
@@ -72,6 +75,7 @@ class ManifestFile:
     bytes: int
     sha256: str
     media_type: str
+    crc32: int | None = None
 
 
 @dataclass(frozen=True)

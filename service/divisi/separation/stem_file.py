@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from divisi.audio.encode import AudioEncoder, StemFormat
 from divisi.audio.fixed_point import as_held
 from divisi.audio.waveform import Samples
 from divisi.contract.files import media_type_of
+from divisi.digests import digests_of
 from divisi.separation.destination import Destination
 
 RESIDUAL, RESYNTHESIS = "residual", "resynthesis"
@@ -28,6 +28,7 @@ class DeliveredFile:
         path: where it lies.
         bytes: size of the file.
         sha256: of its bytes, hexadecimal.
+        crc32: of its bytes.
         media_type: of the format.
     """
 
@@ -35,6 +36,7 @@ class DeliveredFile:
     path: Path
     bytes: int
     sha256: str
+    crc32: int
     media_type: str
 
 
@@ -99,7 +101,6 @@ def peak_of(samples: NDArray[np.floating]) -> float:
 
 
 def _moved(path: Path, destination: Destination) -> dict[str, Any]:
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    path = destination.publish(path, sha256)
-    return {"path": path, "bytes": path.stat().st_size, "sha256": sha256}
+    digests = digests_of(path)
+    path = destination.publish(path, digests.sha256)
+    return {"path": path, "bytes": path.stat().st_size, "sha256": digests.sha256, "crc32": digests.crc32}

@@ -186,5 +186,6 @@ def _file(job: Job, file: DeliveredFile) -> dict[str, Any]:
         "key": stem_key(job.job_id, job.attempt, file.path.name),
         "bytes": file.bytes,
         "sha256": file.sha256,
+        "crc32": file.crc32,
         "media_type": file.media_type,
     }
