@@ -49,6 +49,10 @@ _PLAIN_AS = {
     "au": UNSUPPORTED,
     "asf": UNSUPPORTED,
     "latm": UNSUPPORTED,
+    "ts": UNSUPPORTED,
+    "m2ts": UNSUPPORTED,
+    "dts": UNSUPPORTED,
+    "sox": UNSUPPORTED,
 }
 _REFUSED = {UNSUPPORTED: UNSUPPORTED, "mp4.silent": NOT_AUDIO}
 
@@ -113,6 +117,10 @@ WAV = [
     OddFile("format of 1016 bytes", "wav.f32", b.format_changed(b.behind(bytes(1_000))), PLAIN),
     OddFile("format of 14 bytes, u8", "wav.u8", b.format_changed(b.without_last(2)), PLAIN),
     OddFile("block length 0", "wav.s16", b.format_changed(b.put(12, bytes(2))), PLAIN),
+    OddFile("word length 0", "wav.s16", b.format_changed(b.put(14, bytes(2))), PLAIN),
+    OddFile("word length 0", "wav.f32", b.format_changed(b.put(14, bytes(2))), PLAIN),
+    OddFile("samples in front of the format", "wav.s24", b.chunks_reversed("<"), PLAIN),
+    OddFile("samples in front, cut", "wav.s24", b.both(b.chunks_reversed("<"), b.without_last(60)), DAMAGED, "format"),
     OddFile("byte rate 0", "wav.s16", b.format_changed(b.put(8, bytes(4))), PLAIN),
     OddFile("rate 0", "wav.s16", b.format_changed(b.put(4, bytes(4))), "invalid-sample-rate"),
     OddFile("no channels", "wav.s16", b.format_changed(b.put(2, bytes(2))), DAMAGED),

@@ -86,6 +86,10 @@ BY_FFMPEG = {
     "w64": "-c:a pcm_s16le -f w64",
     "au": "-c:a pcm_s16be -f au",
     "asf": "-c:a wmav2 -f asf",
+    "ts": "-c:a aac -f mpegts",
+    "m2ts": "-c:a mp2 -mpegts_m2ts_mode 1 -f mpegts",
+    "dts": "-c:a dca -strict -2 -f dts",
+    "sox": "-c:a pcm_s32le -f sox",
 }
 
 # Name: arguments of sox behind `sox INPUT`; `-` is a pipe, into which sox cannot go back to fill in sizes. What it does

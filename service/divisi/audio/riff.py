@@ -41,7 +41,7 @@ def read_riff(file: Seekable, start: int, end: int) -> ChunkedSound:
     (riff_bytes,) = struct.unpack(order + "I", head[4:8])
     data_bytes_64 = 0
     sound_format: _Format | None = None
-    data: list[range] = []
+    bodies: list[tuple[int, int]] = []
     last: Chunk | None = None
     for last in read_chunks(file, start + 12, order + "I", _WANTED):
         if last.name == b"ds64":
@@ -50,21 +50,22 @@ def read_riff(file: Seekable, start: int, end: int) -> ChunkedSound:
             if last.body + last.length > end:
                 break
             sound_format = _read_format(bytes_at(file, last.body, min(last.length, _LONGEST_FORMAT)), order)
-        elif last.name == b"data" and sound_format is not None:
+        elif last.name == b"data":
             size = last.length
             if is_64 and size in (0, _ALL_ONES):
                 size = data_bytes_64 or (1 << 64) - 1
             is_open = size == 0 and start + riff_bytes + 8 != end  # 0 is honest where the outer size is
             if is_open or is_mark(size, last.body, end):
-                data.append(range(last.body, max(last.body, end)))
+                bodies.append((last.body, max(0, end - last.body)))
                 break
-            data.append(data_range(last.body, size, end, sound_format.frame_bytes))
+            bodies.append((last.body, size))
             if is_64 and size != last.length:
                 break  # chunks behind it would be looked for at the 32-bit size
     if sound_format is None:
         refuse_without("format (`fmt `)", last, end)
-    if not data:
+    if not bodies:
         refuse_without("samples (`data`)", last, end)
+    data = [data_range(body, size, end, sound_format.frame_bytes) for body, size in bodies]
     header = _header(sound_format, sum(map(len, data)), order)
     return ChunkedSound(sound_format.sample_rate, tuple(data), (header, *data), sound_format.tag in _MPEG_TAGS)
 
@@ -76,7 +77,7 @@ def _read_format(body: bytes, order: str) -> _Format:
     if tag == _EXTENSIBLE and body[26:40] == _SUB_FORMAT_OF_TAG:
         (tag,) = struct.unpack(order + "H", body[24:26])
     if tag in (_PCM, _FLOAT, _A_LAW, _MU_LAW) and channels:
-        word = max(1, (bits + 7) // 8)
+        word = (bits + 7) // 8 or max(1, frame_bytes // channels)
         if word == 3 and frame_bytes == 4 * channels:  # 24 bits lie in 32
             word = 4
         frame_bytes = word * channels

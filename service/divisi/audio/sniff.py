@@ -12,7 +12,7 @@ from divisi.audio.spliced_file import SplicedFile
 from divisi.audio.tags import end_of_front_tags, start_of_tags_behind
 from divisi.errors import InputError
 
-_HEAD_LENGTH = 64
+_HEAD_LENGTH = 400
 
 _BY_MAGIC = {b"fLaC": "flac", b"OggS": "ogg", b"caff": "caf", b"\x1a\x45\xdf\xa3": "webm"}
 # Containers that say themselves where their sound ends; the others are read until tags begin.
@@ -36,7 +36,13 @@ _FOREIGN = {
     b"FLV\x01": "a Flash video",
     b"#!AM": "an AMR file",
     b"\0\0\x01\xba": "an MPEG program stream",
+    b"\x7f\xfe\x80\x01": "a DTS file",
+    b"\x06\x0e\x2b\x34": "an MXF file",
+    b".SoX": "a file in SoX's own format",
 }
+# Packets of MPEG transport streams begin with this byte; cameras put four bytes of time in front of each.
+_TRANSPORT_SYNC = b"G"
+_TRANSPORT_PACKETS = ((0, 188), (4, 192))
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,11 @@ def _container_of(head: bytes) -> str | None:
         raise InputError("the file is an AVI film; it cannot be read", code="unsupported-format")
     if head[0] == 0x56 and head[1] & 0xE0 == 0xE0:
         raise InputError("the file is AAC in LATM; it cannot be read", code="unsupported-format")
+    if any(head[at : at + 3 * length : length] == _TRANSPORT_SYNC * 3 for at, length in _TRANSPORT_PACKETS):
+        raise InputError(
+            "the file is an MPEG transport stream (ts, mts); save its sound as m4a, mp3 or wav",
+            code="unsupported-format",
+        )
     if magic in _FOREIGN:
         raise InputError(f"the file is {_FOREIGN[magic]}; it cannot be read", code="unsupported-format")
     return None
