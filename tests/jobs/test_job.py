@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,8 +15,28 @@ def test_a_job_survives_json(make_job: Callable[..., Job]) -> None:
 
 def test_how_far_a_job_got_is_not_part_of_what_was_asked(make_job: Callable[..., Job]) -> None:
     job = make_job()
-    ran = replace(job, state=JobState.RUNNING, attempt=2, progress=0.5, stage="separating", problem=Problem("a", "b"))
+    standing = {"state": JobState.RUNNING, "attempt": 2, "progress": 0.5, "stage": "a", "problem": Problem("a", "b")}
+    ran = job.model_copy(update=standing)
     assert ran.to_json() == job.to_json()
+
+
+def test_a_record_of_version_0_1_is_read() -> None:
+    old = """{"job_id":"01k","model_id":"quartet","model_version":"1.0.0","stem_format":"wav24","submitted_at":1.5,
+    "stems":["alto"],"include_residual":false,"voices":"auto","fit":{"num_bases":4,"spots":[{"name":"a","channel":1}]},
+    "lane":"batch","recording":{"name":"recording","file_name":"recording.wav","key":"k","bytes":1,"sha256":"s",
+    "media_type":"audio/wav"},"audio":{"num_samples":48000,"sample_rate":48000}}"""
+    job = Job.from_json(old)
+    assert (job.stem_format, job.include_residual, job.lane, job.stems) == ("wav24", False, Lane.BATCH, ("alto",))
+    assert (job.voices, job.duration_seconds, job.place) == ("auto", 1.0, 0)
+    assert job.fit == {"num_bases": 4, "spots": [{"name": "a", "channel": 1}]}
+    assert job.recording is not None
+    assert job.recording.key == "k"
+
+
+def test_a_record_holds_its_options_though_they_are_the_defaults(make_job: Callable[..., Job]) -> None:
+    record = json.loads(make_job(stem_format="wav").to_json())
+    assert (record["stem_format"], record["include_residual"], record["lane"]) == ("wav", True, "interactive")
+    assert "group" not in record
 
 
 def test_ids_sort_by_time_and_never_repeat() -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import redis
@@ -314,5 +313,5 @@ async def test_records_keep_apart_under_different_prefixes(redis_url: str, make_
         job = make_job()
         await one.submit(job)
         assert await other.claim("worker") is None
-        await other.submit(replace(job, model_id="other"))
+        await other.submit(job.model_copy(update={"model_id": "other"}))
         assert (await one.get(job.job_id)).model_id == job.model_id

@@ -138,7 +138,7 @@ def test_how_the_recording_is_cut_into_blocks_changes_nothing(separator: FittedS
 
 def test_files_have_the_names_of_the_spots(separator: FittedSeparator, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "recording.wav", two_players(1.0).sum(axis=0).T, RATE, subtype="FLOAT")
-    options = SeparationOptions(("high",), fit=FitRequest(num_iterations=3, spots=SPOTS))
+    options = SeparationOptions(stems=("high",), fit=FitRequest(num_iterations=3, spots=SPOTS))
     delivery = separate_file(tmp_path / "recording.wav", tmp_path, separator, StemFormat.WAV32F, options)
     assert [file.name for file in delivery.files] == ["high", "residual"]
     assert delivery.num_channels == 3
@@ -148,7 +148,7 @@ def test_files_have_the_names_of_the_spots(separator: FittedSeparator, tmp_path:
 
 def test_a_stem_that_the_request_does_not_name_is_unknown(separator: FittedSeparator, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "recording.wav", two_players(0.5).sum(axis=0).T, RATE)
-    options = SeparationOptions(("source_1",), fit=FitRequest(spots=SPOTS))
+    options = SeparationOptions(stems=("source_1",), fit=FitRequest(spots=SPOTS))
     with pytest.raises(InputError) as caught:
         separate_file(tmp_path / "recording.wav", tmp_path, separator, StemFormat.WAV32F, options)
     assert caught.value.code == "unknown-stem"

@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -45,7 +44,7 @@ async def answer_of(child: ChildProcess) -> Reply | None:
 def assign(child: ChildProcess, job: Job, tmp_path: Path) -> None:
     folder = tmp_path / f"attempt-{job.job_id}"
     folder.mkdir()
-    child.assign(replace(job, attempt=1, state=JobState.RUNNING), folder)
+    child.assign(job.model_copy(update={"attempt": 1, "state": JobState.RUNNING}), folder)
 
 
 async def test_a_child_stays_warm_and_takes_one_job_after_another(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +51,7 @@ async def test_a_recording_beyond_the_limits_is_refused_by_the_worker(
     settings = make_settings(**changes)
     separator = WarmModels(settings, BundleStore(settings.model_store)).get("first")
     job = await accept(content=stereo_second())
-    job = replace(job, attempt=1, audio=job.audio | {"exact": is_counted})
+    job = job.model_copy(update={"attempt": 1, "audio": job.audio | {"exact": is_counted}})
     with pytest.raises(InputError) as caught:
         process_job(job, separator, store, settings, tmp_path, lambda *_: None)
     assert caught.value.code == code

@@ -4,7 +4,6 @@ import hashlib
 import json
 import zlib
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +37,7 @@ class Bench:
     def run(self, job: Job, attempt: int = 1):  # type: ignore[no-untyped-def]
         work_dir = self._tmp_path / f"attempt-{job.job_id}-{attempt}"
         work_dir.mkdir()
-        job = replace(job, attempt=attempt)
+        job = job.model_copy(update={"attempt": attempt})
         return process_job(
             job, self._separator, self._store, self._settings, work_dir, lambda *report: self.reports.append(report)
         )
@@ -73,7 +72,7 @@ async def test_views_confidence_and_scores_against_true_sources_come_with_the_st
     store.download(mixture_key(job.job_id), tmp_path / "source")
     await store.put_file(key, tmp_path / "source")
     source = ManifestFile("alto", "true alto.wav", key, 0, "", "audio/wav")
-    manifest = bench.run(replace(job, references=(source,)))
+    manifest = bench.run(job.model_copy(update={"references": (source,)}))
     tracks = ["mixture", "soprano", "alto", "tenor", "bass", "residual"]
     images = [f"spectrogram-{track}.png" for track in tracks]
     assert [file.name for file in manifest.views] == ["peaks.json", "confidence.json", "report.png", *images]
@@ -117,7 +116,7 @@ async def test_only_the_wanted_stems_are_delivered(bench: Bench, accept: Accept)
 
 async def test_progress_rises_and_names_its_stages(bench: Bench, accept: Accept) -> None:
     job = await accept()
-    bench.run(replace(job, audio=job.audio | {"exact": False}))
+    bench.run(job.model_copy(update={"audio": job.audio | {"exact": False}}))
     shares = [share for share, _ in bench.reports]
     assert shares == sorted(shares)
     assert 0 <= shares[0] < shares[-1] <= 1
@@ -127,7 +126,7 @@ async def test_progress_rises_and_names_its_stages(bench: Bench, accept: Accept)
 
 async def test_what_the_gateway_had_no_time_to_count_is_counted(bench: Bench, accept: Accept) -> None:
     job = await accept(seconds=1.5)
-    manifest = bench.run(replace(job, audio=job.audio | {"num_samples": 99, "exact": False}))
+    manifest = bench.run(job.model_copy(update={"audio": job.audio | {"num_samples": 99, "exact": False}}))
     assert (manifest.audio["num_samples"], manifest.audio["exact"]) == (24_000, True)
 
 
@@ -137,7 +136,7 @@ async def test_a_recording_that_turns_out_too_long_is_refused(
     bench = Bench(make_settings(max_duration_seconds=1.0), store, tmp_path)
     job = await accept(seconds=2.0)
     with pytest.raises(InputError) as caught:
-        bench.run(replace(job, audio=job.audio | {"exact": False}))
+        bench.run(job.model_copy(update={"audio": job.audio | {"exact": False}}))
     assert caught.value.code == "audio-too-long"
 
 
@@ -153,7 +152,7 @@ async def test_a_damaged_recording_is_the_callers_fault_and_leaves_nothing(
 async def test_a_recording_that_is_gone_is_not_found(bench: Bench, accept: Accept) -> None:
     job = await accept()
     with pytest.raises(NotFoundError):
-        bench.run(replace(job, job_id=new_job_id()))
+        bench.run(job.model_copy(update={"job_id": new_job_id()}))
 
 
 @pytest.fixture

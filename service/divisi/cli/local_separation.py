@@ -27,7 +27,7 @@ def local_separation(request: Request) -> SeparateOne:
     settings = settings_with()
     bundle = BundleStore(settings.model_store).get(request.model or settings.default_model)
     options = SeparationOptions(
-        request.stems or None,
+        stems=request.stems or None,
         include_residual=request.include_residual,
         include_pitch=request.include_pitch,
         include_resynthesis=request.include_resynthesis,

@@ -56,10 +56,22 @@ class Offer:
     page_label: str | None = None
 
 
-class JobOptions(BaseModel):
-    """Options that go as they were asked into the job's record, its answers and the separation."""
+class DeliveryOptions(BaseModel):
+    """Options that reach the separation itself as they were asked, by way of the job's record."""
 
     model_config = ConfigDict(frozen=True)
+
+    include_residual: Annotated[bool, Offer(("--residual",), "Also write what is left of the mixture.")] = Field(
+        True, description="Deliver what no stem explains, too."
+    )
+
+    def delivery_options(self) -> dict[str, Any]:
+        """These by name, for whoever carries them on."""
+        return {name: getattr(self, name) for name in DeliveryOptions.model_fields}
+
+
+class JobOptions(DeliveryOptions):
+    """Options that the job's record and its answers have as they were asked."""
 
     stem_format: Annotated[
         str,
@@ -75,13 +87,10 @@ class JobOptions(BaseModel):
         description="How stems are encoded; `wav` is 24 bit, or float where the recording goes beyond full scale.",
         json_schema_extra={"enum": [*StemFormat]},
     )
-    include_residual: Annotated[bool, Offer(("--residual",), "Also write what is left of the mixture.")] = Field(
-        True, description="Deliver what no stem explains, too."
-    )
     lane: Lane = Field(Lane.INTERACTIVE, description="`batch` lets interactive jobs pass.")
 
-    def carried(self) -> dict[str, Any]:
-        """These options by name, for the next that carries them."""
+    def job_options(self) -> dict[str, Any]:
+        """These by name, for whoever carries them on."""
         return {name: getattr(self, name) for name in JobOptions.model_fields}
 
 

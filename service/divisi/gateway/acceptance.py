@@ -172,7 +172,7 @@ def _draft_jobs(
             job_id=new_job_id(now),
             model_id=card.id,
             model_version=card.version,
-            **options.carried(),
+            **options.job_options(),
             submitted_at=now,
             stems=wanted,
             voices=voices_for(card, options),

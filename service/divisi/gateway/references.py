@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from divisi.audio.facts import AudioFacts, AudioLimits
 from divisi.audio.inspect import inspect_audio_in_child
@@ -67,4 +66,4 @@ def for_model(
         for stem in card.stems
         if stem in references
     )
-    return replace(job, recording=recording, references=sources)
+    return job.model_copy(update={"recording": recording, "references": sources})

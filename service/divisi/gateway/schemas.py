@@ -10,8 +10,9 @@ from pydantic import BaseModel, Field
 
 from divisi.bundles.card import ModelCard
 from divisi.contract.files import FILES, RecordList, path_of
+from divisi.contract.request import JobOptions
 from divisi.gateway.problems import ProblemBody, job_problem
-from divisi.jobs.job import Job, JobState, Lane, Manifest, ManifestFile, ManifestStem, StemScore
+from divisi.jobs.job import Job, JobState, Manifest, ManifestFile, ManifestStem, StemScore
 
 
 class StemBody(BaseModel):
@@ -165,8 +166,8 @@ class LinksBody(BaseModel):
     archive: str | None = Field(None, description="All stems in one ZIP file, once the job has succeeded.")
 
 
-class JobBody(BaseModel):
-    """One job: what was asked, how far it got, and what came of it."""
+class JobStanding(BaseModel):
+    """Which job it is and how far it got."""
 
     id: str
     state: JobState
@@ -177,14 +178,16 @@ class JobBody(BaseModel):
     attempt: int = Field(description="Number of the latest attempt; 0 before the first.")
     model: str
     model_version: str
-    stem_format: str
+
+
+class JobBody(JobOptions, JobStanding):
+    """One job: what was asked, how far it got, and what came of it."""
+
     requested_stems: list[str] | None = Field(None, description="null: all stems of the model.")
     fit: dict[str, Any] | None = Field(
         None, description="What was asked of a model that is fitted to the recording; null for other models."
     )
     requested_voices: list[str] | Literal["auto"] | None = Field(None, description="null: all stems of the model.")
-    include_residual: bool
-    lane: Lane
     group: str | None = Field(None, description="Shared by the jobs of one upload with several models.")
     file_name: str
     input: InputBody
@@ -276,12 +279,10 @@ def job_body(job: Job, root: str, position: int | None = None, eta_seconds: floa
         attempt=job.attempt,
         model=job.model_id,
         model_version=job.model_version,
-        stem_format=job.stem_format,
+        **job.job_options(),
         requested_stems=list(job.stems) if job.stems is not None else None,
         fit=job.fit,
         requested_voices=list(job.voices) if isinstance(job.voices, tuple) else job.voices,
-        include_residual=job.include_residual,
-        lane=job.lane,
         group=job.group,
         file_name=job.file_name,
         input=_input_body(manifest.audio if manifest else job.audio),

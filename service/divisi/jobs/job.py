@@ -6,16 +6,18 @@ the gateway shows it, the worker runs it. Times are Unix times in seconds.
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Self
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
-from divisi.contract.request import Lane
+from divisi.contract.request import JobOptions
+from divisi.contract.request import Lane as Lane
 from divisi.errors import DivisiError
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -186,9 +188,9 @@ class Manifest:
         return _MANIFEST.validate_json(text)  # type: ignore[return-value]
 
 
-@dataclass(frozen=True)
-class Job:
-    """One job. The first block of fields is what was asked and never changes; the second is how far it got.
+class Job(JobOptions):
+    """One job. Its options and the first block of fields are what was asked and never change; the second is how far it
+    got.
 
     Args:
         stems: names asked for, or None for all of the model's.
@@ -215,24 +217,21 @@ class Job:
     job_id: str
     model_id: str
     model_version: str
-    stem_format: str
     submitted_at: float
     stems: tuple[str, ...] | None = None
-    include_residual: bool = True
     voices: tuple[str, ...] | Literal["auto"] | None = None
     fit: dict[str, Any] | None = None
-    lane: Lane = Lane.INTERACTIVE
     group: str | None = None
     place: int = 0
     recording: ManifestFile | None = None
     references: tuple[ManifestFile, ...] = ()
     file_name: str = "recording"
-    audio: dict[str, Any] = field(default_factory=dict)
+    audio: dict[str, Any] = Field(default_factory=dict)
     idempotency_key: str | None = None
     fingerprint: str | None = None
     owner: str | None = None
     webhook_url: str | None = None
-    webhook_secret: str | None = field(default=None, repr=False)
+    webhook_secret: str | None = Field(None, repr=False)
     trace: str | None = None
 
     state: JobState = JobState.QUEUED
@@ -251,30 +250,35 @@ class Job:
         return _duration_seconds(self.audio)
 
     def to_json(self) -> str:
-        """What was asked, without how far it got: the record in Redis and the accepted-job object in the store."""
-        return _JOB.dump_json(self, exclude=_LIVE_FIELDS, exclude_defaults=True).decode()
+        """What was asked, without how far it got: the record in Redis and the accepted-job object in the store.
+
+        Options are written though they are the defaults, which another version may have changed.
+        """
+        options = self.model_dump(mode="json", include=set(JobOptions.model_fields))
+        others = self.model_dump(mode="json", exclude=_LIVE_FIELDS, exclude_defaults=True)
+        return json.dumps(others | options)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """From `to_json`; ValueError when it is not a job."""
-        return _JOB.validate_json(text)  # type: ignore[return-value]
+        return cls.model_validate_json(text)
 
     @classmethod
     def from_hash(cls, values: Mapping[str, str]) -> Self:
         """From the fields of its Redis hash (the scripts write them; milliseconds there)."""
         problem, manifest = values.get("problem"), values.get("manifest")
-        return replace(
-            cls.from_json(values["record"]),
-            state=JobState(values["state"]),
-            attempt=int(values.get("attempt", 0)),
-            progress=float(values.get("progress", 0)),
-            stage=values.get("stage"),
-            started_at=_seconds(values.get("started_at")),
-            ended_at=_seconds(values.get("ended_at")),
-            expires_at=_seconds(values.get("expires_at")),
-            problem=Problem.from_json(problem) if problem else None,
-            manifest=Manifest.from_json(manifest) if manifest else None,
-        )
+        standing = {
+            "state": JobState(values["state"]),
+            "attempt": int(values.get("attempt", 0)),
+            "progress": float(values.get("progress", 0)),
+            "stage": values.get("stage"),
+            "started_at": _seconds(values.get("started_at")),
+            "ended_at": _seconds(values.get("ended_at")),
+            "expires_at": _seconds(values.get("expires_at")),
+            "problem": Problem.from_json(problem) if problem else None,
+            "manifest": Manifest.from_json(manifest) if manifest else None,
+        }
+        return cls.from_json(values["record"]).model_copy(update=standing)
 
 
 @dataclass(frozen=True)
@@ -313,7 +317,6 @@ class JobEvent:
         )
 
 
-_JOB: TypeAdapter[Job] = TypeAdapter(Job)
 _MANIFEST: TypeAdapter[Manifest] = TypeAdapter(Manifest)
 _PROBLEM: TypeAdapter[Problem] = TypeAdapter(Problem)
 _LIVE_FIELDS = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -141,7 +141,7 @@ def separate_file(
         heard_nobody = is_auto and not voices
         voices = tuple(voices or card.stems)
         if is_auto:
-            options = replace(options, voices=voices)
+            options = options.model_copy(update={"voices": voices})
         music = without_offset(clock.each("decode", decoder.blocks(_BLOCK_LENGTH)), sample_rate, num_channels)
         blocks = separator.separate(music, sample_rate, num_channels, surveyed, on_progress, options)
         with destination.unfinished() as scratch, ExitStack() as open_files:

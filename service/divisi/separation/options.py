@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from divisi.bundles.fit_plan import FitRequest
 from divisi.bundles.roster import Voices
+from divisi.contract.request import DeliveryOptions
 from divisi.errors import InputError
 
 
-@dataclass(frozen=True)
-class SeparationOptions:
-    """What to deliver.
+class SeparationOptions(DeliveryOptions):
+    """What to deliver: what was asked as it came, and what was made of it.
 
     Attributes:
         stems: names of the wanted stems; None for all of the model's.
-        include_residual: also deliver what is left: the recording minus the delivered stems.
         include_pitch: also deliver pitch tracks and notes of the wanted stems, where the model has them.
         include_resynthesis: also deliver the mixture as the model sings it again, where it can.
         include_views: also deliver what people look at: peaks, spectrograms, confidence, a picture of it all.
@@ -27,7 +25,6 @@ class SeparationOptions:
     """
 
     stems: tuple[str, ...] | None = None
-    include_residual: bool = True
     include_pitch: bool = False
     include_resynthesis: bool = False
     include_views: bool = False

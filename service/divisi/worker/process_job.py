@@ -94,8 +94,8 @@ def process_job(
             separator,
             StemFormat(job.stem_format),
             SeparationOptions(
-                job.stems,
-                job.include_residual,
+                **job.delivery_options(),
+                stems=job.stems,
                 include_pitch=True,
                 include_resynthesis=True,
                 include_views=True,

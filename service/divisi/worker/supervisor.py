@@ -15,7 +15,6 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any, NoReturn
 
 import structlog
@@ -168,7 +167,8 @@ class Supervisor:
         log.info("job claimed", consumer=claim.consumer, model_id=claim.job.model_id, lane=claim.job.lane)
         started = time.monotonic()
         folder = f"{claim.job_id}-{claim.attempt}"
-        child.assign(replace(claim.job, trace=current_traceparent()), self._scratch.fresh_folder(folder))
+        job = claim.job.model_copy(update={"trace": current_traceparent()})
+        child.assign(job, self._scratch.fresh_folder(folder))
         attempt = Attempt(claim, child, self._queue, self._settings, self._health)
         outcome = await attempt.run(self._drain_deadline)
         if not outcome.keeps_child:
