@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.errors import InputError, NotFoundError, UnavailableError
 from divisi.storage.file_names import content_disposition
@@ -210,7 +211,7 @@ async def test_a_store_that_is_away_says_so_soon(tmp_path: Path) -> None:
         "s3://recordings", endpoint="http://127.0.0.1:1", access_key_id="k", secret_access_key="s", patience_seconds=0.3
     )
     (tmp_path / "x").write_bytes(b"x")
-    async with asyncio.timeout(4):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         for call in (away.ping(), away.put_bytes("jobs/a", b"x"), away.list("jobs"), away.delete_prefix("jobs")):
             with pytest.raises(UnavailableError) as caught:
                 await call

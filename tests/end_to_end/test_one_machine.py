@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 import soundfile
 from tests.conftest import free_port
@@ -131,7 +132,7 @@ def test_jobs_that_wait_at_a_stop_are_done_after_the_next_start(tmp_path: Path) 
     port = free_port()
     data = tmp_path / "data"
     with divisi_up(data, port) as process, Client(f"http://127.0.0.1:{port}") as client:
-        jobs = [client.submit(mixture_path())["id"] for _ in range(4)]
+        jobs = [client.submit(mixture_path())["id"] for _ in range(2)]
         process.send_signal(signal.SIGTERM)
         process.wait(PATIENCE_SECONDS)
     with divisi_up(data, port), Client(f"http://127.0.0.1:{port}") as client:
@@ -148,8 +149,11 @@ def test_a_killed_service_leaves_no_process_behind_and_loses_no_job(tmp_path: Pa
     data = tmp_path / "data"
     with divisi_up(data, port) as process, Client(f"http://127.0.0.1:{port}") as client:
         job = client.submit(mixture_path())["id"]
+        others = psutil.Process(process.pid).children(recursive=True)
+        assert len(others) >= 3  # Redis, the worker and its engine's process
         process.kill()
         process.wait(PATIENCE_SECONDS)
+        assert psutil.wait_procs(others, PATIENCE_SECONDS)[1] == []
     with divisi_up(data, port), Client(f"http://127.0.0.1:{port}") as client:
         assert client.wait(job)["state"] == "succeeded"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from tests.gateway.keyed import BOTH, keyed_gateway
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.bundles.store import BundleStore
 from divisi.gateway import answer_headers
@@ -226,7 +227,10 @@ def test_pages_read_outages_and_unforeseen_errors_too(settings: Settings, serve:
     async def broken() -> None:
         raise RuntimeError("a bug")
 
-    with serve(app) as served, httpx.Client(base_url=served.url, headers={"Origin": ORIGIN}, timeout=60) as page:
+    with (
+        serve(app) as served,
+        httpx.Client(base_url=served.url, headers={"Origin": ORIGIN}, timeout=PATIENCE_SECONDS) as page,
+    ):
         for path, status in (("/v1/jobs", 503), ("/readyz", 503), ("/broken", 500)):
             answer = page.get(path)
             assert answer.status_code == status

@@ -294,4 +294,4 @@ def test_waiting_ends_when_the_time_is_up_and_the_job_goes_on(
         with pytest.raises(TimeoutError, match=r"after 0\.2 s"):
             asyncio.run(wait(job["id"]))
         with worker(gateway, work_off, 1):
-            assert client.wait(job["id"], timeout_seconds=60)["state"] == "succeeded"
+            assert client.wait(job["id"], timeout_seconds=PATIENCE_SECONDS)["state"] == "succeeded"

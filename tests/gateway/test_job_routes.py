@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 from httpx_sse import ServerSentEvent, aconnect_sse
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.gateway.events import RECONNECT_MILLISECONDS
 from divisi.jobs.job import Job, Problem
@@ -245,9 +246,10 @@ def test_a_key_whose_upload_is_under_way_is_answered_409(http: httpx.Client, son
 
     def slow_body() -> Iterator[bytes]:
         yield song[:1000]
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not gateway.uploads():
             assert time.monotonic() < deadline  # the gateway holds the key before it opens a file
+            time.sleep(0.01)
         answers.append(submit_with_key(http, song, "k1"))  # while the first is being sent
         yield song[1000:]
 
@@ -300,7 +302,7 @@ async def test_events_tell_the_whole_story_and_end_with_the_job(
     job_id = submit(http, song).json()["id"]
     listening = asyncio.create_task(events_of(gateway, job_id))
     await work_off(queue, gateway.store)
-    events = [event for event in await asyncio.wait_for(listening, 20) if event.data]
+    events = [event for event in await asyncio.wait_for(listening, PATIENCE_SECONDS) if event.data]
     bodies = [json.loads(event.data) for event in events]
     assert bodies[0]["state"] == "queued"
     assert bodies[-1] == {"state": "succeeded", "progress": 1.0, "attempt": 1}
@@ -344,7 +346,7 @@ async def test_a_hundred_drops_while_the_job_runs_lose_nothing(
             heard += [event for event in await events_of(gateway, job_id, after, most=2) if event.data]
         return heard
 
-    heard, _ = await asyncio.wait_for(asyncio.gather(listen_with_drops(), run_slowly()), 60)
+    heard, _ = await asyncio.wait_for(asyncio.gather(listen_with_drops(), run_slowly()), PATIENCE_SECONDS)
     assert len(heard) > 100
     assert [event.id for event in heard] == [event.id for event in await events_of(gateway, job_id) if event.data]
     progress = [json.loads(event.data)["progress"] for event in heard]

@@ -92,7 +92,8 @@ def when(gateway: Running, path: str) -> Running:
             if gateway.http.get(path).status_code == 200:
                 return gateway
         except httpx.TransportError:
-            time.sleep(0.05)
+            pass
+        time.sleep(0.05)
 
 
 def test_a_stop_ends_open_streams_and_is_no_crash(running: Running, song: bytes) -> None:

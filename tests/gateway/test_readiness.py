@@ -20,6 +20,7 @@ import httpx
 import pytest
 import redis
 from tests.conftest import free_port
+from tests.patience import PATIENCE_SECONDS
 
 from divisi import room
 from divisi.bundles.store import BundleStore
@@ -32,8 +33,6 @@ from divisi.storage.object_store import ObjectStore, open_object_store
 if TYPE_CHECKING:
     from tests.conftest import StartRedis
     from tests.gateway.conftest import Gateway, Serve
-
-PATIENCE_SECONDS = 60
 
 
 @pytest.fixture
@@ -59,7 +58,7 @@ def open_gateway(settings: Settings, serve: Serve) -> Iterator[Callable[..., htt
             store = store or open_object_store(changed.store_url)
             app = create_app(changed, JobQueue(redis_url), store, BundleStore(changed.model_store))
             served = opened.enter_context(serve(app))
-            return opened.enter_context(httpx.Client(base_url=served.url, timeout=60))
+            return opened.enter_context(httpx.Client(base_url=served.url, timeout=PATIENCE_SECONDS))
 
         yield start
 

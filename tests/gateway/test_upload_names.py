@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 import requests
+from tests.patience import PATIENCE_SECONDS
 
 from divisi.gateway.upload_names import file_name_in
 from divisi.jobs.queue import JobQueue
@@ -80,14 +81,18 @@ def test_a_name_travels_with_every_client(name: str, url: str, song: bytes, tmp_
     forms = [["-F", f'file=@"{tmp_path}/{quoted}"'], ["--form-escape", "-F", f'file=@"{tmp_path}/{quoted}"']]
     raw = ["-T", str(path), "-X", "POST", f"{url}?file_name={quote(name)}"]
     for arguments in ([*forms[0], url], [*forms[1], url], raw):
-        sent = subprocess.run(["curl", "-sS", "-g", *arguments], capture_output=True, check=True, timeout=60)
+        sent = subprocess.run(
+            ["curl", "-sS", "-g", *arguments], capture_output=True, check=True, timeout=PATIENCE_SECONDS
+        )
         assert json.loads(sent.stdout)["file_name"] == name
     with path.open("rb") as file:
-        assert requests.post(url, files={"file": file}, timeout=60).json()["file_name"] == name
-    assert httpx.post(url, files={"file": (name, song)}, timeout=60).json()["file_name"] == name
-    assert httpx.post(url, content=song, params={"file_name": name}, timeout=60).json()["file_name"] == name
+        assert requests.post(url, files={"file": file}, timeout=PATIENCE_SECONDS).json()["file_name"] == name
+    assert httpx.post(url, files={"file": (name, song)}, timeout=PATIENCE_SECONDS).json()["file_name"] == name
+    assert (
+        httpx.post(url, content=song, params={"file_name": name}, timeout=PATIENCE_SECONDS).json()["file_name"] == name
+    )
     header = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
-    assert httpx.post(url, content=song, headers=header, timeout=60).json()["file_name"] == name
+    assert httpx.post(url, content=song, headers=header, timeout=PATIENCE_SECONDS).json()["file_name"] == name
 
 
 def as_aiohttp(name: str, song: bytes) -> bytes:
@@ -114,23 +119,23 @@ LABELS = {
 def test_no_name_is_a_reason_to_refuse_a_recording(url: str, song: bytes) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     for parameters, label in LABELS.items():
-        answer = httpx.post(url, content=form(parameters, song), headers=headers, timeout=60)
+        answer = httpx.post(url, content=form(parameters, song), headers=headers, timeout=PATIENCE_SECONDS)
         assert (answer.status_code, answer.json().get("file_name")) == (202, label), answer.text
 
 
 def test_a_name_of_its_own_field_or_of_the_query_is_none_either(url: str, song: bytes) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    answer = httpx.post(url, content=as_aiohttp(f"{SUNG} b.wav", song), headers=headers, timeout=60)
+    answer = httpx.post(url, content=as_aiohttp(f"{SUNG} b.wav", song), headers=headers, timeout=PATIENCE_SECONDS)
     assert answer.json()["file_name"] == f"{SUNG} b.wav"
     field = b'--x\r\nContent-Disposition: form-data; name="file_name"\r\n\r\ncaf\xe9' + b"x" * 5000 + b".wav\r\n"
-    answer = httpx.post(url, content=field + form(b'filename="a.wav"', song), headers=headers, timeout=60)
+    answer = httpx.post(url, content=field + form(b'filename="a.wav"', song), headers=headers, timeout=PATIENCE_SECONDS)
     assert answer.json()["file_name"].startswith("caf\ufffdxxx"), answer.text
     for query, label in (
         ("caf%E9.wav", "caf\ufffd.wav"),
         ("x" * 3000 + ".wav", "x" * 196 + ".wav"),
         ("%00", "recording"),
     ):
-        answer = httpx.post(f"{url}?file_name={query}", content=song, timeout=60)
+        answer = httpx.post(f"{url}?file_name={query}", content=song, timeout=PATIENCE_SECONDS)
         assert answer.json()["file_name"] == label, answer.text
 
 
@@ -151,7 +156,7 @@ def test_recordings_keep_apart_whatever_reads_their_names(
     for job in jobs:
         for file in files:
             command = ["curl", "-sSf", "-O", "-J", f"{gateway.url}{job}/{file}"]
-            subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+            subprocess.run(command, cwd=tmp_path, check=True, timeout=PATIENCE_SECONDS)
     saved = sorted(path.name for path in tmp_path.iterdir() if path.is_file())
     assert len(saved) == len(jobs) * len(files)
     assert all(name.isascii() for name in saved)
