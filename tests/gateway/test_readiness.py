@@ -194,6 +194,7 @@ def test_a_folder_that_takes_no_files_is_not_ready_until_it_does(
 ) -> None:
     place = gateway.folder / folder
     if folder == "work":
+        http.get("/livez")  # the gateway makes its folder when it starts
         place = next(place.glob("divisi-gateway-*"))
     if place.exists():
         shutil.rmtree(place)
