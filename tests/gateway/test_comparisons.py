@@ -1,10 +1,9 @@
-"""Several models on one upload as one table, with true sources; the files as sent; practice mixes."""
+"""Several models on one upload as one table, with true sources; the files as sent."""
 
 from __future__ import annotations
 
 import asyncio
 import io
-from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ import soundfile
 
 from divisi.jobs.job import Manifest, StemScore
 from divisi.jobs.queue import JobQueue
-from divisi.storage.keys import stem_key
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, WorkOff
@@ -130,62 +128,3 @@ def test_other_true_sources_are_another_upload_to_an_idempotency_key(http: httpx
 
 def test_an_unknown_group_is_not_found(http: httpx.Client) -> None:
     assert http.get(f"/v1/groups/{'0' * 26}").json()["code"] == "unknown-group"
-
-
-@pytest.fixture
-def sung(http: httpx.Client, song: bytes, gateway: Gateway) -> tuple[str, dict[str, np.ndarray]]:
-    """Path of a finished job with real stems, and their samples."""
-    url: str = http.post("/v1/jobs", files={"file": ("Ave verum.wav", song)}).headers["location"]
-    samples = {name: np.full(RATE, value) for name, value in (("alto", 0.25), ("bass", 0.125), ("residual", 0.0625))}
-
-    async def work() -> None:
-        from divisi.jobs.job import ManifestStem
-
-        async with JobQueue(gateway.redis_url) as queue:
-            claim = await queue.claim("worker-1")
-            assert claim is not None
-            stems = []
-            for name, values in samples.items():
-                buffer = io.BytesIO()
-                soundfile.write(buffer, values, RATE, format="WAV", subtype="PCM_24")
-                key = stem_key(claim.job_id, claim.attempt, f"{name}.wav")
-                data = buffer.getvalue()
-                await gateway.store.put_bytes(key, data)
-                stems.append(ManifestStem(name, f"{name}.wav", key, len(data), sha256(data).hexdigest(), "audio/wav"))
-            stems[-1] = replace(stems[-1], is_residual=True)
-            manifest = Manifest(
-                attempt=claim.attempt,
-                model_id="quartet",
-                model_version="1.0.0",
-                stems=tuple(stems),
-                audio=claim.job.audio,
-                conservation_dbfs=None,
-                real_time_factor=0.1,
-                wall_seconds=1.0,
-                engine={},
-            )
-            assert await queue.commit(claim, manifest) == "ok"
-
-    asyncio.run(work())
-    return url, samples
-
-
-def test_practice_mixes_put_a_part_in_front_or_leave_it_out(
-    http: httpx.Client, sung: tuple[str, dict[str, np.ndarray]], gateway: Gateway
-) -> None:
-    url, _ = sung
-    mixes = http.get(url).json()["mixes"]
-    assert [mix["part"] for mix in mixes] == ["alto", "bass"]
-    in_front = http.get(mixes[0]["in_front"])
-    assert in_front.headers["content-disposition"].endswith("Ave%20verum%20-%20alto%20in%20front.wav")
-    lowered = 10 ** (-12 / 20) * (0.125 + 0.0625)
-    np.testing.assert_allclose(soundfile.read(io.BytesIO(in_front.content))[0], 0.25 + lowered, atol=2**-23)
-    without = http.get(mixes[0]["without"])
-    assert without.headers["content-disposition"].endswith("Ave%20verum%20-%20without%20alto.wav")
-    np.testing.assert_allclose(soundfile.read(io.BytesIO(without.content))[0], 0.1875, atol=2**-23)
-    before = gateway.objects()
-    again = http.get(mixes[0]["without"], headers={"Range": "bytes=0-3"})
-    assert (again.status_code, again.content) == (206, b"RIFF")
-    assert gateway.objects() == before
-    assert http.get(f"{url}/mixes/flute").json()["code"] == "unknown-part"
-    assert gateway.uploads() == []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter as Counts
 from collections.abc import Iterator
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -57,6 +58,12 @@ class Metrics:
         self._uploads = Counter(
             "divisi_gateway_upload_bytes", "Bytes of audio received in uploads.", registry=self.registry
         )
+        self._mixes = Counter(
+            "divisi_gateway_mixes",
+            "Practice mixes that were asked for first here, made or refused.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self._queue = _QueueMetrics()
         self.registry.register(self._queue)
         store_errors = StoreErrors()
@@ -71,6 +78,10 @@ class Metrics:
     def observe_upload(self, num_bytes: int) -> None:
         """Counts the bytes of one upload."""
         self._uploads.inc(num_bytes)
+
+    def count_mix(self, outcome: Literal["made", "refused"]) -> None:
+        """Counts one practice mix that was not there yet."""
+        self._mixes.labels(outcome).inc()
 
     def render(self, overview: Overview | None) -> bytes:
         """All metrics in Prometheus' text format; without the queue's when Redis is away."""

@@ -1,12 +1,14 @@
 """Practice mixes of a finished job: the part in front of the others, or everything but the part.
 
 Added up from the stored stems when first asked for, in a child process (the gateway touches no samples), and kept
-beside the stems: a job that nobody practises with costs no room, and the second caller waits for nothing.
+beside the stems: a job that nobody practises with costs no room, and the second caller waits for nothing. However many
+ask a gateway at once, it makes a mix once; of mixes with levels of their own a job keeps only so many.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import subprocess
@@ -17,18 +19,21 @@ from pathlib import Path
 
 from divisi.audio.encode import StemFormat
 from divisi.digests import digests_of
-from divisi.errors import ModelError, NotFoundError
+from divisi.errors import ConflictError, ModelError, NotFoundError
 from divisi.gateway.services import Services, in_time
 from divisi.gateway.upload_sink import scratch_folder
 from divisi.jobs.job import Job, Manifest, ManifestFile, ManifestStem
 from divisi.storage.file_names import content_disposition
-from divisi.storage.keys import stem_key
+from divisi.storage.keys import attempt_prefix, stem_key
 from divisi.telemetry import get_logger
 
 log = get_logger(__name__)
 
 LOWER_DB = 12
+# Beside both mixes of every part with the usual level: else reads could fill the store.
+MOST_OTHER_MIXES = 16
 _LONGEST_SECONDS = 1800.0
+_NOTE = ".json"
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ class PracticeMix:
     def label(self) -> str:
         """As people see it."""
         return f"without {self.part}" if self.is_without else f"{self.part} in front"
+
+    @property
+    def is_usual(self) -> bool:
+        """True for the mixes that every job may have."""
+        return self.is_without or self.lower_db == LOWER_DB
 
     @property
     def name(self) -> str:
@@ -65,24 +75,63 @@ async def ready_mix(services: Services, job: Job, manifest: Manifest, mix: Pract
     """The mix as a file of the store, made now if nobody has asked for it before.
 
     Raises:
+        ConflictError: `too-many-mixes`, the job keeps as many with levels of their own as it may.
         NotFoundError: `unknown-part`, or stems that are gone.
         ModelError: `damaged-stem`, a stem cannot be read.
     """
     known = [stem.name for stem in manifest.parts]
     if mix.part not in known:
         raise NotFoundError(f"the job has no part {mix.part!r}; it has {', '.join(known)}", code="unknown-part")
-    extension = StemFormat(job.stem_format).extension
-    key = stem_key(job.job_id, manifest.attempt, f"{mix.name}{extension}")
+    key = _note_key(job, manifest, mix)
+    looking = services.mixes.get(key)
+    if looking is None:
+        looking = asyncio.create_task(_find_or_make(services, job, manifest, mix, key))
+        services.mixes[key] = looking
+        looking.add_done_callback(lambda _: services.mixes.pop(key))
+    # Whoever leaves does not take the mix from those who wait with them.
+    return await asyncio.shield(looking)
+
+
+async def _find_or_make(
+    services: Services, job: Job, manifest: Manifest, mix: PracticeMix, note_key: str
+) -> ManifestFile:
     try:
-        return ManifestFile(**json.loads(await in_time(services.store.get_bytes(f"{key}.json"), "store")))
+        return ManifestFile(**json.loads(await in_time(services.store.get_bytes(note_key), "store")))
     except NotFoundError:
         pass
+    if not mix.is_usual:
+        await _require_room(services, job, manifest, note_key)
     # A process that decodes, as an inspection is; more at once than there are cores only makes all of them late.
     async with services.inspection_places:
-        return await asyncio.to_thread(_make, services, job, manifest, mix, key)
+        made = await asyncio.to_thread(_make, services, job, manifest, mix, note_key)
+    services.metrics.count_mix("made")
+    return made
 
 
-def _make(services: Services, job: Job, manifest: Manifest, mix: PracticeMix, key: str) -> ManifestFile:
+async def _require_room(services: Services, job: Job, manifest: Manifest, note_key: str) -> None:
+    """Raises ConflictError when the job has all the mixes with levels of their own that it may have."""
+    prefix = attempt_prefix(job.job_id, manifest.attempt)
+    usual = {_note_key(job, manifest, mix) for mix in all_mixes(manifest)}
+    kept = {found.key for found in await in_time(services.store.list(prefix), "store")}
+    # Those that others asked for before are on their way.
+    earlier = itertools.takewhile(lambda key: key != note_key, list(services.mixes))
+    notes = {key for key in (*kept, *earlier) if key.startswith(f"{prefix}/mix-") and key.endswith(_NOTE)}
+    if len(notes - usual - {note_key}) >= MOST_OTHER_MIXES:
+        services.metrics.count_mix("refused")
+        raise ConflictError(
+            f"the job keeps {MOST_OTHER_MIXES} practice mixes with levels of their own, and no more; the others can be "
+            f"lowered by {LOWER_DB} dB",
+            code="too-many-mixes",
+            limit=MOST_OTHER_MIXES,
+        )
+
+
+def _note_key(job: Job, manifest: Manifest, mix: PracticeMix) -> str:
+    """Where it is noted what the mix is, once it is stored."""
+    return stem_key(job.job_id, manifest.attempt, f"{mix.name}{StemFormat(job.stem_format).extension}{_NOTE}")
+
+
+def _make(services: Services, job: Job, manifest: Manifest, mix: PracticeMix, note_key: str) -> ManifestFile:
     store = services.store
     with scratch_folder(services.work_dir, "divisi-mix-") as scratch:
         parts = []
@@ -95,6 +144,7 @@ def _make(services: Services, job: Job, manifest: Manifest, mix: PracticeMix, ke
         out = scratch / "mix"
         _run(parts, out, job.stem_format)
         digests, stem_format = digests_of(out), StemFormat(job.stem_format)
+        key = note_key.removesuffix(_NOTE)
         made = ManifestFile(
             mix.name,
             f"{mix.label}{stem_format.extension}",
@@ -108,7 +158,7 @@ def _make(services: Services, job: Job, manifest: Manifest, mix: PracticeMix, ke
         store.upload(key, out, media_type=made.media_type, disposition=disposition)
         # Last: whoever finds it finds the mix.
         (note := scratch / "note").write_text(json.dumps(asdict(made)))
-        store.upload(f"{key}.json", note)
+        store.upload(note_key, note)
     log.info("practice mix made", job_id=job.job_id, mix=mix.name, bytes=made.bytes)
     return made
 

@@ -15,6 +15,7 @@ from divisi.audio.facts import AudioLimits
 from divisi.bundles.store import BundleStore
 from divisi.errors import UnavailableError
 from divisi.gateway.metrics import Metrics
+from divisi.jobs.job import ManifestFile
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
@@ -38,6 +39,8 @@ class Services:
     bundles: BundleStore
     metrics: Metrics
     work_dir: Path  # for what is on its way through this process
+    # Practice mixes that are being looked for or made, by the key of their note; see practice_mixes.
+    mixes: dict[str, asyncio.Task[ManifestFile]] = field(default_factory=dict)
     # Each inspection is a process that decodes: more at once than there are cores only makes all of them late.
     inspection_places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(os.cpu_count() or 1))
 

@@ -1,0 +1,147 @@
+"""Practice mixes over HTTP: what is in them, how often they are made, and how many a job keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from hashlib import sha256
+from threading import Barrier
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+from tests.patience import PATIENCE_SECONDS
+
+from divisi.gateway import file_routes, practice_mixes
+from divisi.jobs.job import Manifest, ManifestStem
+from divisi.jobs.queue import JobQueue
+from divisi.storage.keys import stem_key
+
+if TYPE_CHECKING:
+    from tests.gateway.conftest import Gateway
+
+RATE = 16_000
+
+
+@pytest.fixture
+def sung(http: httpx.Client, song: bytes, gateway: Gateway) -> tuple[str, dict[str, np.ndarray]]:
+    """Path of a finished job with real stems, and their samples."""
+    url: str = http.post("/v1/jobs", files={"file": ("Ave verum.wav", song)}).headers["location"]
+    samples = {name: np.full(RATE, value) for name, value in (("alto", 0.25), ("bass", 0.125), ("residual", 0.0625))}
+
+    async def work() -> None:
+        async with JobQueue(gateway.redis_url) as queue:
+            claim = await queue.claim("worker-1")
+            assert claim is not None
+            stems = []
+            for name, values in samples.items():
+                buffer = io.BytesIO()
+                soundfile.write(buffer, values, RATE, format="WAV", subtype="PCM_24")
+                key = stem_key(claim.job_id, claim.attempt, f"{name}.wav")
+                data = buffer.getvalue()
+                await gateway.store.put_bytes(key, data)
+                stems.append(ManifestStem(name, f"{name}.wav", key, len(data), sha256(data).hexdigest(), "audio/wav"))
+            stems[-1] = replace(stems[-1], is_residual=True)
+            manifest = Manifest(
+                attempt=claim.attempt,
+                model_id="quartet",
+                model_version="1.0.0",
+                stems=tuple(stems),
+                audio=claim.job.audio,
+                conservation_dbfs=None,
+                real_time_factor=0.1,
+                wall_seconds=1.0,
+                engine={},
+            )
+            assert await queue.commit(claim, manifest) == "ok"
+
+    asyncio.run(work())
+    return url, samples
+
+
+def test_practice_mixes_put_a_part_in_front_or_leave_it_out(
+    http: httpx.Client, sung: tuple[str, dict[str, np.ndarray]], gateway: Gateway
+) -> None:
+    url, _ = sung
+    mixes = http.get(url).json()["mixes"]
+    assert [mix["part"] for mix in mixes] == ["alto", "bass"]
+    in_front = http.get(mixes[0]["in_front"])
+    assert in_front.headers["content-disposition"].endswith("Ave%20verum%20-%20alto%20in%20front.wav")
+    lowered = 10 ** (-12 / 20) * (0.125 + 0.0625)
+    np.testing.assert_allclose(soundfile.read(io.BytesIO(in_front.content))[0], 0.25 + lowered, atol=2**-23)
+    without = http.get(mixes[0]["without"])
+    assert without.headers["content-disposition"].endswith("Ave%20verum%20-%20without%20alto.wav")
+    np.testing.assert_allclose(soundfile.read(io.BytesIO(without.content))[0], 0.1875, atol=2**-23)
+    before = gateway.objects()
+    again = http.get(mixes[0]["without"], headers={"Range": "bytes=0-3"})
+    assert (again.status_code, again.content) == (206, b"RIFF")
+    assert gateway.objects() == before
+    assert http.get(f"{url}/mixes/flute").json()["code"] == "unknown-part"
+    assert gateway.uploads() == []
+
+
+def counted(http: httpx.Client, outcome: str) -> float:
+    line = f'divisi_gateway_mixes_total{{outcome="{outcome}"}} '
+    return next((float(text.removeprefix(line)) for text in http.get("/metrics").text.split("\n") if line in text), 0.0)
+
+
+def ask_together(gateway: Gateway, paths: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> list[httpx.Response]:
+    """Answers to requests that have all come before the first is answered."""
+    have_come = 0
+    is_full = asyncio.Event()
+    ready_mix = file_routes.ready_mix
+
+    async def when_all_have_come(*asked: Any) -> Any:
+        nonlocal have_come
+        have_come += 1
+        if have_come == len(paths):
+            is_full.set()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await is_full.wait()
+        return await ready_mix(*asked)
+
+    barrier = Barrier(len(paths))
+
+    def ask(path: str) -> httpx.Response:
+        barrier.wait(PATIENCE_SECONDS)
+        return httpx.get(f"{gateway.url}{path}", timeout=PATIENCE_SECONDS)
+
+    with monkeypatch.context() as patched, ThreadPoolExecutor(len(paths)) as threads:
+        patched.setattr(file_routes, "ready_mix", when_all_have_come)
+        return list(threads.map(ask, paths))
+
+
+def test_a_mix_that_many_ask_for_at_once_is_made_once(
+    http: httpx.Client, sung: tuple[str, dict[str, np.ndarray]], gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, _ = sung
+    answers = ask_together(gateway, [f"{url}/mixes/alto"] * 6, monkeypatch)
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    assert counted(http, "made") == 1
+
+
+def test_a_job_keeps_so_many_mixes_with_levels_of_their_own_and_the_usual_ones(
+    http: httpx.Client, sung: tuple[str, dict[str, np.ndarray]], gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(practice_mixes, "MOST_OTHER_MIXES", 2)
+    url, _ = sung
+    paths = [f"{url}/mixes/alto?lower_db={lower_db}" for lower_db in (3, 6, 9, 20)]
+    answers = dict(zip(paths, ask_together(gateway, paths, monkeypatch), strict=True))
+    refused = [path for path, answer in answers.items() if answer.status_code == 409]
+    assert len(refused) == 2
+    assert {answers[path].json()["code"] for path in refused} == {"too-many-mixes"}
+    assert (counted(http, "made"), counted(http, "refused")) == (2, 2)
+    before = gateway.objects()
+    for path, answer in answers.items():
+        assert http.get(path).status_code == http.head(path).status_code == answer.status_code
+    assert http.get(f"{url}/mixes/bass?lower_db=60").json()["code"] == "too-many-mixes"
+    assert gateway.objects() == before
+    # Those that every job may have are made all the same.
+    assert http.get(f"{url}/archive.zip?mixes=true").status_code == 200
+    assert counted(http, "made") == 6
