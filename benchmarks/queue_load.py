@@ -23,10 +23,11 @@ import redis
 from rich.console import Console
 from rich.table import Table
 
-from divisi.jobs.door import QueueOptions
+from divisi.jobs.door import QueueOptions, RedisDoor
+from divisi.jobs.figures import Figures
 from divisi.jobs.job import Job, Lane, Manifest, ManifestStem, new_job_id
 from divisi.jobs.queue import JobQueue
-from divisi.jobs.worker_side import Claim
+from divisi.jobs.worker_side import Claim, WorkerSide
 from divisi.standalone import redis_executable
 
 SUBMIT_P99_MS = 50.0
@@ -106,7 +107,8 @@ async def measure(url: str, num_jobs: int) -> tuple[dict[str, list[float]], floa
     """Durations in ms by call, bytes of memory a queued job, entries left in the streams at the end."""
     durations: dict[str, list[float]] = {name: [] for name in ("submit", "position", "claim", "beat", "commit")}
     raw = redis.Redis.from_url(url)
-    async with JobQueue(url, QueueOptions(max_queued_jobs=2 * num_jobs)) as queue:
+    async with RedisDoor(url, QueueOptions(max_queued_jobs=2 * num_jobs)) as door:
+        queue, worker_side, figures = JobQueue(door), WorkerSide(door), Figures(door)
         await queue.submit(first := make_job(0))
         empty = raw.info("memory")["used_memory"]
         for number in range(num_jobs):
@@ -114,16 +116,16 @@ async def measure(url: str, num_jobs: int) -> tuple[dict[str, list[float]], floa
         bytes_a_job = (raw.info("memory")["used_memory"] - empty) / num_jobs
         page = await queue.list(limit=200)
         for job in page.jobs:
-            await timed(queue.position(job.job_id), durations["position"])
+            await timed(figures.position(job.job_id), durations["position"])
         # Eight workers in turn, until nothing is left.
         for number in range(num_jobs + 1):
-            claim = await timed(queue.claim(f"worker-{number % 8}"), durations["claim"])
+            claim = await timed(worker_side.claim(f"worker-{number % 8}"), durations["claim"])
             assert isinstance(claim, Claim)
             if number % 100 == 0:
-                await timed(queue.beat(claim), durations["beat"])
-            await timed(queue.commit(claim, make_manifest(claim)), durations["commit"])
+                await timed(worker_side.beat(claim), durations["beat"])
+            await timed(worker_side.commit(claim, make_manifest(claim)), durations["commit"])
         assert (await queue.get(first.job_id)).manifest
-        left = sum(lane.length for lane in (await queue.depth()).values())
+        left = sum(lane.length for lane in (await figures.depth()).values())
     raw.close()
     return durations, bytes_a_job, left
 

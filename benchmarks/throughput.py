@@ -28,10 +28,12 @@ from queue_load import running_redis
 from rich.console import Console
 from rich.table import Table
 
-from divisi.bootstrap import open_queue
+from divisi.bootstrap import open_door
 from divisi.cli.service import free_port
 from divisi.client import Client
+from divisi.jobs.figures import Figures
 from divisi.jobs.job import Job, JobState
+from divisi.jobs.queue import JobQueue
 from divisi.sample import mixture_path
 from divisi.settings import Settings, child_environment
 
@@ -78,11 +80,12 @@ def wait_for_gateway(url: str) -> None:
 
 async def jobs_when_ended(settings: Settings, job_ids: list[str]) -> tuple[list[Job], int]:
     """The jobs, once all have ended, and the entries that are left in the streams."""
-    async with open_queue(settings) as queue:
+    async with open_door(settings) as door:
+        queue = JobQueue(door)
         while True:
             jobs = [await queue.get(job_id) for job_id in job_ids]
             if all(job.state.is_ended for job in jobs):
-                return jobs, sum(lane.length for lane in (await queue.depth()).values())
+                return jobs, sum(lane.length for lane in (await Figures(door).depth()).values())
             await asyncio.sleep(POLL_SECONDS)
 
 

@@ -103,12 +103,12 @@ def seem_long_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[JobQueue], None]:
     """Has a queue believe that its Redis came up a year ago: until a lease after that nothing is reclaimed."""
 
     def believe(queue: JobQueue) -> None:
-        info = queue._redis.info
+        info = queue.door.redis.info
 
         async def long_up(section: str) -> dict:
             return {**await info(section), "uptime_in_seconds": 365 * 24 * 3600}
 
-        monkeypatch.setattr(queue._redis, "info", long_up)
+        monkeypatch.setattr(queue.door.redis, "info", long_up)
 
     return believe
 

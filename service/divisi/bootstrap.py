@@ -1,4 +1,4 @@
-"""Settings → the adapters of this deployment: queue, object store, model store. The only chooser of adapters.
+"""Settings → the adapters of this deployment: Redis, object store, model store. The only chooser of adapters.
 
 Stands between the entry points and the rooms. The engine is not opened here but in the worker's child
 (`engines.open_engine`), so that the gateway, which also starts here, never reaches a model.
@@ -7,14 +7,13 @@ Stands between the entry points and the rooms. The engine is not opened here but
 from __future__ import annotations
 
 from divisi.bundles.store import BundleStore
-from divisi.jobs.door import QueueOptions
-from divisi.jobs.queue import JobQueue
+from divisi.jobs.door import QueueOptions, RedisDoor
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore, open_object_store
 
 
-def open_queue(settings: Settings) -> JobQueue:
-    """The job queue in Redis; not yet connected."""
+def open_door(settings: Settings) -> RedisDoor:
+    """The door to Redis; not yet connected."""
     options = QueueOptions(
         prefix=settings.redis_prefix,
         lease_seconds=settings.lease_seconds,
@@ -22,7 +21,7 @@ def open_queue(settings: Settings) -> JobQueue:
         max_queued_jobs=settings.max_queued_jobs,
         retention_seconds=settings.retention_seconds,
     )
-    return JobQueue(settings.redis_url, options)
+    return RedisDoor(settings.redis_url, options)
 
 
 def open_store(settings: Settings) -> ObjectStore:

@@ -22,6 +22,7 @@ import psutil
 from bars import Row, at_most, exactly, report, told
 
 from deployment import Deployment, deployment
+from divisi.jobs.figures import Figures
 from divisi.jobs.job import Job, JobState
 from divisi.storage.keys import attempt_prefix
 
@@ -41,7 +42,7 @@ async def cancel_jobs(num_queued: int, num_running: int, num_workers: int) -> li
                 cruel.start_worker()
             await cruel.wait_for_workers(num_workers)
             running = [await _cancel_running(cruel, http) for _ in range(num_running)]
-            depth = await cruel.queue.depth()
+            depth = await Figures(cruel.queue.door).depth()
     answered, freed, freed_bytes, left = zip(*running, strict=True)
     return [
         told("queued jobs cancelled", num_queued),

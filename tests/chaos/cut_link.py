@@ -27,6 +27,7 @@ from bars import Row, exactly, report, rows_of, told
 from botocore.exceptions import BotoCoreError, ClientError
 
 from deployment import SAMPLE_RATE, Deployment, deployment
+from divisi.jobs.figures import Figures
 from divisi.jobs.job import JobState
 from divisi.settings import child_environment
 
@@ -136,7 +137,7 @@ async def upload(cruel: Deployment, client: httpx.AsyncClient, audio: bytes) -> 
 
 async def has_backlog(cruel: Deployment) -> bool:
     """Whether there is a job for a worker that has none."""
-    return any(lane.waiting for lane in (await cruel.queue.depth()).values())
+    return any(lane.waiting for lane in (await Figures(cruel.queue.door).depth()).values())
 
 
 async def cut_links(num_cuts: int, num_jobs: int) -> list[Row]:

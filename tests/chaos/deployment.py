@@ -30,11 +30,13 @@ import psutil
 import redis.asyncio
 import soundfile
 
-from divisi.bootstrap import open_queue, open_store
+from divisi.bootstrap import open_door, open_store
 from divisi.bundles.card import ModelCard
 from divisi.bundles.card_file import CARD_FILE, write_card
 from divisi.bundles.checksums import write_checksums
 from divisi.errors import UnavailableError
+from divisi.jobs.events import EventReader
+from divisi.jobs.figures import Figures
 from divisi.jobs.job import ENDED_STATES, Job, JobEvent, JobState, Lane, new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings, child_environment
@@ -72,7 +74,7 @@ class Deployment:
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder = folder
         self.settings = settings
-        self.queue: JobQueue = open_queue(settings)
+        self.queue = JobQueue(open_door(settings))
         self.store: ObjectStore = open_store(settings)
         self.raw = redis.asyncio.Redis.from_url(settings.redis_url, decode_responses=True)
         self.accepted: list[str] = []
@@ -226,7 +228,7 @@ class Deployment:
         running = [job for job in jobs if job is not None and job.state is JobState.RUNNING]
         names: list[str | None] = []
         with contextlib.suppress(redis.RedisError, OSError):
-            names = [await self.raw.hget(self.queue.key("job", job.job_id), "consumer") for job in running]
+            names = [await self.raw.hget(self.queue.door.key("job", job.job_id), "consumer") for job in running]
         return {int(name.split("-")[-2]): job for name, job in zip(names, running, strict=False) if name}
 
     async def wait_for_busy_worker(self, seconds: float = LONGEST_SECONDS) -> tuple[subprocess.Popen[bytes], Job]:
@@ -243,7 +245,7 @@ class Deployment:
 
     async def seconds_until_next_run(self, job_id: str, since: float) -> float:
         """From a moment (Unix seconds) to the beginning of the job's next attempt, by the clock of its events."""
-        async for event in self.queue.events(job_id):
+        async for event in EventReader(self.queue.door).events(job_id):
             if event is not None and event.kind is JobState.RUNNING and event_time(event) > since:
                 return event_time(event) - since
         return 0.0
@@ -268,18 +270,18 @@ class Deployment:
         return audit
 
     async def _count(self) -> Audit:
-        audit = Audit(accepted=len(self.accepted), counters=await self.queue.counters())
+        audit = Audit(accepted=len(self.accepted), counters=await Figures(self.queue.door).counters())
         for job_id in self.accepted:
             job = await self.queue.get(job_id)
             audit.states[job.state] += 1
             if not job.state.is_ended:
                 audit.lost += 1
                 continue
-            events = [event async for event in self.queue.events(job_id) if event is not None]
+            events = [event async for event in EventReader(self.queue.door).events(job_id) if event is not None]
             audit.committed_twice += sum(event.kind is JobState.SUCCEEDED for event in events) > 1
             audit.broken_stems += await self._broken_stems(job)
             audit.leftovers += await self._leftovers(job)
-        audit.stream_length = sum(lane.length for lane in (await self.queue.depth()).values())
+        audit.stream_length = sum(lane.length for lane in (await Figures(self.queue.door).depth()).values())
         return audit
 
     async def _broken_stems(self, job: Job) -> int:
@@ -303,7 +305,7 @@ class Deployment:
         for gateway in self.gateways:
             gateway.kill()
             gateway.wait()
-        await self.queue.close()
+        await self.queue.door.close()
         await self.raw.aclose()
         if self.redis is not None and self.redis.poll() is None:
             self.kill_redis()
@@ -328,7 +330,7 @@ async def deployment(engine: str = "engines:SlowEngine", **settings: float | str
         }
         cruel = Deployment(folder, Settings.model_validate(chosen))
         cruel.start_redis()
-        await cruel.queue.connect()
+        await cruel.queue.door.connect()
         try:
             yield cruel
         finally:

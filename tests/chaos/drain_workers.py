@@ -18,6 +18,7 @@ import time
 from bars import Row, at_most, exactly, report, rows_of, told
 
 from deployment import Deployment, deployment, event_time
+from divisi.jobs.events import EventReader
 from divisi.jobs.job import JobState
 
 LEASE_SECONDS = 15.0  # the default: nothing here may wait for a lease to run out
@@ -66,7 +67,7 @@ async def _waits_after_hand_back(cruel: Deployment) -> list[float]:
     waits = []
     for job_id in cruel.accepted:
         handed_back_at = None
-        async for event in cruel.queue.events(job_id):
+        async for event in EventReader(cruel.queue.door).events(job_id):
             if event is None:
                 continue
             if event.kind is JobState.QUEUED and event.problem is not None:

@@ -20,6 +20,7 @@ import httpx
 from bars import Row, exactly, report, told
 
 from deployment import Deployment, deployment, noise_wav
+from divisi.jobs.events import EventReader
 
 AUDIO_SECONDS = 120.0  # 12 s of work, a few events a second
 LONGEST_CONNECTION_SECONDS = 1.5
@@ -80,7 +81,8 @@ async def drop_events(num_drops: int, num_listeners: int) -> list[Row]:
             await asyncio.gather(*(listener.listen(http, urls, job_id, most_drops) for listener in listeners))
             if killing is not None:
                 await killing
-            told_by_queue = [event.event_id async for event in cruel.queue.events(job_id) if event is not None]
+            events = EventReader(cruel.queue.door).events(job_id)
+            told_by_queue = [event.event_id async for event in events if event is not None]
             heard += [(told_by_queue, listener) for listener in listeners]
             attempts.append((await cruel.queue.get(job_id)).attempt)
     return [

@@ -19,6 +19,7 @@ import psutil
 from bars import Row, at_most, exactly, report, rows_of, told
 
 from deployment import LONGEST_SECONDS, Deployment, deployment
+from divisi.jobs.figures import Figures
 
 LEASE_SECONDS = 1.5
 AUDIO_SECONDS = 6.0  # 0.6 s: done well within a freeze
@@ -66,7 +67,7 @@ async def _freeze_once(cruel: Deployment, refusal: str) -> float | None:
         os.kill(process.pid, signal.SIGSTOP)
     loop = asyncio.get_running_loop()
     frozen_at = loop.time()
-    refused = (await cruel.queue.counters()).get(refusal, 0)
+    refused = (await Figures(cruel.queue.door).counters()).get(refusal, 0)
     # One lease until the job is taken back, then the other worker's attempt.
     await cruel.wait_for_ends(LONGEST_SECONDS)
     await asyncio.sleep(max(0.0, frozen_at + 2 * LEASE_SECONDS - loop.time()))
@@ -74,7 +75,7 @@ async def _freeze_once(cruel: Deployment, refusal: str) -> float | None:
     for process in frozen:
         os.kill(process.pid, signal.SIGCONT)
     thawed_at = loop.time()
-    while (await cruel.queue.counters()).get(refusal, 0) == refused:
+    while (await Figures(cruel.queue.door).counters()).get(refusal, 0) == refused:
         if loop.time() - thawed_at > LONGEST_SECONDS:
             return None
         await asyncio.sleep(0.02)

@@ -18,6 +18,7 @@ from bars import Row, at_most, exactly, report, rows_of, told
 
 from deployment import LONGEST_SECONDS, Deployment, deployment
 from divisi.errors import UnavailableError
+from divisi.jobs.figures import Figures
 
 LEASE_SECONDS = 5.0
 AUDIO_SECONDS = 3.0  # 0.3 s of work
@@ -58,7 +59,7 @@ async def _keep_submitting(cruel: Deployment, enough: asyncio.Event) -> None:
     """Keeps a few jobs waiting."""
     while not enough.is_set():
         with contextlib.suppress(UnavailableError):
-            if sum(lane.waiting for lane in (await cruel.queue.depth()).values()) < 6:
+            if sum(lane.waiting for lane in (await Figures(cruel.queue.door).depth()).values()) < 6:
                 await cruel.accept(AUDIO_SECONDS)
         await asyncio.sleep(0.05)
 

@@ -19,6 +19,7 @@ import httpx
 from bars import Row, exactly, report, told
 
 from deployment import deployment, noise_wav
+from divisi.jobs.figures import Figures
 
 AUDIO_SECONDS = 2.0
 PATIENCE_SECONDS = 120.0
@@ -53,7 +54,7 @@ async def same_key(num_posts: int, num_gateways: int) -> list[Row]:
         in_queue = len((await cruel.queue.list(limit=num_posts)).jobs)
         stored = len(await cruel.store.list_folders("jobs"))
         left = len(list((cruel.folder / "work").rglob("divisi-upload-*")))
-        counted = (await cruel.queue.counters()).get("accepted", 0)
+        counted = (await Figures(cruel.queue.door).counters()).get("accepted", 0)
     others = statuses.total() - sum(statuses[status] for status in (202, 409, 503, BROKEN_OFF))
     return [
         told("uploads with one key, at once", num_posts),

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from divisi.cli.app import app
 from divisi.cli.terminal import console, errors
-from divisi.jobs.door import QueueOptions
+from divisi.jobs.door import QueueOptions, RedisDoor
 from divisi.jobs.queue import JobQueue
 from divisi.settings import load_settings
 
@@ -53,5 +53,6 @@ def divisi(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> D
 
 @pytest.fixture
 async def queue(redis_url: str) -> AsyncIterator[JobQueue]:
-    async with JobQueue(redis_url, QueueOptions()) as connected:
+    async with RedisDoor(redis_url, QueueOptions()) as door:
+        connected = JobQueue(door)
         yield connected

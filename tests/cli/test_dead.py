@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from divisi.jobs.figures import Figures
 from divisi.jobs.job import Job, JobState, Problem, new_job_id
 from divisi.jobs.queue import JobQueue
+from divisi.jobs.worker_side import WorkerSide
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Divisi
@@ -16,11 +18,14 @@ pytestmark = pytest.mark.anyio
 
 
 async def bury(queue: JobQueue, code: str = "worker-crashed", is_dead_letter: bool = True) -> str:
+    worker_side = WorkerSide(queue.door)
     job = Job(new_job_id(), "satb-small", "1.0.0", "flac", time.time(), file_name="Ave [verum].wav")
     await queue.submit(job)
-    claim = await queue.claim("worker")
+    claim = await worker_side.claim("worker")
     assert claim is not None
-    await queue.fail(claim, Problem(code, "It died [/bold].", {"cause": "SIGSEGV"}), is_dead_letter=is_dead_letter)
+    await worker_side.fail(
+        claim, Problem(code, "It died [/bold].", {"cause": "SIGSEGV"}), is_dead_letter=is_dead_letter
+    )
     return job.job_id
 
 
@@ -43,7 +48,7 @@ async def test_all_dead_letters_are_queued_again_at_once(divisi: Divisi, queue: 
     job_ids = {await bury(queue) for _ in range(3)}
     again = await asyncio.to_thread(divisi, "dead", "retry", "--all")
     assert {line.split()[0] for line in again.stdout.splitlines()} == job_ids
-    assert await queue.dead_count() == 0
+    assert await Figures(queue.door).dead_count() == 0
 
 
 @pytest.mark.parametrize("arguments", [("retry",), ("retry", "--all", "01m82509an0z2za7kt3a89vjd6")])

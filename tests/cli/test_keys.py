@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from divisi.cli.app import app
-from divisi.jobs.keys import ApiKey, Scope
-from divisi.jobs.queue import JobQueue
+from divisi.jobs.door import RedisDoor
+from divisi.jobs.keys import ApiKey, KeyRing, Scope
 from divisi.settings import load_settings
 from divisi.standalone import REDIS_URL_FILE
 
@@ -32,8 +32,8 @@ def keys(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Keys]:
 
 def ask(redis_url: str, act: Any) -> Any:
     async def run() -> Any:
-        async with JobQueue(redis_url) as queue:
-            return await act(queue)
+        async with RedisDoor(redis_url) as door:
+            return await act(door)
 
     return asyncio.run(run())
 
@@ -45,7 +45,7 @@ def token_of(result: Result) -> str:
 def test_a_key_is_made_shown_once_and_works(keys: Keys, redis_url: str) -> None:
     made = keys("create", "choir app")
     assert made.exit_code == 0, made.output
-    key: ApiKey = ask(redis_url, lambda queue: queue.recognise(token_of(made)))
+    key: ApiKey = ask(redis_url, lambda door: KeyRing(door).recognise(token_of(made)))
     assert (key.name, key.scopes) == ("choir app", {Scope.JOBS_READ, Scope.JOBS_WRITE})
     assert key.webhook_secret in made.stdout
     listed = keys("list")
@@ -56,7 +56,7 @@ def test_a_key_is_made_shown_once_and_works(keys: Keys, redis_url: str) -> None:
 
 def test_scopes_and_an_end_can_be_chosen(keys: Keys, redis_url: str) -> None:
     keys("create", "prometheus", "--scope", "metrics", "--days", "30")
-    [key] = ask(redis_url, lambda queue: queue.keys())
+    [key] = ask(redis_url, lambda door: KeyRing(door).keys())
     assert key.scopes == {Scope.METRICS}
     assert key.expires_at - key.created_at == pytest.approx(30 * 24 * 3600, abs=2)
 
@@ -64,7 +64,7 @@ def test_scopes_and_an_end_can_be_chosen(keys: Keys, redis_url: str) -> None:
 def test_a_scope_that_there_is_not_makes_no_key(keys: Keys, redis_url: str) -> None:
     refused = keys("create", "app", "--scope", "everything")
     assert refused.exit_code == 2
-    assert ask(redis_url, lambda queue: queue.keys()) == ()
+    assert ask(redis_url, lambda door: KeyRing(door).keys()) == ()
 
 
 def test_a_revoked_key_is_gone_and_cannot_be_revoked_again(keys: Keys, redis_url: str) -> None:
@@ -82,4 +82,4 @@ def test_the_keys_of_a_running_machine_are_found_by_its_data_folder(keys: Keys, 
     assert "no divisi runs on" in missing.stderr
     (tmp_path / REDIS_URL_FILE).write_text(redis_url)
     assert keys("create", "app", "--data", tmp_path).exit_code == 0
-    assert len(ask(redis_url, lambda queue: queue.keys())) == 1
+    assert len(ask(redis_url, lambda door: KeyRing(door).keys())) == 1

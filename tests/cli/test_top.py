@@ -12,7 +12,8 @@ from rich.console import Console
 from divisi.cli.top import Snapshot, frame, look
 from divisi.jobs.job import Job, Lane, Problem, new_job_id
 from divisi.jobs.queue import JobQueue
-from divisi.jobs.roll_call import WorkerState, WorkerStatus
+from divisi.jobs.roll_call import RollCall, WorkerState, WorkerStatus
+from divisi.jobs.worker_side import WorkerSide
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Divisi
@@ -46,16 +47,20 @@ def line_with(text: str, part: str) -> str:
 
 
 async def test_one_frame_shows_lanes_workers_and_jobs(divisi: Divisi, queue: JobQueue) -> None:
+    roll_call = RollCall(queue.door)
+    worker_side = WorkerSide(queue.door)
     running, waiting = make_job(), make_job(lane=Lane.BATCH, file_name="Os justi.wav")
     await queue.submit(running)
     await queue.submit(waiting)
-    claim = await queue.claim("worker-1")
+    claim = await worker_side.claim("worker-1")
     assert claim is not None
-    await queue.report(claim, 0.5, "separating")
-    await queue.announce(
+    await worker_side.report(claim, 0.5, "separating")
+    await roll_call.announce(
         WorkerStatus("worker-1", WorkerState.BUSY, time.time(), "onnx_runtime", "cpu", running.job_id, attempts=4)
     )
-    await queue.announce(WorkerStatus("worker-2", WorkerState.STARTING, time.time(), problem="device cuda is missing"))
+    await roll_call.announce(
+        WorkerStatus("worker-2", WorkerState.STARTING, time.time(), problem="device cuda is missing")
+    )
     shown = await asyncio.to_thread(divisi, "top", "--once")
     assert shown.returncode == 0, shown.stderr
     assert "accepted 2" in shown.stdout
@@ -69,8 +74,8 @@ async def test_one_frame_shows_lanes_workers_and_jobs(divisi: Divisi, queue: Job
 
 async def test_a_worker_says_how_long_it_has_been_up(queue: JobQueue) -> None:
     started_at = time.time()
-    await queue.announce(WorkerStatus("worker-1", WorkerState.IDLE, started_at))
-    later = replace(await look(queue), at=started_at + 95)
+    await RollCall(queue.door).announce(WorkerStatus("worker-1", WorkerState.IDLE, started_at))
+    later = replace(await look(queue.door), at=started_at + 95)
     assert "1 min 35 s" in line_with(printed(later), "worker-1")
 
 
@@ -89,23 +94,24 @@ async def test_without_redis_there_is_one_line_and_exit_code_1(divisi: Divisi) -
 
 
 async def test_failures_and_their_codes_stand_out(queue: JobQueue) -> None:
+    worker_side = WorkerSide(queue.door)
     await queue.submit(make_job())
-    claim = await queue.claim("worker-1")
+    claim = await worker_side.claim("worker-1")
     assert claim is not None
-    await queue.fail(claim, Problem("damaged-bundle", "The model is damaged."), is_dead_letter=True)
-    text = printed(await look(queue))
+    await worker_side.fail(claim, Problem("damaged-bundle", "The model is damaged."), is_dead_letter=True)
+    text = printed(await look(queue.door))
     assert "dead letters 1" in text
     assert "damaged-bundle" in text
 
 
 async def test_two_frames_tell_how_fast_jobs_are_done(queue: JobQueue) -> None:
     await queue.submit(make_job())
-    first = await look(queue)
-    now = await look(queue)
+    first = await look(queue.door)
+    now = await look(queue.door)
     later = Snapshot(first.at + 30, now.overview, now.recent, now.held)
     assert "0.0 jobs a minute" in printed(later, first)
 
 
 async def test_a_worker_whose_job_was_erased_is_shown_all_the_same(queue: JobQueue) -> None:
-    await queue.announce(WorkerStatus("worker-1", WorkerState.BUSY, time.time(), job_id=new_job_id()))
-    assert "worker-1" in printed(await look(queue))
+    await RollCall(queue.door).announce(WorkerStatus("worker-1", WorkerState.BUSY, time.time(), job_id=new_job_id()))
+    assert "worker-1" in printed(await look(queue.door))

@@ -25,9 +25,10 @@ from divisi.bundles.card_file import CARD_FILE, write_card
 from divisi.bundles.checksums import write_checksums
 from divisi.bundles.store import BundleStore
 from divisi.gateway.app import create_app
-from divisi.jobs.door import QueueOptions
+from divisi.jobs.door import QueueOptions, RedisDoor
 from divisi.jobs.job import Job, Manifest, ManifestFile, ManifestStem, ManifestWarning
 from divisi.jobs.queue import JobQueue
+from divisi.jobs.worker_side import WorkerSide
 from divisi.settings import Settings
 from divisi.storage.keys import stem_key
 from divisi.storage.object_store import ObjectStore, open_object_store
@@ -143,7 +144,7 @@ def settings(tmp_path: Path, redis_url: str, model_store: Path) -> Settings:
 @pytest.fixture
 def gateway(settings: Settings, tmp_path: Path) -> Iterator[Gateway]:
     store = open_object_store(settings.store_url)
-    app = create_app(settings, JobQueue(settings.redis_url), store, BundleStore(settings.model_store))
+    app = create_app(settings, RedisDoor(settings.redis_url), store, BundleStore(settings.model_store))
     with Served(app) as served:
         yield Gateway(served.url, settings, store, tmp_path, settings.redis_url)
 
@@ -157,7 +158,8 @@ def http(gateway: Gateway) -> Iterator[httpx.Client]:
 @pytest.fixture
 async def queue(gateway: Gateway) -> AsyncIterator[JobQueue]:
     """The test's own connection to the gateway's queue."""
-    async with JobQueue(gateway.redis_url, QueueOptions()) as queue:
+    async with RedisDoor(gateway.redis_url, QueueOptions()) as door:
+        queue = JobQueue(door)
         yield queue
 
 
@@ -207,9 +209,10 @@ async def _work_off(
     sings_again: bool = False,
     is_of_version_0_1: bool = False,
 ) -> Job:
-    claim = await queue.claim("worker-1")
+    worker_side = WorkerSide(queue.door)
+    claim = await worker_side.claim("worker-1")
     assert claim is not None
-    await queue.report(claim, 0.5, "separating")
+    await worker_side.report(claim, 0.5, "separating")
     stems = []
     for name in names:
         data = _stem_bytes(name)
@@ -232,7 +235,7 @@ async def _work_off(
     )
     if sings_again:  # a model that also has pitch tracks and a resynthesis
         manifest = await _with_extras(manifest, claim.job_id, store)
-    assert await queue.commit(claim, manifest) == "ok"
+    assert await worker_side.commit(claim, manifest) == "ok"
     return await queue.get(claim.job_id)
 
 

@@ -11,7 +11,8 @@ import httpx
 
 from divisi.bundles.store import BundleStore
 from divisi.gateway.app import create_app
-from divisi.jobs.keys import NewKey, Scope
+from divisi.jobs.door import RedisDoor
+from divisi.jobs.keys import KeyRing, NewKey, Scope
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore, open_object_store
@@ -28,17 +29,17 @@ class KeyedGateway:
         self.store = store
 
     def make_key(self, *scopes: Scope, name: str = "test", expires_at: float | None = None) -> NewKey:
-        return self.ask(lambda queue: queue.create_key(name, scopes, expires_at))
+        return self.ask(lambda queue: KeyRing(queue.door).create_key(name, scopes, expires_at))
 
     def revoke(self, key: NewKey) -> None:
-        self.ask(lambda queue: queue.revoke_key(key.key.key_id))
+        self.ask(lambda queue: KeyRing(queue.door).revoke_key(key.key.key_id))
 
     def ask(self, act: Any) -> Any:
         """What a queue of our own answers."""
 
         async def run() -> Any:
-            async with JobQueue(self.settings.redis_url) as queue:
-                return await act(queue)
+            async with RedisDoor(self.settings.redis_url) as door:
+                return await act(JobQueue(door))
 
         return asyncio.run(run())
 
@@ -53,6 +54,6 @@ def keyed_gateway(settings: Settings, serve: Any, **changes: Any) -> Iterator[Ke
     """A gateway that requires keys unless the changes say otherwise."""
     changed = settings.model_copy(update={"require_keys": True} | changes)
     store = open_object_store(changed.store_url)
-    app = create_app(changed, JobQueue(changed.redis_url), store, BundleStore(changed.model_store))
+    app = create_app(changed, RedisDoor(changed.redis_url), store, BundleStore(changed.model_store))
     with serve(app) as served:
         yield KeyedGateway(served.url, changed, store)

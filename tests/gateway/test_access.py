@@ -16,7 +16,8 @@ from pydantic import SecretStr
 from tests.conftest import free_port
 from tests.gateway.keyed import BOTH, KeyedGateway, keyed_gateway
 
-from divisi.jobs.keys import NewKey, Scope
+from divisi.jobs.door import RedisDoor
+from divisi.jobs.keys import KeyRing, NewKey, Scope
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
 from divisi.storage.signed_links import Link, sign_link
@@ -179,7 +180,7 @@ def test_a_signed_link_opens_one_download_without_a_key(
 
 def test_a_changed_link_is_refused_and_an_old_one_is_gone(keyed: KeyedGateway, song: bytes, work_off: WorkOff) -> None:
     url = finished(keyed, keyed.make_key(*BOTH), song, work_off)
-    secret = keyed.ask(lambda queue: queue.link_secret())
+    secret = keyed.ask(lambda queue: KeyRing(queue.door).link_secret())
     path = f"{url}/stems/alto"
     old = sign_link(Link(path), int(time.time()) - 1, secret)
     expires = parse_qs(urlsplit(old).query)["expires"][0]
@@ -225,7 +226,7 @@ def test_a_signed_link_opens_one_query_and_no_other(
 
 def test_links_of_version_0_1_open_what_they_opened(keyed: KeyedGateway, song: bytes, work_off: WorkOff) -> None:
     path = f"{finished(keyed, keyed.make_key(*BOTH), song, work_off)}/stems/alto"
-    secret, expires = keyed.ask(lambda queue: queue.link_secret()), int(time.time()) + 60
+    secret, expires = keyed.ask(lambda queue: KeyRing(queue.door).link_secret()), int(time.time()) + 60
     text = f"divisi link v1\n{path}\n{expires}".encode()
     signature = base64.urlsafe_b64encode(hmac.digest(secret, text, "sha256")).decode().rstrip("=")
     with keyed.caller() as nobody:
@@ -268,7 +269,8 @@ def test_links_are_signed_by_the_deployments_own_secret_where_it_has_one(
 
 def test_a_link_lives_no_longer_than_the_job(gateway: Gateway, http: httpx.Client, song: bytes, work_off) -> None:
     async def finish() -> None:
-        async with JobQueue(gateway.redis_url) as queue:
+        async with RedisDoor(gateway.redis_url) as door:
+            queue = JobQueue(door)
             await work_off(queue, gateway.store)
 
     url = submit(http, song).headers["location"]
@@ -284,7 +286,8 @@ def test_a_link_to_a_comparison_lives_no_longer_than_its_jobs(
     gateway: Gateway, http: httpx.Client, song: bytes, work_off: WorkOff
 ) -> None:
     async def finish() -> None:
-        async with JobQueue(gateway.redis_url) as queue:
+        async with RedisDoor(gateway.redis_url) as door:
+            queue = JobQueue(door)
             await work_off(queue, gateway.store)
 
     group = submit(http, song, model="quartet,duo").headers["location"]

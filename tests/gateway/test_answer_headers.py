@@ -17,7 +17,7 @@ from divisi.gateway import answer_headers
 from divisi.gateway.answer_headers import CROSS_ORIGIN, security_headers
 from divisi.gateway.app import create_app
 from divisi.gateway.request_context import REQUEST_ID_HEADER
-from divisi.jobs.queue import JobQueue
+from divisi.jobs.door import RedisDoor
 from divisi.settings import Settings
 from divisi.storage.object_store import open_object_store
 
@@ -53,7 +53,7 @@ def test_every_answer_is_guarded(http: httpx.Client, method: str, path: str, sta
 
 def test_the_answer_to_an_unforeseen_error_is_guarded_too(settings: Settings, serve: Serve) -> None:
     store = open_object_store("memory://")
-    app = create_app(settings, JobQueue(settings.redis_url), store, BundleStore(settings.model_store))
+    app = create_app(settings, RedisDoor(settings.redis_url), store, BundleStore(settings.model_store))
 
     @app.get("/broken")
     async def broken() -> None:
@@ -128,7 +128,7 @@ ALWAYS_READABLE = {"cache-control", "content-type", "strict-transport-security"}
 @pytest.fixture
 def document(settings: Settings) -> dict[str, Any]:
     store = open_object_store("memory://")
-    return create_app(settings, JobQueue(settings.redis_url), store, BundleStore(settings.model_store)).openapi()
+    return create_app(settings, RedisDoor(settings.redis_url), store, BundleStore(settings.model_store)).openapi()
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -221,7 +221,7 @@ def test_pages_read_refusals_too_whoever_made_them(settings: Settings, serve: Se
 
 def test_pages_read_outages_and_unforeseen_errors_too(settings: Settings, serve: Serve) -> None:
     alone = settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0", "cors_origins": ORIGIN})
-    app = create_app(alone, JobQueue(alone.redis_url), open_object_store("memory://"), BundleStore(alone.model_store))
+    app = create_app(alone, RedisDoor(alone.redis_url), open_object_store("memory://"), BundleStore(alone.model_store))
 
     @app.get("/broken")
     async def broken() -> None:

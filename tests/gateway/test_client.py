@@ -23,6 +23,7 @@ from divisi.client import AsyncClient, Client, Job, Submission
 from divisi.client.arrivals import Arrival
 from divisi.client.wire import Patience, address_of
 from divisi.errors import ConflictError, InputError, NotFoundError, UnavailableError
+from divisi.jobs.door import RedisDoor
 from divisi.jobs.limits import WINDOW_SECONDS
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
@@ -61,7 +62,8 @@ def test_both_clients_find_everything_of_a_gateway_below_a_path(
             return await client.download_stems(await client.get(job["id"]), tmp_path / "again")
 
     async def work() -> None:
-        async with JobQueue(gateway.redis_url) as queue:
+        async with RedisDoor(gateway.redis_url) as door:
+            queue = JobQueue(door)
             await work_off(queue, gateway.store, sings_again=True)
 
     with proxy_below("/choir/divisi", gateway.url, strips=True) as url, Client(url + end) as client:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from divisi.jobs.door import RedisDoor
 from divisi.jobs.queue import JobQueue
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def submit(http: httpx.Client, song: bytes, **sources: bytes) -> str:
 
 def work(gateway: Gateway, work_off: WorkOff) -> None:
     async def run() -> None:
-        async with JobQueue(gateway.redis_url) as queue:
+        async with RedisDoor(gateway.redis_url) as door:
+            queue = JobQueue(door)
             await work_off(queue, gateway.store, sings_again=True)
             await work_off(queue, gateway.store, ("upper", "lower"))
 

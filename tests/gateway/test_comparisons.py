@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from divisi.jobs.door import RedisDoor
 from divisi.jobs.job import Manifest, StemScore
 from divisi.jobs.queue import JobQueue
+from divisi.jobs.worker_side import WorkerSide
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, WorkOff
@@ -35,8 +37,9 @@ def submit(http: httpx.Client, song: bytes, models: str, **references: bytes) ->
 
 async def _score(gateway: Gateway, scores: tuple[StemScore, ...]) -> None:
     """A worker's next job, with scores."""
-    async with JobQueue(gateway.redis_url) as queue:
-        claim = await queue.claim("worker-1")
+    async with RedisDoor(gateway.redis_url) as door:
+        queue = JobQueue(door)
+        claim = await WorkerSide(queue.door).claim("worker-1")
         assert claim is not None
         manifest = Manifest(
             attempt=claim.attempt,
@@ -50,7 +53,7 @@ async def _score(gateway: Gateway, scores: tuple[StemScore, ...]) -> None:
             engine={},
             scores=scores,
         )
-        assert await queue.commit(claim, manifest) == "ok"
+        assert await WorkerSide(queue.door).commit(claim, manifest) == "ok"
 
 
 def test_a_group_is_a_table_of_voices_by_systems_in_the_order_asked_for(
@@ -63,7 +66,8 @@ def test_a_group_is_a_table_of_voices_by_systems_in_the_order_asked_for(
     assert http.get(url).json()["state"] == "running"
 
     async def work() -> None:
-        async with JobQueue(gateway.redis_url) as queue:
+        async with RedisDoor(gateway.redis_url) as door:
+            queue = JobQueue(door)
             await work_off(queue, gateway.store)
 
     asyncio.run(work())

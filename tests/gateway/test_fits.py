@@ -14,7 +14,7 @@ import soundfile
 from tests.gateway.conftest import publish_model
 
 from divisi.bundles.fitting import Fitting
-from divisi.jobs.roll_call import WorkerState, WorkerStatus
+from divisi.jobs.roll_call import RollCall, WorkerState, WorkerStatus
 from divisi.storage.keys import mixture_key
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def test_the_card_says_what_is_fitted(http: httpx.Client) -> None:
 async def test_a_fit_is_refused_before_it_is_examined_when_no_worker_at_work_can_do_it(
     http: httpx.Client, gateway: Gateway, queue: JobQueue
 ) -> None:
-    await queue.announce(WorkerStatus("plain", WorkerState.IDLE, 1.8e9, can_fit=False))
+    await RollCall(queue.door).announce(WorkerStatus("plain", WorkerState.IDLE, 1.8e9, can_fit=False))
     answer = submit(http, b"never looked at")
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "60"
@@ -167,7 +167,8 @@ async def test_a_fit_is_refused_before_it_is_examined_when_no_worker_at_work_can
 @pytest.mark.anyio
 @pytest.mark.parametrize("can_fit", [True, None], ids=["has torch", "has not said yet"])
 async def test_one_worker_that_can_fit_is_enough(can_fit: bool | None, http: httpx.Client, queue: JobQueue) -> None:
-    await queue.announce(WorkerStatus("plain", WorkerState.IDLE, 1.8e9, can_fit=False))
-    await queue.announce(WorkerStatus("other", WorkerState.BUSY, 1.8e9, can_fit=can_fit))
+    roll_call = RollCall(queue.door)
+    await roll_call.announce(WorkerStatus("plain", WorkerState.IDLE, 1.8e9, can_fit=False))
+    await roll_call.announce(WorkerStatus("other", WorkerState.BUSY, 1.8e9, can_fit=can_fit))
     assert http.get("/v1/models/fitted").json()["is_offered"] is can_fit
     assert submit(http, recording(4000, 3)).status_code == 202

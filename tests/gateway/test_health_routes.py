@@ -12,7 +12,8 @@ from divisi.gateway.metrics import COUNTER_NAMES
 from divisi.jobs.figures import COUNTERS
 from divisi.jobs.job import Problem
 from divisi.jobs.queue import JobQueue
-from divisi.jobs.roll_call import WorkerState, WorkerStatus
+from divisi.jobs.roll_call import RollCall, WorkerState, WorkerStatus
+from divisi.jobs.worker_side import WorkerSide
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, WorkOff
@@ -64,14 +65,16 @@ def test_the_queue_is_measured_at_each_scrape(http: httpx.Client, song: bytes) -
 async def test_what_the_queue_counted_and_who_works_is_told_at_each_scrape(
     http: httpx.Client, song: bytes, queue: JobQueue, gateway: Gateway, work_off: WorkOff
 ) -> None:
+    roll_call = RollCall(queue.door)
+    worker_side = WorkerSide(queue.door)
     for _ in range(2):
         http.post("/v1/jobs", files={"file": song})
     await work_off(queue, gateway.store)
-    claim = await queue.claim("worker-2")
+    claim = await worker_side.claim("worker-2")
     assert claim is not None
-    await queue.fail(claim, Problem("damaged-bundle", "The model is damaged."), is_dead_letter=True)
-    await queue.announce(WorkerStatus("worker-1", WorkerState.IDLE, started_at=1.8e9))
-    await queue.announce(WorkerStatus("worker-2", WorkerState.BUSY, started_at=1.8e9))
+    await worker_side.fail(claim, Problem("damaged-bundle", "The model is damaged."), is_dead_letter=True)
+    await roll_call.announce(WorkerStatus("worker-1", WorkerState.IDLE, started_at=1.8e9))
+    await roll_call.announce(WorkerStatus("worker-2", WorkerState.BUSY, started_at=1.8e9))
     found = samples(http)
     expected = {"jobs_accepted": 2, "claims": 2, "jobs_succeeded": 1, "jobs_failed": 1, "jobs_dead_lettered": 1}
     assert {name: found[(f"divisi_{name}_total", ())] for name in expected} == expected

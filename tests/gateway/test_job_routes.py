@@ -17,6 +17,7 @@ from tests.patience import PATIENCE_SECONDS
 from divisi.gateway.events import RECONNECT_MILLISECONDS
 from divisi.jobs.job import Job, Problem
 from divisi.jobs.queue import JobQueue
+from divisi.jobs.worker_side import WorkerSide
 from divisi.storage.keys import accepted_key, mixture_key
 
 if TYPE_CHECKING:
@@ -130,10 +131,11 @@ async def test_a_finished_job_lists_its_stems_and_its_report(
 async def test_a_failed_job_is_answered_200_with_its_problem_inside(
     http: httpx.Client, song: bytes, queue: JobQueue
 ) -> None:
+    worker_side = WorkerSide(queue.door)
     job_id = submit(http, song).json()["id"]
-    claim = await queue.claim("worker-1")
+    claim = await worker_side.claim("worker-1")
     assert claim is not None
-    await queue.fail(claim, Problem("undecodable", "the file breaks off after 3 s", {"at_seconds": 3}))
+    await worker_side.fail(claim, Problem("undecodable", "the file breaks off after 3 s", {"at_seconds": 3}))
     answer = http.get(f"/v1/jobs/{job_id}")
     assert answer.status_code == 200
     problem = answer.json()["problem"]
@@ -178,11 +180,12 @@ async def test_deleting_a_finished_job_erases_its_stems(
 async def test_a_running_job_that_is_deleted_is_lost_to_its_worker(
     http: httpx.Client, song: bytes, queue: JobQueue
 ) -> None:
+    worker_side = WorkerSide(queue.door)
     url = submit(http, song).headers["location"]
-    claim = await queue.claim("worker-1")
+    claim = await worker_side.claim("worker-1")
     assert claim is not None
     assert http.delete(url).status_code == 204
-    assert await queue.beat(claim) != "ok"
+    assert await worker_side.beat(claim) != "ok"
 
 
 def test_a_cancelled_job_keeps_its_record(http: httpx.Client, song: bytes) -> None:
@@ -330,14 +333,15 @@ async def test_a_listener_that_reconnects_misses_and_repeats_nothing(
 async def test_a_hundred_drops_while_the_job_runs_lose_nothing(
     http: httpx.Client, song: bytes, gateway: Gateway, queue: JobQueue
 ) -> None:
+    worker_side = WorkerSide(queue.door)
     job_id = submit(http, song).json()["id"]
 
     async def run_slowly() -> None:
-        claim = await queue.claim("worker-1")
+        claim = await worker_side.claim("worker-1")
         assert claim is not None
         for percent in range(100):
-            await queue.report(claim, percent / 100, "separating")
-        await queue.fail(claim, Problem("undecodable", "at last"))
+            await worker_side.report(claim, percent / 100, "separating")
+        await worker_side.fail(claim, Problem("undecodable", "at last"))
 
     async def listen_with_drops() -> list[ServerSentEvent]:
         heard: list[ServerSentEvent] = []

@@ -13,6 +13,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from tests.patience import PATIENCE_SECONDS
 
+from divisi.jobs.door import RedisDoor
 from divisi.jobs.queue import JobQueue
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def test_the_gateway_keeps_to_its_document(
     gateway: Gateway, http: httpx.Client, song: bytes, work_off: WorkOff, tmp_path: Path
 ) -> None:
     async def finish() -> None:
-        async with JobQueue(gateway.redis_url) as queue:
+        async with RedisDoor(gateway.redis_url) as door:
+            queue = JobQueue(door)
             await work_off(queue, gateway.store, sings_again=True)
 
     files = {"file": ("Ave verum.wav", song), "reference_alto": ("alto.wav", song)}

@@ -17,8 +17,7 @@ from tests.conftest import free_port
 
 from divisi.bundles.store import BundleStore
 from divisi.gateway.app import create_app
-from divisi.jobs.door import QueueOptions
-from divisi.jobs.queue import JobQueue
+from divisi.jobs.door import QueueOptions, RedisDoor
 from divisi.settings import Settings
 from divisi.storage.object_store import open_object_store
 
@@ -58,7 +57,7 @@ def frail(tmp_path: Path, model_store: Path, serve: Serve, start_redis: StartRed
     port = free_port()
     settings = Settings(redis_url=f"redis://127.0.0.1:{port}/0", model_store=model_store, default_model="quartet")
     store = open_object_store(f"file://{tmp_path / 'store'}")
-    app = create_app(settings, JobQueue(settings.redis_url), store, BundleStore(model_store))
+    app = create_app(settings, RedisDoor(settings.redis_url), store, BundleStore(model_store))
     with serve(app) as served, httpx.Client(base_url=served.url) as http:
         yield Frail(http, tmp_path, start_redis, port)
 
@@ -145,7 +144,7 @@ def test_without_the_store_no_job_is_accepted(
     store = open_object_store(
         "s3://recordings", endpoint=f"http://127.0.0.1:{port}", access_key_id="k", secret_access_key="s"
     )
-    app = create_app(settings, JobQueue(redis_url), store, BundleStore(model_store))
+    app = create_app(settings, RedisDoor(redis_url), store, BundleStore(model_store))
     with serve(app) as served, httpx.Client(base_url=served.url) as http:
         answer = http.post("/v1/jobs", files={"file": song})
         assert_is_away(answer, "store-unavailable")
@@ -158,7 +157,7 @@ def test_an_empty_model_store_is_not_ready(redis_url: str, tmp_path: Path, serve
     settings = Settings(redis_url=redis_url, model_store=tmp_path)
     store = open_object_store("memory://")
     with (
-        serve(create_app(settings, JobQueue(redis_url), store, BundleStore(tmp_path))) as served,
+        serve(create_app(settings, RedisDoor(redis_url), store, BundleStore(tmp_path))) as served,
         httpx.Client(base_url=served.url) as http,
     ):
         ready = http.get("/readyz")
@@ -170,10 +169,10 @@ def test_a_full_queue_is_refused_before_the_upload_is_read(
     redis_url: str, model_store: Path, serve: Serve, song: bytes, tmp_path: Path
 ) -> None:
     settings = Settings(redis_url=redis_url, model_store=model_store, default_model="quartet")
-    queue = JobQueue(redis_url, QueueOptions(max_queued_jobs=2))
+    door = RedisDoor(redis_url, QueueOptions(max_queued_jobs=2))
     store = open_object_store(f"file://{tmp_path / 'store'}")
     with (
-        serve(create_app(settings, queue, store, BundleStore(model_store))) as served,
+        serve(create_app(settings, door, store, BundleStore(model_store))) as served,
         httpx.Client(base_url=served.url) as http,
     ):
         assert http.post("/v1/jobs", files={"file": song}).status_code == 202

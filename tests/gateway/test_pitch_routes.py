@@ -14,6 +14,7 @@ from tests.gateway.conftest import PITCH_JSON
 
 from divisi.client import Client
 from divisi.gateway.schemas import PitchBody, TuningBody
+from divisi.jobs.door import RedisDoor
 from divisi.jobs.queue import JobQueue
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def finish(http: httpx.Client, song: bytes, gateway: Gateway, work_off: WorkOff,
     """Path of a finished job."""
 
     async def work() -> None:
-        async with JobQueue(gateway.redis_url) as queue:
+        async with RedisDoor(gateway.redis_url) as door:
+            queue = JobQueue(door)
             await work_off(queue, gateway.store, sings_again=sings_again)
 
     url: str = http.post("/v1/jobs", files={"file": ("Ave verum.wav", song)}).headers["location"]

@@ -18,8 +18,10 @@ import soundfile
 from tests.patience import PATIENCE_SECONDS
 
 from divisi.gateway import file_routes, practice_mixes
+from divisi.jobs.door import RedisDoor
 from divisi.jobs.job import Manifest, ManifestStem
 from divisi.jobs.queue import JobQueue
+from divisi.jobs.worker_side import WorkerSide
 from divisi.storage.keys import stem_key
 
 if TYPE_CHECKING:
@@ -35,8 +37,9 @@ def sung(http: httpx.Client, song: bytes, gateway: Gateway) -> tuple[str, dict[s
     samples = {name: np.full(RATE, value) for name, value in (("alto", 0.25), ("bass", 0.125), ("residual", 0.0625))}
 
     async def work() -> None:
-        async with JobQueue(gateway.redis_url) as queue:
-            claim = await queue.claim("worker-1")
+        async with RedisDoor(gateway.redis_url) as door:
+            queue = JobQueue(door)
+            claim = await WorkerSide(queue.door).claim("worker-1")
             assert claim is not None
             stems = []
             for name, values in samples.items():
@@ -58,7 +61,7 @@ def sung(http: httpx.Client, song: bytes, gateway: Gateway) -> tuple[str, dict[s
                 wall_seconds=1.0,
                 engine={},
             )
-            assert await queue.commit(claim, manifest) == "ok"
+            assert await WorkerSide(queue.door).commit(claim, manifest) == "ok"
 
     asyncio.run(work())
     return url, samples

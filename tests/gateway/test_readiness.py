@@ -25,7 +25,7 @@ from tests.patience import PATIENCE_SECONDS
 from divisi import room
 from divisi.bundles.store import BundleStore
 from divisi.gateway.app import create_app
-from divisi.jobs.queue import JobQueue
+from divisi.jobs.door import RedisDoor
 from divisi.settings import Settings
 from divisi.storage import write_probe
 from divisi.storage.object_store import ObjectStore, open_object_store
@@ -56,7 +56,7 @@ def open_gateway(settings: Settings, serve: Serve) -> Iterator[Callable[..., htt
         def start(redis_url: str = settings.redis_url, store: ObjectStore | None = None) -> httpx.Client:
             changed = settings.model_copy(update={"redis_url": redis_url})
             store = store or open_object_store(changed.store_url)
-            app = create_app(changed, JobQueue(redis_url), store, BundleStore(changed.model_store))
+            app = create_app(changed, RedisDoor(redis_url), store, BundleStore(changed.model_store))
             served = opened.enter_context(serve(app))
             return opened.enter_context(httpx.Client(base_url=served.url, timeout=PATIENCE_SECONDS))
 

@@ -16,8 +16,10 @@ from divisi.bundles.store import BundleStore
 from divisi.errors import UnavailableError
 from divisi.gateway.app import create_app
 from divisi.gateway.reconcile import ORPHAN_AGE, reconcile
+from divisi.jobs.door import RedisDoor
 from divisi.jobs.job import new_job_id
 from divisi.jobs.queue import JobQueue
+from divisi.jobs.worker_side import WorkerSide
 from divisi.storage.keys import mixture_key
 from divisi.storage.object_store import ObjectStore
 
@@ -61,7 +63,7 @@ async def test_a_deleted_job_never_comes_back(
     http.delete(url)
     assert await reconcile(queue, gateway.store) == []
     assert http.get(url).status_code == 404
-    assert await queue.claim("worker-1") is None
+    assert await WorkerSide(queue.door).claim("worker-1") is None
 
 
 async def test_all_jobs_of_a_group_come_back_with_their_key(
@@ -122,7 +124,8 @@ async def test_nothing_of_a_group_is_queued_before_all_of_it_is_stored(
 
     async def reconcile_before_the_second(store: ObjectStore, key: str, path: Path, **about: str) -> None:
         if stored:
-            async with JobQueue(gateway.redis_url) as queue:
+            async with RedisDoor(gateway.redis_url) as door:
+                queue = JobQueue(door)
                 assert await reconcile(queue, store) == []
             raise UnavailableError("the object store is away", code="store-unavailable")
         await put_file(store, key, path, **about)
@@ -141,9 +144,9 @@ async def test_a_starting_gateway_brings_lost_jobs_back_by_itself(
 ) -> None:
     posted = http.post("/v1/jobs", files={"file": song}).json()
     lose_all(gateway)
-    app = create_app(gateway.settings, JobQueue(gateway.redis_url), gateway.store, BundleStore(model_store))
+    app = create_app(gateway.settings, RedisDoor(gateway.redis_url), gateway.store, BundleStore(model_store))
     with serve(app):
         claim = None
         while claim is None:
-            claim = await queue.claim("worker-1", wait_seconds=2)
+            claim = await WorkerSide(queue.door).claim("worker-1", wait_seconds=2)
     assert claim.job_id == posted["id"]

@@ -17,6 +17,7 @@ import pytest
 
 from divisi.bundles.store import BundleStore
 from divisi.gateway.app import create_app
+from divisi.jobs.door import RedisDoor
 from divisi.jobs.queue import JobQueue
 from divisi.storage.object_store import ObjectStore, open_object_store
 
@@ -31,7 +32,8 @@ def job_url(http: httpx.Client, song: bytes, gateway: Gateway, work_off: WorkOff
     """Path of a finished job."""
 
     async def finish() -> None:
-        async with JobQueue(gateway.redis_url) as queue:
+        async with RedisDoor(gateway.redis_url) as door:
+            queue = JobQueue(door)
             await work_off(queue, gateway.store)
 
     url = http.post("/v1/jobs", files={"file": ("Ave verum – live.wav", song)}).headers["location"]
@@ -210,7 +212,7 @@ def s3_gateway(gateway: Gateway, s3_endpoint: str, serve: Serve) -> Iterator[tup
     store = open_object_store(
         f"s3://recordings/{uuid.uuid4().hex}", endpoint=s3_endpoint, access_key_id="k", secret_access_key="s"
     )
-    app = create_app(gateway.settings, JobQueue(gateway.redis_url), store, BundleStore(gateway.settings.model_store))
+    app = create_app(gateway.settings, RedisDoor(gateway.redis_url), store, BundleStore(gateway.settings.model_store))
     with serve(app) as served, httpx.Client(base_url=served.url) as client:
         yield client, store
 

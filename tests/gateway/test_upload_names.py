@@ -17,6 +17,7 @@ import requests
 from tests.patience import PATIENCE_SECONDS
 
 from divisi.gateway.upload_names import file_name_in
+from divisi.jobs.door import RedisDoor
 from divisi.jobs.queue import JobQueue
 
 if TYPE_CHECKING:
@@ -147,7 +148,8 @@ def test_recordings_keep_apart_whatever_reads_their_names(
     jobs += [httpx.post(url, content=song).headers["location"] for _ in "12"]  # without a name
 
     async def finish() -> None:
-        async with JobQueue(gateway.redis_url) as queue:
+        async with RedisDoor(gateway.redis_url) as door:
+            queue = JobQueue(door)
             for _ in jobs:
                 await work_off(queue, gateway.store, sings_again=True)
 

@@ -9,6 +9,7 @@ import pytest
 
 from divisi.jobs.job import Job
 from divisi.jobs.queue import JobQueue
+from divisi.jobs.worker_side import WorkerSide
 from divisi.storage.keys import accepted_key
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ async def test_the_worker_is_told_who_may_sing(
     assert job["requested_voices"] == kept
     assert http.get(f"/v1/jobs/{job['id']}").json()["requested_voices"] == kept
     expected = tuple(kept) if isinstance(kept, list) else kept
-    claim = await queue.claim("worker-1")
+    claim = await WorkerSide(queue.door).claim("worker-1")
     assert claim is not None
     assert claim.job.voices == expected
     accepted = Job.from_json((gateway.folder / "store" / accepted_key(job["id"])).read_bytes())

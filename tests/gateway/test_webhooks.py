@@ -21,9 +21,10 @@ from tests.gateway.keyed import BOTH, keyed_gateway
 from tests.gateway.receiver import Received, Receiver, receiving
 
 from divisi.gateway.webhooks.sender import RETRY_SECONDS, WebhookSender
-from divisi.jobs.deliveries import Delivery, DeliveryStatus
+from divisi.jobs.deliveries import Deliveries, Delivery, DeliveryStatus
+from divisi.jobs.door import RedisDoor
 from divisi.jobs.job import Job, new_job_id
-from divisi.jobs.keys import new_webhook_secret
+from divisi.jobs.keys import KeyRing, new_webhook_secret
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
 
@@ -46,7 +47,8 @@ def allowing(redis_url: str) -> Settings:
 @asynccontextmanager
 async def sending(settings: Settings, **options) -> AsyncIterator[JobQueue]:
     """A sender at work; gives another connection to its queue."""
-    async with JobQueue(settings.redis_url) as own, JobQueue(settings.redis_url) as queue:
+    async with RedisDoor(settings.redis_url) as own, RedisDoor(settings.redis_url) as door:
+        queue = JobQueue(door)
         task = asyncio.create_task(WebhookSender(own, settings, **options).run())
         try:
             yield queue
@@ -66,7 +68,7 @@ async def end_job(queue: JobQueue, url: str, secret: str | None = SECRET, **chan
 async def settled(queue: JobQueue, job_id: str, attempts: int = 1) -> Delivery:
     """The job's delivery, once so many attempts are in its log."""
     while True:
-        [delivery] = await queue.deliveries(job_id)
+        [delivery] = await Deliveries(queue.door).deliveries(job_id)
         if len(delivery.log) >= attempts:
             return delivery
         await asyncio.sleep(0.01)
@@ -95,7 +97,8 @@ async def test_the_end_of_a_job_is_told_signed_and_logged(
         accepted = caller.post("/v1/jobs", files={"file": song}, data=data)
         job_url = accepted.headers["location"]
         assert caller.get(f"{job_url}/deliveries").json() == {"webhook_url": url, "deliveries": []}
-        async with JobQueue(settings.redis_url) as queue:
+        async with RedisDoor(settings.redis_url) as door:
+            queue = JobQueue(door)
             await work_off(queue, gateway.store)
         received = await arrived(receiver)
         message = verified(received)
@@ -108,7 +111,8 @@ async def test_the_end_of_a_job_is_told_signed_and_logged(
             "state": "succeeded",
             "stems": [{name: value for name, value in stem.items() if value is not None} for stem in job["stems"]],
         }
-        async with JobQueue(settings.redis_url) as queue:
+        async with RedisDoor(settings.redis_url) as door:
+            queue = JobQueue(door)
             await settled(queue, accepted.json()["id"])
         [delivery] = caller.get(f"{job_url}/deliveries").json()["deliveries"]
         assert (delivery["id"], delivery["type"], delivery["status"]) == (
@@ -135,8 +139,8 @@ def test_a_keys_own_secret_signs_the_webhooks_of_its_jobs(settings: Settings, se
 async def test_nothing_is_told_any_more_in_the_name_of_a_revoked_key(allowing: Settings) -> None:
     with receiving() as receiver:
         async with sending(allowing) as queue:
-            key = await queue.create_key("app", BOTH)
-            await queue.revoke_key(key.key.key_id)
+            key = await KeyRing(queue.door).create_key("app", BOTH)
+            await KeyRing(queue.door).revoke_key(key.key.key_id)
             job_id = await end_job(
                 queue, f"http://127.0.0.1:{receiver.port}/", secret=None, owner=f"key:{key.key.key_id}"
             )
@@ -190,7 +194,8 @@ def test_the_table_of_delays_is_that_of_standard_webhooks() -> None:
 
 async def test_what_was_due_while_no_gateway_ran_is_sent_by_the_next(allowing: Settings, redis_url: str) -> None:
     with receiving() as receiver:
-        async with JobQueue(redis_url) as queue:
+        async with RedisDoor(redis_url) as door:
+            queue = JobQueue(door)
             job_id = await end_job(queue, f"http://127.0.0.1:{receiver.port}/")
         async with sending(allowing) as queue:
             assert verified(await arrived(receiver))["data"]["id"] == job_id

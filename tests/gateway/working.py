@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from divisi.jobs.door import RedisDoor
+from divisi.jobs.figures import Figures
 from divisi.jobs.queue import JobQueue
 
 if TYPE_CHECKING:
@@ -19,10 +21,11 @@ def worker(gateway: Gateway, work_off: WorkOff, num_jobs: int, *, sings_again: b
     """Works off so many jobs beside the test, as soon as they come."""
 
     async def work() -> None:
-        async with JobQueue(gateway.redis_url) as queue:
+        async with RedisDoor(gateway.redis_url) as door:
+            queue = JobQueue(door)
             done = 0
             while done < num_jobs:
-                if (await queue.depth())["interactive"].waiting:
+                if (await Figures(queue.door).depth())["interactive"].waiting:
                     await work_off(queue, gateway.store, sings_again=sings_again)
                     done += 1
                 await asyncio.sleep(0.01)

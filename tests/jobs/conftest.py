@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from divisi.jobs.door import QueueOptions
+from divisi.jobs.door import QueueOptions, RedisDoor
 from divisi.jobs.job import Job, Lane, Manifest, ManifestStem, new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import Claim
@@ -28,7 +28,8 @@ def raw(redis_url: str) -> Iterator[redis.Redis]:
 @pytest.fixture
 async def queue(redis_url: str, seem_long_up: Callable[[JobQueue], None]) -> AsyncIterator[JobQueue]:
     """A connected queue."""
-    async with JobQueue(redis_url, QueueOptions(lease_seconds=LEASE_SECONDS, max_queued_jobs=50)) as connected:
+    async with RedisDoor(redis_url, QueueOptions(lease_seconds=LEASE_SECONDS, max_queued_jobs=50)) as door:
+        connected = JobQueue(door)
         seem_long_up(connected)
         yield connected
 
@@ -85,8 +86,8 @@ def let_lease_run_out(raw: redis.Redis) -> Callable[[JobQueue, Claim], None]:
     """Makes Redis believe that the worker has been silent for two leases."""
 
     def age(queue: JobQueue, claim: Claim) -> None:
-        stream = queue.stream(Lane(claim.job.lane))
-        entry = raw.hget(queue.key("job", claim.job_id), "entry")
+        stream = queue.door.stream(Lane(claim.job.lane))
+        entry = raw.hget(queue.door.key("job", claim.job_id), "entry")
         idle_ms = int(2 * LEASE_SECONDS * 1000)
         raw.xclaim(stream, "workers", claim.consumer, 0, [entry], idle=idle_ms, justid=True)
 

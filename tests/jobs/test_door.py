@@ -11,8 +11,11 @@ import redis
 from tests.conftest import free_port, running_redis
 
 from divisi.errors import UnavailableError
+from divisi.jobs.door import RedisDoor
+from divisi.jobs.figures import Figures
 from divisi.jobs.job import Job, new_job_id
 from divisi.jobs.queue import JobQueue
+from divisi.jobs.worker_side import WorkerSide
 from divisi.standalone import redis_executable
 
 pytestmark = pytest.mark.anyio
@@ -52,20 +55,27 @@ async def test_a_redis_that_is_away_is_unavailable_and_says_so_soon(monkeypatch:
         pauses.append(seconds)
 
     monkeypatch.setattr("redis.asyncio.retry.sleep", note)
-    queue = JobQueue(f"redis://127.0.0.1:{free_port()}/0")
-    for call in (queue.connect(), queue.get(new_job_id()), queue.claim("worker"), queue.depth(), queue.list()):
+    queue = JobQueue(RedisDoor(f"redis://127.0.0.1:{free_port()}/0"))
+    for call in (
+        queue.door.connect(),
+        queue.get(new_job_id()),
+        WorkerSide(queue.door).claim("worker"),
+        Figures(queue.door).depth(),
+        queue.list(),
+    ):
         with pytest.raises(UnavailableError) as caught:
             await call
         assert caught.value.code == "redis-unavailable"
     assert 0 < sum(pauses) < 2
-    await queue.close()
+    await queue.door.close()
 
 
 async def test_the_queue_goes_on_by_itself_after_redis_was_killed_and_came_back(
     start_redis: Callable[[], subprocess.Popen[str]], socket_path: Path, make_job: MakeJob
 ) -> None:
     server = start_redis()
-    async with JobQueue(f"unix://{socket_path}") as queue:
+    async with RedisDoor(f"unix://{socket_path}") as door:
+        queue = JobQueue(door)
         before, after = make_job(), make_job()
         await queue.submit(before)
         server.kill()
@@ -74,23 +84,24 @@ async def test_the_queue_goes_on_by_itself_after_redis_was_killed_and_came_back(
             await queue.submit(after)
         start_redis()
         await queue.submit(after)  # no new connection asked for, scripts unknown to the new server
-        claims = [await queue.claim("a"), await queue.claim("b")]
+        claims = [await WorkerSide(queue.door).claim("a"), await WorkerSide(queue.door).claim("b")]
         assert [claim.job_id for claim in claims if claim] == [before.job_id, after.job_id]
 
 
 async def test_consumer_groups_that_redis_forgot_are_made_again(
     redis_url: str, raw: redis.Redis, make_job: MakeJob
 ) -> None:
-    async with JobQueue(redis_url) as queue:
+    async with RedisDoor(redis_url) as door:
+        queue = JobQueue(door)
         raw.flushall()
-        assert await queue.reclaim() == (0, 0)
+        assert await WorkerSide(queue.door).reclaim() == (0, 0)
         raw.flushall()
         await queue.submit(make_job())
-        assert await queue.claim("worker") is not None
+        assert await WorkerSide(queue.door).claim("worker") is not None
 
 
 async def test_a_cancellation_that_redis_py_swallows_still_ends_the_caller(redis_url: str) -> None:
-    queue = JobQueue(redis_url)
+    queue = JobQueue(RedisDoor(redis_url))
     began = asyncio.Event()
 
     async def swallow_a_cancellation() -> str:  # as asyncio.wait_for does on Python 3.11
@@ -99,16 +110,17 @@ async def test_a_cancellation_that_redis_py_swallows_still_ends_the_caller(redis
             await asyncio.Event().wait()
         return "PONG"
 
-    caller = asyncio.create_task(queue._ask(swallow_a_cancellation()))
+    caller = asyncio.create_task(queue.door.ask(swallow_a_cancellation()))
     await began.wait()
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    await queue.close()
+    await queue.door.close()
 
 
 async def test_a_redis_that_refuses_writes_is_unavailable(redis_url: str, raw: redis.Redis, make_job: MakeJob) -> None:
-    async with JobQueue(redis_url) as queue:
+    async with RedisDoor(redis_url) as door:
+        queue = JobQueue(door)
         raw.config_set("maxmemory", 1)
         try:
             with pytest.raises(UnavailableError):
@@ -118,17 +130,18 @@ async def test_a_redis_that_refuses_writes_is_unavailable(redis_url: str, raw: r
 
 
 async def test_whether_redis_takes_writes_is_found_out_without_one(redis_url: str, raw: redis.Redis) -> None:
-    async with JobQueue(redis_url) as queue:
+    async with RedisDoor(redis_url) as door:
+        queue = JobQueue(door)
         keys = sorted(raw.keys())
-        await queue.require_writes()
+        await queue.door.require_writes()
         assert sorted(raw.keys()) == keys
         raw.replicaof("127.0.0.1", 1)
         try:
             with pytest.raises(UnavailableError, match="replica"):
-                await queue.require_writes()
+                await queue.door.require_writes()
         finally:
             raw.replicaof("NO", "ONE")
-        await queue.require_writes()
+        await queue.door.require_writes()
 
 
 async def test_after_a_fail_over_the_new_primary_is_found_behind_the_same_name(
@@ -154,7 +167,8 @@ async def test_after_a_fail_over_the_new_primary_is_found_behind_the_same_name(
     with running_redis(old, tmp_path / "old"), running_redis(new, tmp_path / "new"):
         name = await asyncio.start_server(lead_on, "127.0.0.1", 0)
         port = name.sockets[0].getsockname()[1]
-        async with JobQueue(f"redis://127.0.0.1:{port}/0") as queue:
+        async with RedisDoor(f"redis://127.0.0.1:{port}/0") as door:
+            queue = JobQueue(door)
             await queue.submit(make_job())
             with redis.Redis(port=old) as demoted:
                 demoted.replicaof("127.0.0.1", new)

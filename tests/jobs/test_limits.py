@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from divisi.errors import LimitError
-from divisi.jobs.limits import UploadQuota
+from divisi.jobs.limits import Limits, UploadQuota
 from divisi.jobs.queue import JobQueue
 
 pytestmark = pytest.mark.anyio
@@ -16,60 +16,65 @@ HOUR_MS = 3_600_000
 
 
 async def test_of_many_requests_at_once_exactly_the_limit_is_admitted(queue: JobQueue) -> None:
-    answers = await asyncio.gather(*(queue.admit_request("key:a", 10) for _ in range(40)))
+    answers = await asyncio.gather(*(Limits(queue.door).admit_request("key:a", 10) for _ in range(40)))
     assert sum(answer.is_admitted for answer in answers) == 10
     assert sorted(answer.remaining for answer in answers if answer.is_admitted) == list(range(10))
     assert all(0 < answer.reset_seconds <= 60 for answer in answers)
 
 
 async def test_one_callers_requests_do_not_count_for_another(queue: JobQueue) -> None:
+    limits = Limits(queue.door)
     for _ in range(3):
-        await queue.admit_request("key:a", 3)
-    assert not (await queue.admit_request("key:a", 3)).is_admitted
-    assert (await queue.admit_request("key:b", 3)).is_admitted
+        await limits.admit_request("key:a", 3)
+    assert not (await limits.admit_request("key:a", 3)).is_admitted
+    assert (await limits.admit_request("key:b", 3)).is_admitted
 
 
 async def test_the_window_slides(queue: JobQueue, raw: redis.Redis) -> None:
+    limits = Limits(queue.door)
     for _ in range(2):
-        await queue.admit_request("key:a", 2)
+        await limits.admit_request("key:a", 2)
     window = "divisi:requests:key:a"
     [(first, at), _] = raw.zrange(window, 0, -1, withscores=True)
     raw.zadd(window, {first: at - 61e6})
-    assert (await queue.admit_request("key:a", 2)).is_admitted
-    assert not (await queue.admit_request("key:a", 2)).is_admitted
+    assert (await limits.admit_request("key:a", 2)).is_admitted
+    assert not (await limits.admit_request("key:a", 2)).is_admitted
 
 
 async def test_uploads_are_taken_off_a_days_quota_and_given_back(queue: JobQueue) -> None:
+    limits = Limits(queue.door)
     quota = UploadQuota(num_bytes=100, audio_seconds=10)
-    await queue.spend_upload("key:a", quota, 60, 4.0)
+    await limits.spend_upload("key:a", quota, 60, 4.0)
     with pytest.raises(LimitError, match="100 bytes"):
-        await queue.spend_upload("key:a", quota, 41, 1.0)
+        await limits.spend_upload("key:a", quota, 41, 1.0)
     with pytest.raises(LimitError, match="10 s of audio"):
-        await queue.spend_upload("key:a", quota, 1, 6.5)
-    await queue.spend_upload("key:a", quota, 40, 6.0)
+        await limits.spend_upload("key:a", quota, 1, 6.5)
+    await limits.spend_upload("key:a", quota, 40, 6.0)
     with pytest.raises(LimitError) as refusal:
-        await queue.spend_upload("key:a", quota)
+        await limits.spend_upload("key:a", quota)
     assert 23 * 3600 < refusal.value.facts["retry_after_seconds"] <= 24 * 3600
-    await queue.spend_upload("key:a", quota, -40, -6.0)
-    await queue.spend_upload("key:a", quota, 40, 6.0)
+    await limits.spend_upload("key:a", quota, -40, -6.0)
+    await limits.spend_upload("key:a", quota, 40, 6.0)
 
 
 async def test_what_was_uploaded_a_day_ago_no_longer_counts(queue: JobQueue, raw: redis.Redis) -> None:
+    limits = Limits(queue.door)
     quota = UploadQuota(num_bytes=100, audio_seconds=0)
     seconds, _ = raw.time()
     hour = seconds * 1000 // HOUR_MS
     raw.hset("divisi:spent:key:a", mapping={f"bytes{hour - 24}": 90, f"bytes{hour - 3}": 30, f"bytes{hour}": 40})
-    await queue.spend_upload("key:a", quota, 30)
+    await limits.spend_upload("key:a", quota, 30)
     with pytest.raises(LimitError) as refusal:
-        await queue.spend_upload("key:a", quota, 20)
+        await limits.spend_upload("key:a", quota, 20)
     # The thirty of three hours ago leave first, after another 20 to 21 hours.
     assert 20 * 3600 < refusal.value.facts["retry_after_seconds"] <= 21 * 3600
     assert f"bytes{hour - 24}" not in raw.hgetall("divisi:spent:key:a")
 
 
 async def test_a_quota_of_nothing_is_no_limit(queue: JobQueue) -> None:
-    await queue.spend_upload("key:a", UploadQuota(0, 0), 10**15, 10**9)
-    await queue.spend_upload("key:a", UploadQuota(0, 0))
+    limits = Limits(queue.door)
+    await limits.spend_upload("key:a", UploadQuota(0, 0), 10**15, 10**9)
+    await limits.spend_upload("key:a", UploadQuota(0, 0))
 
 
 async def test_unfinished_jobs_are_counted_by_owner_until_they_end(queue: JobQueue, make_job) -> None:

@@ -8,10 +8,11 @@ import pytest
 import redis
 
 from divisi.errors import ConflictError, InputError, NotFoundError, UnavailableError
-from divisi.jobs.door import QueueOptions
+from divisi.jobs.door import QueueOptions, RedisDoor
+from divisi.jobs.figures import Figures
 from divisi.jobs.job import Job, JobState, Lane, Manifest, Problem, new_job_id
 from divisi.jobs.queue import JobQueue
-from divisi.jobs.worker_side import Claim
+from divisi.jobs.worker_side import Claim, WorkerSide
 
 pytestmark = pytest.mark.anyio
 
@@ -35,21 +36,22 @@ async def test_submitting_again_changes_nothing(queue: JobQueue, raw: redis.Redi
     job = make_job()
     await queue.submit(job)
     await queue.submit(job)
-    assert raw.xlen(queue.stream(Lane.INTERACTIVE)) == 1
-    assert (await queue.counters())["accepted"] == 1
+    assert raw.xlen(queue.door.stream(Lane.INTERACTIVE)) == 1
+    assert (await Figures(queue.door).counters())["accepted"] == 1
 
 
 async def test_submitting_an_ended_job_again_does_not_revive_it(
     queue: JobQueue, make_job: MakeJob, manifest_of: ManifestOf
 ) -> None:
+    worker_side = WorkerSide(queue.door)
     job = make_job()
     await queue.submit(job)
-    claim = await queue.claim("worker")
+    claim = await worker_side.claim("worker")
     assert claim is not None
-    await queue.commit(claim, manifest_of(claim))
+    await worker_side.commit(claim, manifest_of(claim))
     await queue.submit(job)
     assert (await queue.get(job.job_id)).state is JobState.SUCCEEDED
-    assert await queue.claim("worker") is None
+    assert await worker_side.claim("worker") is None
 
 
 async def test_an_accepted_job_that_redis_lost_can_be_submitted_from_its_record(
@@ -59,14 +61,15 @@ async def test_an_accepted_job_that_redis_lost_can_be_submitted_from_its_record(
     await queue.submit(job)
     raw.flushall()
     await queue.submit(Job.from_json(job.to_json()))
-    claim = await queue.claim("worker")
+    claim = await WorkerSide(queue.door).claim("worker")
     assert claim is not None
     assert claim.job_id == job.job_id
     assert (await queue.submit(make_job(idempotency_key="key", fingerprint="print"))).is_replay
 
 
 async def test_jobs_of_one_upload_are_accepted_all_or_none(redis_url: str, make_job: MakeJob) -> None:
-    async with JobQueue(redis_url, QueueOptions(max_queued_jobs=3)) as queue:
+    async with RedisDoor(redis_url, QueueOptions(max_queued_jobs=3)) as door:
+        queue = JobQueue(door)
         first = (make_job(), make_job())
         await queue.submit(*first)
         with pytest.raises(UnavailableError) as caught:
@@ -77,7 +80,8 @@ async def test_jobs_of_one_upload_are_accepted_all_or_none(redis_url: str, make_
 
 
 async def test_cancelled_jobs_leave_room_in_the_queue(redis_url: str, make_job: MakeJob) -> None:
-    async with JobQueue(redis_url, QueueOptions(max_queued_jobs=1)) as queue:
+    async with RedisDoor(redis_url, QueueOptions(max_queued_jobs=1)) as door:
+        queue = JobQueue(door)
         job = make_job()
         await queue.submit(job)
         await queue.cancel(job.job_id)
@@ -128,7 +132,7 @@ async def test_a_released_key_is_free_again(queue: JobQueue) -> None:
 
 async def test_a_reservation_ends_by_itself_unless_prolonged(queue: JobQueue, raw: redis.Redis) -> None:
     reservation = await queue.reserve_idempotency_key("k", seconds=50)
-    (name,) = raw.keys(queue.key("idempotency", "*"))
+    (name,) = raw.keys(queue.door.key("idempotency", "*"))
     assert 49_000 < raw.pttl(name) <= 50_000
     await queue.reserve_idempotency_key("k", seconds=100, prolong=reservation)
     assert 99_000 < raw.pttl(name) <= 100_000
@@ -136,7 +140,7 @@ async def test_a_reservation_ends_by_itself_unless_prolonged(queue: JobQueue, ra
 
 async def test_a_key_lives_for_a_day(queue: JobQueue, raw: redis.Redis, make_job: MakeJob) -> None:
     await queue.submit(make_job(idempotency_key="k", fingerprint="f"))
-    (name,) = raw.keys(queue.key("idempotency", "*"))
+    (name,) = raw.keys(queue.door.key("idempotency", "*"))
     assert 86_390 < raw.ttl(name) <= 86_400
 
 
@@ -145,7 +149,7 @@ async def test_of_two_hundred_submits_with_one_key_exactly_one_job_comes(queue: 
     submissions = await asyncio.gather(*[queue.submit(job) for job in jobs])
     assert len({submission.job_ids for submission in submissions}) == 1
     assert sum(not submission.is_replay for submission in submissions) == 1
-    assert (await queue.counters())["accepted"] == 1
+    assert (await Figures(queue.door).counters())["accepted"] == 1
 
 
 # --- listing ---
@@ -180,20 +184,23 @@ async def test_a_queued_job_is_cancelled_at_once_and_its_entry_dropped_in_passin
     await queue.submit(cancelled)
     await queue.submit(other)
     assert (await queue.cancel(cancelled.job_id)).state is JobState.CANCELLED
-    assert raw.xlen(queue.stream(Lane.INTERACTIVE)) == 2  # XDEL of an undelivered entry would blind the group's lag
-    claim = await queue.claim("worker")
+    assert (
+        raw.xlen(queue.door.stream(Lane.INTERACTIVE)) == 2
+    )  # XDEL of an undelivered entry would blind the group's lag
+    claim = await WorkerSide(queue.door).claim("worker")
     assert claim is not None
     assert claim.job_id == other.job_id
-    assert raw.xlen(queue.stream(Lane.INTERACTIVE)) == 1
+    assert raw.xlen(queue.door.stream(Lane.INTERACTIVE)) == 1
 
 
 async def test_cancelling_an_ended_job_leaves_it_as_it_is(
     queue: JobQueue, make_job: MakeJob, manifest_of: ManifestOf
 ) -> None:
+    worker_side = WorkerSide(queue.door)
     await queue.submit(make_job())
-    claim = await queue.claim("worker")
+    claim = await worker_side.claim("worker")
     assert claim is not None
-    await queue.commit(claim, manifest_of(claim))
+    await worker_side.commit(claim, manifest_of(claim))
     assert (await queue.cancel(claim.job_id)).state is JobState.SUCCEEDED
 
 
@@ -203,14 +210,20 @@ async def test_an_unknown_job_cannot_be_cancelled(queue: JobQueue) -> None:
 
 
 async def test_delete_leaves_no_key_of_the_job(queue: JobQueue, raw: redis.Redis, make_job: MakeJob) -> None:
+    worker_side = WorkerSide(queue.door)
     await queue.submit(make_job(idempotency_key="k", fingerprint="f"))
-    claim = await queue.claim("worker")
+    claim = await worker_side.claim("worker")
     assert claim is not None
-    await queue.fail(claim, Problem("model-error", "broken"), is_dead_letter=True)
+    await worker_side.fail(claim, Problem("model-error", "broken"), is_dead_letter=True)
     assert await queue.delete(claim.job_id)
     left = {name for name in raw.scan_iter() if raw.type(name) != "string"}
     assert not {name for name in left if claim.job_id in name or "idempotency" in name}
-    assert raw.zcard(queue.key("index")) == raw.zcard(queue.key("expiry")) == raw.xlen(queue.key("dead")) == 0
+    assert (
+        raw.zcard(queue.door.key("index"))
+        == raw.zcard(queue.door.key("expiry"))
+        == raw.xlen(queue.door.key("dead"))
+        == 0
+    )
     assert not await queue.delete(claim.job_id)
 
 
@@ -221,7 +234,7 @@ async def test_a_job_that_has_not_ended_cannot_be_deleted(queue: JobQueue, make_
         with pytest.raises(ConflictError) as caught:
             await queue.delete(job.job_id)
         assert caught.value.code == "job-not-ended"
-        await queue.claim("worker")
+        await WorkerSide(queue.door).claim("worker")
 
 
 async def test_a_job_deleted_while_its_entry_waits_is_passed_over(
@@ -231,20 +244,21 @@ async def test_a_job_deleted_while_its_entry_waits_is_passed_over(
     await queue.submit(job)
     await queue.cancel(job.job_id)
     await queue.delete(job.job_id)
-    assert await queue.claim("worker") is None
-    assert raw.xlen(queue.stream(Lane.INTERACTIVE)) == 0
+    assert await WorkerSide(queue.door).claim("worker") is None
+    assert raw.xlen(queue.door.stream(Lane.INTERACTIVE)) == 0
 
 
 # --- retention ---
 
 
 async def test_ended_jobs_expire_after_the_retention_and_running_ones_never(redis_url: str, make_job: MakeJob) -> None:
-    async with JobQueue(redis_url, QueueOptions(retention_seconds=100)) as queue:
+    async with RedisDoor(redis_url, QueueOptions(retention_seconds=100)) as door:
+        queue = JobQueue(door)
         ended, running = make_job(), make_job(lane=Lane.BATCH)
         await queue.submit(ended)
         await queue.submit(running)
         await queue.cancel(ended.job_id)
-        await queue.claim("worker")
+        await WorkerSide(queue.door).claim("worker")
         now = time.time()
         expires_at = (await queue.get(ended.job_id)).expires_at
         assert expires_at is not None
@@ -257,28 +271,29 @@ async def test_ended_jobs_expire_after_the_retention_and_running_ones_never(redi
 
 
 async def test_a_dead_letter_says_why_and_can_be_run_again(queue: JobQueue, make_job: MakeJob) -> None:
+    worker_side = WorkerSide(queue.door)
     await queue.submit(make_job())
     problem = Problem("worker-crashed", "The process died (SIGSEGV).", {"cause": "SIGSEGV"})
-    for _ in range(queue.options.max_attempts):
-        claim = await queue.claim("worker")
+    for _ in range(queue.door.options.max_attempts):
+        claim = await worker_side.claim("worker")
         assert claim is not None
-        await queue.give_up_attempt(claim, problem)
+        await worker_side.give_up_attempt(claim, problem)
     job_id = claim.job_id
     failed = await queue.get(job_id)
     assert (failed.state, failed.problem) == (JobState.FAILED, problem)
     (letter,) = await queue.dead_letters()
-    assert (letter.job_id, letter.attempts, letter.problem) == (job_id, queue.options.max_attempts, problem)
-    assert await queue.claim("worker") is None
+    assert (letter.job_id, letter.attempts, letter.problem) == (job_id, queue.door.options.max_attempts, problem)
+    assert await worker_side.claim("worker") is None
 
     await queue.retry_dead_letter(job_id)
-    assert await queue.dead_count() == 0
+    assert await Figures(queue.door).dead_count() == 0
     again = await queue.get(job_id)
     assert (again.state, again.problem, again.expires_at) == (JobState.QUEUED, None, None)
-    for _ in range(queue.options.max_attempts):  # fresh attempts, rising numbers
-        claim = await queue.claim("worker")
+    for _ in range(queue.door.options.max_attempts):  # fresh attempts, rising numbers
+        claim = await worker_side.claim("worker")
         assert claim is not None
-        await queue.give_up_attempt(claim, problem)
-    assert (await queue.dead_letters())[0].attempts == 2 * queue.options.max_attempts
+        await worker_side.give_up_attempt(claim, problem)
+    assert (await queue.dead_letters())[0].attempts == 2 * queue.door.options.max_attempts
 
 
 async def test_only_dead_letters_can_be_retried(queue: JobQueue, make_job: MakeJob) -> None:
@@ -294,24 +309,26 @@ async def test_only_dead_letters_can_be_retried(queue: JobQueue, make_job: MakeJ
 async def test_a_dead_letter_queued_again_can_be_cancelled_before_it_is_delivered(
     queue: JobQueue, raw: redis.Redis, make_job: MakeJob
 ) -> None:
+    worker_side = WorkerSide(queue.door)
     await queue.submit(make_job())
-    claim = await queue.claim("worker")
+    claim = await worker_side.claim("worker")
     assert claim is not None
-    await queue.fail(claim, Problem("model-error", "broken"), is_dead_letter=True)
+    await worker_side.fail(claim, Problem("model-error", "broken"), is_dead_letter=True)
     await queue.retry_dead_letter(claim.job_id)
     await queue.cancel(claim.job_id)
-    assert raw.xlen(queue.stream(Lane.INTERACTIVE)) == 1
-    assert await queue.claim("worker") is None
-    assert raw.xlen(queue.stream(Lane.INTERACTIVE)) == 0
+    assert raw.xlen(queue.door.stream(Lane.INTERACTIVE)) == 1
+    assert await worker_side.claim("worker") is None
+    assert raw.xlen(queue.door.stream(Lane.INTERACTIVE)) == 0
 
 
 async def test_records_keep_apart_under_different_prefixes(redis_url: str, make_job: MakeJob) -> None:
     async with (
-        JobQueue(redis_url, QueueOptions(prefix="a")) as one,
-        JobQueue(redis_url, QueueOptions(prefix="{b}")) as other,
+        RedisDoor(redis_url, QueueOptions(prefix="a")) as a,
+        RedisDoor(redis_url, QueueOptions(prefix="{b}")) as b,
     ):
+        one, other = JobQueue(a), JobQueue(b)
         job = make_job()
         await one.submit(job)
-        assert await other.claim("worker") is None
+        assert await WorkerSide(b).claim("worker") is None
         await other.submit(job.model_copy(update={"model_id": "other"}))
         assert (await one.get(job.job_id)).model_id == job.model_id

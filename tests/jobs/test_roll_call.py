@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from divisi.jobs.queue import JobQueue
-from divisi.jobs.roll_call import FORGET_SECONDS, WorkerState, WorkerStatus
+from divisi.jobs.roll_call import FORGET_SECONDS, RollCall, WorkerState, WorkerStatus
 
 pytestmark = pytest.mark.anyio
 
@@ -15,10 +15,11 @@ STATUS = WorkerStatus("host-7-ab", WorkerState.BUSY, 1.8e9, "onnx_runtime", "cpu
 
 
 async def test_what_workers_said_last_is_told_by_name(queue: JobQueue) -> None:
-    await queue.announce(replace(STATUS, consumer="b", state=WorkerState.STARTING, problem="no model"))
-    await queue.announce(replace(STATUS, consumer="a"))
-    await queue.announce(replace(STATUS, consumer="a", state=WorkerState.IDLE, job_id=None, attempts=3))
-    first, second = await queue.workers()
+    roll_call = RollCall(queue.door)
+    await roll_call.announce(replace(STATUS, consumer="b", state=WorkerState.STARTING, problem="no model"))
+    await roll_call.announce(replace(STATUS, consumer="a"))
+    await roll_call.announce(replace(STATUS, consumer="a", state=WorkerState.IDLE, job_id=None, attempts=3))
+    first, second = await roll_call.workers()
     assert first.silent_seconds < FORGET_SECONDS
     assert replace(first, silent_seconds=0.0) == replace(
         STATUS, consumer="a", state=WorkerState.IDLE, job_id=None, attempts=3
@@ -27,28 +28,31 @@ async def test_what_workers_said_last_is_told_by_name(queue: JobQueue) -> None:
 
 
 async def test_a_worker_that_signs_off_is_forgotten(queue: JobQueue) -> None:
-    await queue.announce(STATUS)
-    await queue.sign_off(STATUS.consumer)
-    assert await queue.workers() == ()
+    roll_call = RollCall(queue.door)
+    await roll_call.announce(STATUS)
+    await roll_call.sign_off(STATUS.consumer)
+    assert await roll_call.workers() == ()
 
 
 async def test_a_worker_that_fell_silent_ages_and_is_then_forgotten(queue: JobQueue, raw: redis.Redis) -> None:
+    roll_call = RollCall(queue.door)
     before = time.monotonic()
-    await queue.announce(STATUS)
-    seen = queue.key("workers", "seen")
+    await roll_call.announce(STATUS)
+    seen = queue.door.key("workers", "seen")
     raw.zincrby(seen, -30_000, STATUS.consumer)
-    (worker,) = await queue.workers()
+    (worker,) = await roll_call.workers()
     assert 30 <= worker.silent_seconds <= 30.1 + time.monotonic() - before
     raw.zincrby(seen, -31_000, STATUS.consumer)
-    assert await queue.workers() == ()
-    await queue.announce(replace(STATUS, consumer="another"))
-    assert raw.hkeys(queue.key("workers")) == ["another"]
+    assert await roll_call.workers() == ()
+    await roll_call.announce(replace(STATUS, consumer="another"))
+    assert raw.hkeys(queue.door.key("workers")) == ["another"]
 
 
 async def test_what_a_newer_worker_says_of_itself_is_read_as_far_as_it_is_known(
     queue: JobQueue, raw: redis.Redis
 ) -> None:
-    await queue.announce(STATUS)
-    said = raw.hget(queue.key("workers"), STATUS.consumer)
-    raw.hset(queue.key("workers"), STATUS.consumer, said[:-1] + ', "mood": "cheerful"}')
-    assert [worker.job_id for worker in await queue.workers()] == [STATUS.job_id]
+    roll_call = RollCall(queue.door)
+    await roll_call.announce(STATUS)
+    said = raw.hget(queue.door.key("workers"), STATUS.consumer)
+    raw.hset(queue.door.key("workers"), STATUS.consumer, said[:-1] + ', "mood": "cheerful"}')
+    assert [worker.job_id for worker in await roll_call.workers()] == [STATUS.job_id]

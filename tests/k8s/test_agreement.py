@@ -20,7 +20,7 @@ from tests.k8s.manifests import (
     workloads,
 )
 
-from divisi.bootstrap import open_bundles, open_queue, open_store
+from divisi.bootstrap import open_bundles, open_door, open_store
 from divisi.gateway.app import STOP_SECONDS, create_app
 from divisi.gateway.services import ANSWER_SECONDS
 from divisi.jobs.job import Lane
@@ -110,8 +110,8 @@ def streams(resources: list[Resource]) -> set[str]:
 
 
 def streams_of_the_code(resources: list[Resource]) -> set[str]:
-    queue = open_queue(settings_of(ours(resources)["worker"][1], resources))
-    return {queue.stream(lane) for lane in Lane}
+    door = open_door(settings_of(ours(resources)["worker"][1], resources))
+    return {door.stream(lane) for lane in Lane}
 
 
 @pytest.mark.parametrize("overlay", ["production-cpu", "production-gpu"])
@@ -171,7 +171,7 @@ def test_the_ingress_leads_to_the_whole_api_and_to_nothing_else(
         )
 
     unused = Settings(store_url="memory://")
-    app = create_app(unused, open_queue(unused), open_store(unused), open_bundles(unused))
+    app = create_app(unused, open_door(unused), open_store(unused), open_bundles(unused))
     paths = set(app.openapi()["paths"]) | {"/openapi.json"}
     assert {path for path in paths if not is_led_to(path)} == INSIDE
 

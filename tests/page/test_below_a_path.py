@@ -13,7 +13,7 @@ from tests.gateway.conftest import Served
 from tests.page.conftest import opened_tab
 from tests.path_proxy import proxy_below
 
-from divisi.bootstrap import open_bundles, open_queue, open_store
+from divisi.bootstrap import open_bundles, open_door, open_store
 from divisi.gateway.app import create_app
 from divisi.standalone import redis_url_of
 
@@ -37,7 +37,7 @@ def below(request: pytest.FixtureRequest, service: Service, browser: Browser) ->
                     "store_url": f"file://{service.data / 'store'}",
                 }
             )
-            app = create_app(settings, open_queue(settings), open_store(settings), open_bundles(settings))
+            app = create_app(settings, open_door(settings), open_store(settings), open_bundles(settings))
             target = opened.enter_context(Served(app)).url
         url = opened.enter_context(proxy_below(PATH, target, strips=request.param != "kept"))
         yield opened.enter_context(opened_tab(browser, replace(service, url=url, settings=settings)))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from divisi.bootstrap import open_queue, open_store
+from divisi.bootstrap import open_door, open_store
 from divisi.bundles.card import ModelCard
 from divisi.bundles.card_file import CARD_FILE, write_card
 from divisi.bundles.checksums import write_checksums
@@ -92,8 +92,8 @@ def store(settings: Settings) -> ObjectStore:
 
 @pytest.fixture
 async def queue(settings: Settings) -> AsyncIterator[JobQueue]:
-    async with open_queue(settings) as connected:
-        yield connected
+    async with open_door(settings) as door:
+        yield JobQueue(door)
 
 
 @pytest.fixture

@@ -19,8 +19,12 @@ from tests.conftest import free_port
 from tests.patience import PATIENCE_SECONDS
 
 from divisi.bootstrap import open_store
+from divisi.jobs.door import RedisDoor
+from divisi.jobs.events import EventReader
 from divisi.jobs.job import Job, JobEvent, JobState, Lane, Problem
 from divisi.jobs.queue import JobQueue
+from divisi.jobs.roll_call import RollCall
+from divisi.jobs.worker_side import WorkerSide
 from divisi.scratch import Scratch
 from divisi.settings import Settings, child_environment
 from divisi.storage.keys import attempt_prefix
@@ -44,7 +48,7 @@ async def working(
     health = WorkerHealth()
     assert settings.work_dir is not None
     with Scratch(settings.work_dir, "worker") as scratch:
-        supervisor = Supervisor(settings, queue, store, health, scratch)
+        supervisor = Supervisor(settings, queue.door, store, health, scratch)
         run = asyncio.create_task(supervisor.run())
         try:
             yield supervisor, health
@@ -60,7 +64,7 @@ async def heard(queue: JobQueue, job: Job, until: Callable[[JobEvent], bool]) ->
     """The first event that fits."""
 
     async def listen() -> JobEvent:
-        async for event in queue.events(job.job_id):
+        async for event in EventReader(queue.door).events(job.job_id):
             if event is not None and until(event):
                 return event
         raise AssertionError("the job ended before")
@@ -156,7 +160,7 @@ async def test_a_job_that_crashes_the_child_is_given_up_after_its_attempts_and_o
     poisoned, good = await accept(level=POISON_LEVEL), await accept()
     async with working(make_settings(engine="engines:PoisonableEngine"), queue, store):
         failed, done = await ended(queue, poisoned), await ended(queue, good)
-    assert (failed.state, failed.attempt) == (JobState.FAILED, queue.options.max_attempts)
+    assert (failed.state, failed.attempt) == (JobState.FAILED, queue.door.options.max_attempts)
     assert failed.problem is not None
     assert (failed.problem.code, failed.problem.facts) == ("worker-crashed", {"cause": "SIGSEGV"})
     assert done.state is JobState.SUCCEEDED
@@ -189,7 +193,7 @@ async def test_an_attempt_that_takes_too_long_is_ended(
     job = await accept()
     async with working(settings, queue, store):
         failed = await ended(queue, job)
-    assert failed.attempt == queue.options.max_attempts
+    assert failed.attempt == queue.door.options.max_attempts
     assert failed.problem is not None
     assert (failed.problem.code, failed.problem.facts) == ("job-timeout", {"limit_seconds": 0.3})
 
@@ -199,7 +203,7 @@ async def test_a_stopped_worker_hands_its_job_back_at_once_and_the_attempt_does_
 ) -> None:
     settings = make_settings(engine="engines:EndlessEngine", drain_seconds=0.0)
     job = await accept()
-    for _ in range(queue.options.max_attempts + 1):
+    for _ in range(queue.door.options.max_attempts + 1):
         async with working(settings, queue, store) as (supervisor, _):
             await heard(queue, job, lambda event: event.kind is JobState.RUNNING)
             while (await queue.get(job.job_id)).state is not JobState.RUNNING:
@@ -238,14 +242,14 @@ async def test_a_job_taken_from_a_silent_worker_is_finished_by_another(
     seem_long_up: Callable[[JobQueue], None],
 ) -> None:
     job = await accept()
-    claim = await queue.claim("a worker that dies now")
+    claim = await WorkerSide(queue.door).claim("a worker that dies now")
     assert claim is not None
     seem_long_up(queue)
     # Leases are looked at ten times a second; the silent worker's is over, the other's lasts.
-    idle_ms = int(2000 * queue.options.lease_seconds)
+    idle_ms = int(2000 * queue.door.options.lease_seconds)
     with redis.Redis.from_url(make_settings().redis_url, decode_responses=True) as raw:
-        entry = raw.hget(queue.key("job", job.job_id), "entry")
-        raw.xclaim(queue.stream(Lane(job.lane)), "workers", claim.consumer, 0, [entry], idle=idle_ms, justid=True)
+        entry = raw.hget(queue.door.key("job", job.job_id), "entry")
+        raw.xclaim(queue.door.stream(Lane(job.lane)), "workers", claim.consumer, 0, [entry], idle=idle_ms, justid=True)
     async with working(make_settings(lease_seconds=1.0), queue, store):
         done = await ended(queue, job)
     assert (done.state, done.attempt) == (JobState.SUCCEEDED, 2)
@@ -254,11 +258,12 @@ async def test_a_job_taken_from_a_silent_worker_is_finished_by_another(
 async def test_what_losers_left_is_swept_by_the_winner(
     settings: Settings, queue: JobQueue, store: ObjectStore, accept: Accept
 ) -> None:
+    worker_side = WorkerSide(queue.door)
     job = await accept()
-    claim = await queue.claim("crashed")
+    claim = await worker_side.claim("crashed")
     assert claim is not None
     await store.put_bytes(f"{attempt_prefix(job.job_id, 1)}/soprano.wav", b"half a stem")
-    await queue.give_up_attempt(claim, Problem("worker-crashed", "SIGKILL"))
+    await worker_side.give_up_attempt(claim, Problem("worker-crashed", "SIGKILL"))
     async with working(settings, queue, store):
         assert (await ended(queue, job)).attempt == 2
         await swept(store, job, attempt=1)
@@ -358,7 +363,7 @@ async def test_a_worker_process_tells_probes_how_it_is(
             assert found["divisi_engine_batch_segments_sum"] == found["divisi_engine_batch_segments_count"] >= 2
             assert found['divisi_store_errors_total{operation="put"}'] == 0
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not (said := await queue.workers()) or said[0].attempts == 0:
+        while not (said := await RollCall(queue.door).workers()) or said[0].attempts == 0:
             assert time.monotonic() < deadline, "the worker did not say what it does"
             await asyncio.sleep(0.05)
         assert [(one.state, one.engine, one.device) for one in said] == [("idle", "passthrough", "cpu")]
@@ -371,12 +376,13 @@ async def test_a_worker_process_tells_probes_how_it_is(
 async def test_a_worker_that_stopped_is_no_longer_listed(
     settings: Settings, queue: JobQueue, store: ObjectStore
 ) -> None:
+    roll_call = RollCall(queue.door)
     async with working(settings, queue, store):
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not await queue.workers():
+        while not await roll_call.workers():
             assert time.monotonic() < deadline
             await asyncio.sleep(0.01)
-    assert await queue.workers() == ()
+    assert await roll_call.workers() == ()
 
 
 async def test_a_store_that_was_away_is_counted_with_what_was_asked_of_it(
@@ -415,7 +421,7 @@ async def test_a_worker_that_starts_before_redis_waits_for_it_and_stays_alive(
     make_settings: MakeSettings, store: ObjectStore
 ) -> None:
     settings = make_settings(redis_url="redis://127.0.0.1:9/0")
-    queue = JobQueue(settings.redis_url)
+    queue = JobQueue(RedisDoor(settings.redis_url))
     async with working(settings, queue, store) as (_, health):
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not health.problem or "Redis" not in health.problem:
@@ -423,7 +429,7 @@ async def test_a_worker_that_starts_before_redis_waits_for_it_and_stays_alive(
             await asyncio.sleep(0.01)
         assert health.is_alive
         assert not health.is_ready
-    await queue.close()
+    await queue.door.close()
 
 
 async def test_a_worker_is_not_ready_while_redis_is_full(

@@ -8,6 +8,7 @@ import pytest
 from divisi.errors import NotFoundError
 from divisi.jobs.job import Job
 from divisi.jobs.queue import JobQueue
+from divisi.jobs.worker_side import WorkerSide
 from divisi.storage.keys import job_prefix, stem_key
 from divisi.storage.object_store import ObjectStore
 from divisi.worker.sweeper import sweep_attempt, sweep_expired
@@ -23,7 +24,7 @@ async def test_an_expired_job_is_erased_with_its_audio_and_a_running_one_is_not(
 ) -> None:
     ended, running = await accept(), await accept()
     await queue.cancel(ended.job_id)
-    await queue.claim("worker")
+    await WorkerSide(queue.door).claim("worker")
     assert await sweep_expired(queue, store) == 0
     assert await sweep_expired(queue, store, time.time() + A_DAY_LATER) == 1
     assert await store.list(job_prefix(ended.job_id)) == []

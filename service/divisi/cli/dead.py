@@ -9,9 +9,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from divisi.cli.queue import Data, with_queue
+from divisi.cli.queue import Data, with_door
 from divisi.cli.terminal import exit_on_error, printable, say, show_table
 from divisi.errors import InputError
+from divisi.jobs.door import RedisDoor
+from divisi.jobs.events import EventReader
 from divisi.jobs.job import Job, JobEvent
 from divisi.jobs.queue import DeadLetter, JobQueue
 
@@ -25,7 +27,7 @@ JobId = Annotated[str, typer.Argument(help="Id of the job, as `divisi dead list`
 @dead.command(name="list")
 def list_dead(data: Data = None) -> None:
     """List the dead letters, newest first."""
-    letters = with_queue(data, lambda queue: queue.dead_letters(MOST_LISTED))
+    letters = with_door(data, lambda door: JobQueue(door).dead_letters(MOST_LISTED))
     table = Table("job", "attempts", "code", "what happened")
     for letter in letters:
         table.add_row(letter.job_id, str(letter.attempts), letter.problem.code, Text(printable(letter.problem.message)))
@@ -38,7 +40,7 @@ def list_dead(data: Data = None) -> None:
 @dead.command()
 def show(job_id: JobId, data: Data = None) -> None:
     """Show one dead letter: what was asked, what happened at each attempt, and what its last error says."""
-    letter, job, events = with_queue(data, lambda queue: _read(queue, job_id))
+    letter, job, events = with_door(data, lambda door: _read(door, job_id))
     table = Table(show_header=False, box=None)
     for name, value in _facts(letter, job):
         table.add_row(name, Text(printable(value)))
@@ -63,15 +65,16 @@ def retry(
     with exit_on_error():
         if bool(job_ids) == every:
             raise InputError("name the jobs to run again, or --all", code="no-jobs")
-    for job_id in with_queue(data, lambda queue: _retry(queue, job_ids)):
+    for job_id in with_door(data, lambda door: _retry(JobQueue(door), job_ids)):
         say(f"{job_id} is queued again")
 
 
-async def _read(queue: JobQueue, job_id: str) -> tuple[DeadLetter, Job, list[JobEvent]]:
+async def _read(door: RedisDoor, job_id: str) -> tuple[DeadLetter, Job, list[JobEvent]]:
+    queue = JobQueue(door)
     job = await queue.get(job_id)
     for letter in await queue.dead_letters(MOST_LISTED):
         if letter.job_id == job_id:
-            return letter, job, [event async for event in queue.events(job_id) if event is not None]
+            return letter, job, [event async for event in EventReader(door).events(job_id) if event is not None]
     raise InputError(f"job {job_id} is {job.state.value} and no dead letter", code="not-a-dead-letter")
 
 

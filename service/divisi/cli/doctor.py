@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from divisi.bootstrap import open_bundles, open_queue, open_store
+from divisi.bootstrap import open_bundles, open_door, open_store
 from divisi.cli.queue import Data, settings_of
 from divisi.cli.terminal import EXIT_FAILED, exit_on_error, printable, show_table
 from divisi.doctor.finding import Finding, Verdict
@@ -51,11 +51,11 @@ async def _examine(settings: Settings, *, without_models: bool) -> list[Finding]
     from divisi.doctor.queue import examine_queue
     from divisi.doctor.store import examine_store
 
-    queue = open_queue(settings)
+    door = open_door(settings)
     try:
-        findings = await examine_queue(queue)
+        findings = await examine_queue(door)
     finally:
-        await queue.close()
+        await door.close()
     findings += await examine_store(lambda: open_store(settings), settings)
     if not without_models:
         findings += examine_models(settings, open_bundles(settings))

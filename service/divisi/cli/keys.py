@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from divisi.cli.queue import Data, with_queue
+from divisi.cli.queue import Data, with_door
 from divisi.cli.terminal import errors, printable, say, show_table
-from divisi.jobs.keys import KEY_ID_LENGTH, Scope
+from divisi.jobs.keys import KEY_ID_LENGTH, KeyRing, Scope
 
 SECONDS_A_DAY = 24 * 3600
 DEFAULT_SCOPES = [Scope.JOBS_READ, Scope.JOBS_WRITE]
@@ -28,7 +28,7 @@ def create(
 ) -> None:
     """Make a key and print it. It is shown this once: only a hash is kept."""
     expires_at = None if days is None else time.time() + days * SECONDS_A_DAY
-    made = with_queue(data, lambda queue: queue.create_key(name, scope, expires_at))
+    made = with_door(data, lambda door: KeyRing(door).create_key(name, scope, expires_at))
     say(f"key             {made.token}")
     say(f"webhook secret  {made.key.webhook_secret}")
     say(f"Key {made.key.key_id} for {name!r}; nobody can see these two lines again.", errors)
@@ -39,7 +39,7 @@ def list_keys(data: Data = None) -> None:
     """List the keys: ids, names, scopes, and when they were last used."""
     # An id is there to be copied: never cut it short on a narrow terminal.
     table = Table(Column("id", min_width=KEY_ID_LENGTH), "name", "scopes", "created", "last used", "expires")
-    for key in with_queue(data, lambda queue: queue.keys()):
+    for key in with_door(data, lambda door: KeyRing(door).keys()):
         expires = "expired" if key.has_expired() else _day(key.expires_at)
         table.add_row(
             key.key_id,
@@ -57,7 +57,7 @@ def revoke(
     key_id: Annotated[str, typer.Argument(help="Id, as `divisi keys list` shows it.")], data: Data = None
 ) -> None:
     """End a key. The next request with it is refused."""
-    with_queue(data, lambda queue: queue.revoke_key(key_id))
+    with_door(data, lambda door: KeyRing(door).revoke_key(key_id))
     say(f"{key_id} is revoked")
 
 

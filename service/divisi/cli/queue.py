@@ -9,9 +9,9 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from divisi.bootstrap import open_queue
+from divisi.bootstrap import open_door
 from divisi.cli.terminal import exit_on_error, settings_with
-from divisi.jobs.queue import JobQueue
+from divisi.jobs.door import RedisDoor
 from divisi.settings import Settings
 
 T = TypeVar("T")
@@ -30,15 +30,15 @@ def settings_of(data: Path | None) -> Settings:
     return settings_with(redis_url=redis_url_of(data), store_url=f"file://{(data / 'store').resolve()}")
 
 
-def with_queue(data: Path | None, act: Callable[[JobQueue], Awaitable[T]]) -> T:
-    """What `act` gives, asked of a connected queue; our errors end the command."""
+def with_door(data: Path | None, act: Callable[[RedisDoor], Awaitable[T]]) -> T:
+    """What `act` gives, asked of the deployment's Redis; our errors end the command."""
 
     async def run() -> T:
-        queue = open_queue(settings_of(data))
+        door = open_door(settings_of(data))
         try:
-            return await act(queue)
+            return await act(door)
         finally:
-            await queue.close()
+            await door.close()
 
     with exit_on_error():
         return asyncio.run(run())

@@ -15,9 +15,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from divisi.cli.queue import Data, with_queue
+from divisi.cli.queue import Data, with_door
 from divisi.cli.terminal import console, printable, show_table
 from divisi.errors import NotFoundError, UnavailableError
+from divisi.jobs.door import RedisDoor
 from divisi.jobs.job import Job, JobState
 from divisi.jobs.overview import Overview, overview
 from divisi.jobs.queue import JobQueue
@@ -60,14 +61,15 @@ def top(
 ) -> None:
     """Watch the queue, the workers and the latest jobs. Ctrl-C ends it."""
     try:
-        with_queue(data, lambda queue: _print_once(queue) if once else _watch(queue, every))
+        with_door(data, lambda door: _print_once(door) if once else _watch(door, every))
     except KeyboardInterrupt:
         return
 
 
-async def look(queue: JobQueue) -> Snapshot:
+async def look(door: RedisDoor) -> Snapshot:
     """Asks the queue for all that one frame shows."""
-    now, page = await asyncio.gather(overview(queue), queue.list(limit=RECENT_JOBS))
+    queue = JobQueue(door)
+    now, page = await asyncio.gather(overview(door), queue.list(limit=RECENT_JOBS))
     held = {job.job_id: job for job in page.jobs}
     for worker in now.workers:
         if worker.job_id is not None and worker.job_id not in held:
@@ -83,17 +85,17 @@ def frame(snapshot: Snapshot, before: Snapshot | None = None) -> RenderableType:
     return Group(_summary(snapshot, before), _lanes(snapshot), _workers(snapshot), _jobs(snapshot))
 
 
-async def _print_once(queue: JobQueue) -> None:
-    show_table(frame(await look(queue)))
+async def _print_once(door: RedisDoor) -> None:
+    show_table(frame(await look(door)))
 
 
-async def _watch(queue: JobQueue, every: float) -> None:
-    first = before = await look(queue)
+async def _watch(door: RedisDoor, every: float) -> None:
+    first = before = await look(door)
     with Live(frame(before), console=console, screen=True, auto_refresh=False) as live:
         while True:
             await asyncio.sleep(every)
             try:
-                before = await look(queue)
+                before = await look(door)
                 live.update(frame(before, first), refresh=True)
             except UnavailableError as error:
                 away = Text(f"\n{printable(error.message)}; waiting for it", style="red")

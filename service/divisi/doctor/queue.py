@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from divisi.doctor.finding import Finding, bad, doubtful, good
 from divisi.errors import UnavailableError
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.server_facts import RedisFacts
+from divisi.jobs.door import RedisDoor
+from divisi.jobs.figures import Figures
+from divisi.jobs.server_facts import RedisFacts, server_facts
 
 OLDEST_VERSION = (6, 2)
 FULL_SHARE = 0.8
@@ -15,12 +16,12 @@ FULL_SHARE = 0.8
 CLOCK_SECONDS = 2.0
 
 
-async def examine_queue(queue: JobQueue) -> list[Finding]:
+async def examine_queue(door: RedisDoor) -> list[Finding]:
     """Looks at the Redis of the queue and at what stands in it."""
     try:
-        facts = await queue.server_facts()
-        await queue.connect()
-        dead = await queue.dead_count()
+        facts = await server_facts(door)
+        await door.connect()
+        dead = await Figures(door).dead_count()
     except UnavailableError as error:
         remedy = "start Redis, or set DIVISI_REDIS_URL to where it is; `divisi up` brings its own"
         return [bad("Redis", error.message, remedy)]

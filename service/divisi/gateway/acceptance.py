@@ -107,14 +107,13 @@ async def accept_upload(
 
 async def _require_room(services: Services) -> None:
     """Refuses before the body is read when the job could not be taken anyway."""
-    queue = services.queue
     depths, *_ = await asyncio.gather(
-        in_time(queue.depth(), "redis"),
-        in_time(queue.require_writes(), "redis"),
+        in_time(services.figures.depth(), "redis"),
+        in_time(services.door.require_writes(), "redis"),
         in_time(services.store.ping(), "store"),
     )
     waiting = sum(depth.waiting for depth in depths.values())
-    limit = queue.options.max_queued_jobs
+    limit = services.door.options.max_queued_jobs
     if waiting >= limit:
         raise UnavailableError(f"{waiting} jobs wait; this service queues {limit}", code="queue-full", limit=limit)
 

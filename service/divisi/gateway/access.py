@@ -103,7 +103,7 @@ async def link_secret(services: Services) -> bytes:
     secret = services.settings.signing_secret
     if secret is not None:
         return hashlib.sha256(secret.get_secret_value().encode()).digest()
-    return await in_time(services.queue.link_secret(), "redis")
+    return await in_time(services.keys.link_secret(), "redis")
 
 
 def rate_policies(settings: Settings) -> str:
@@ -131,7 +131,7 @@ async def _identify(request: Request, services: Services) -> Caller:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise AccessError("this service asks for an API key: `Authorization: Bearer dv_…`", code="key-missing")
-    key = await in_time(services.queue.recognise(token.strip()), "redis")
+    key = await in_time(services.keys.recognise(token.strip()), "redis")
     return Caller(f"key:{key.key_id}", key, sees_all=key.allows(Scope.ADMIN))
 
 
@@ -139,7 +139,7 @@ async def _count(request: Request, services: Services, owner: str | None) -> Non
     limit = services.settings.requests_per_minute
     if owner is None or not limit or services.settings.is_private:
         return
-    allowance = await in_time(services.queue.admit_request(owner, limit), "redis")
+    allowance = await in_time(services.limits.admit_request(owner, limit), "redis")
     request.state.answer_headers = _headers(allowance, services.settings)
     if not allowance.is_admitted:
         raise LimitError(

@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from divisi.bootstrap import open_bundles, open_queue, open_store
+from divisi.bootstrap import open_bundles, open_door, open_store
 from divisi.bundles.store import BundleStore
 from divisi.errors import UnavailableError
 from divisi.gateway import (
@@ -40,7 +40,14 @@ from divisi.gateway.request_context import RequestContext
 from divisi.gateway.root_path import RootPath
 from divisi.gateway.services import Services
 from divisi.gateway.webhooks.sender import WebhookSender
+from divisi.jobs.deliveries import Deliveries
+from divisi.jobs.door import RedisDoor
+from divisi.jobs.events import EventReader
+from divisi.jobs.figures import Figures
+from divisi.jobs.keys import KeyRing
+from divisi.jobs.limits import Limits
 from divisi.jobs.queue import JobQueue
+from divisi.jobs.roll_call import RollCall
 from divisi.process_end import end_process
 from divisi.scratch import Scratch
 from divisi.settings import Settings, listed
@@ -54,8 +61,8 @@ log = get_logger(__name__)
 STOP_SECONDS = 10
 
 
-def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles: BundleStore) -> FastAPI:
-    """The app over given adapters. It connects the queue when it starts and closes it when it stops.
+def create_app(settings: Settings, door: RedisDoor, store: ObjectStore, bundles: BundleStore) -> FastAPI:
+    """The app over given adapters. It connects to Redis when it starts and lets go of it when it stops.
 
     Redis need not be there at the start: until it is, the app is alive but not ready.
     """
@@ -63,22 +70,36 @@ def create_app(settings: Settings, queue: JobQueue, store: ObjectStore, bundles:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
-            await queue.connect()
+            await door.connect()
         except UnavailableError as error:
             log.warning("started without Redis", reason=error.message)
         background = [
-            asyncio.create_task(keep_reconciled(queue, store)),
-            asyncio.create_task(WebhookSender(queue, settings).run()),
+            asyncio.create_task(keep_reconciled(JobQueue(door), store)),
+            asyncio.create_task(WebhookSender(door, settings).run()),
         ]
         try:
             with Scratch(settings.work_dir, "gateway") as scratch:
-                app.state.services = Services(settings, queue, store, bundles, metrics, scratch.path)
+                app.state.services = Services(
+                    settings=settings,
+                    door=door,
+                    queue=JobQueue(door),
+                    events=EventReader(door),
+                    figures=Figures(door),
+                    roll_call=RollCall(door),
+                    keys=KeyRing(door),
+                    limits=Limits(door),
+                    deliveries=Deliveries(door),
+                    store=store,
+                    bundles=bundles,
+                    metrics=metrics,
+                    work_dir=scratch.path,
+                )
                 yield
         finally:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            await queue.close()
+            await door.close()
 
     # No documentation pages: the framework's fetch scripts from elsewhere. `/openapi.json` says it all.
     app = FastAPI(
@@ -122,7 +143,7 @@ def run_gateway(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     configure_tracing("divisi-gateway", settings.otel_endpoint)
-    app = create_app(settings, open_queue(settings), open_store(settings), open_bundles(settings))
+    app = create_app(settings, open_door(settings), open_store(settings), open_bundles(settings))
     uvicorn.run(
         app,
         host=settings.host,

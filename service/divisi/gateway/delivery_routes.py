@@ -49,7 +49,7 @@ class DeliveryListBody(BaseModel):
 async def list_deliveries(job_id: JobId, services: GatewayServices) -> DeliveryListBody:
     """Every attempt to tell the job's end to its `webhook_url`. Empty before the job has ended."""
     job = await in_time(services.queue.get(job_id), "redis")
-    deliveries = await in_time(services.queue.deliveries(job_id), "redis")
+    deliveries = await in_time(services.deliveries.deliveries(job_id), "redis")
     return DeliveryListBody(webhook_url=job.webhook_url, deliveries=[_body(delivery) for delivery in deliveries])
 
 

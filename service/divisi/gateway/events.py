@@ -9,8 +9,8 @@ from sse_starlette import ServerSentEvent
 from divisi.errors import NotFoundError, UnavailableError
 from divisi.gateway.problems import job_problem
 from divisi.gateway.schemas import EventBody
+from divisi.jobs.events import EventReader
 from divisi.jobs.job import JobState
-from divisi.jobs.queue import JobQueue
 from divisi.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -19,7 +19,7 @@ HEARTBEAT_SECONDS = 15.0
 RECONNECT_MILLISECONDS = 2000
 
 
-async def follow(queue: JobQueue, job_id: str, after_id: str | None) -> AsyncIterator[ServerSentEvent]:
+async def follow(reader: EventReader, job_id: str, after_id: str | None) -> AsyncIterator[ServerSentEvent]:
     """The job's events after `after_id` (None: all) until its last; comments keep idle connections open.
 
     Each event's id is its id in the job's Redis stream. When Redis goes away the stream ends, and the listener, who
@@ -27,7 +27,7 @@ async def follow(queue: JobQueue, job_id: str, after_id: str | None) -> AsyncIte
     """
     yield ServerSentEvent(comment="divisi", retry=RECONNECT_MILLISECONDS)
     try:
-        async for event in queue.events(job_id, after_id, idle_seconds=HEARTBEAT_SECONDS):
+        async for event in reader.events(job_id, after_id, idle_seconds=HEARTBEAT_SECONDS):
             if event is None:
                 yield ServerSentEvent(comment="alive")
                 continue

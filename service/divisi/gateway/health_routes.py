@@ -54,7 +54,7 @@ async def is_ready(request: Request, services: GatewayServices) -> Any:
     behind, and the model store is looked into. Says which of them is away, and why.
     """
     names = ("redis", "store", "models")
-    asked = (services.queue.require_writes(), _find_room(services), _find_models(services))
+    asked = (services.door.require_writes(), _find_room(services), _find_models(services))
     checks = dict(zip(names, await asyncio.gather(*map(_check, asked, names)), strict=True))
     away = [name for name, check in checks.items() if not check.is_ready]
     if not away:
@@ -76,7 +76,7 @@ async def is_ready(request: Request, services: GatewayServices) -> Any:
 async def get_metrics(services: GatewayServices) -> Response:
     """Requests by route, and the queue at this moment: depth, age, counts, workers."""
     try:
-        now = await in_time(overview(services.queue), "redis")
+        now = await in_time(overview(services.door), "redis")
     except UnavailableError:
         now = None
     return Response(services.metrics.render(now), media_type="text/plain; version=0.0.4")

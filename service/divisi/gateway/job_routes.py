@@ -132,7 +132,7 @@ async def listen_to_job(
 ) -> Any:
     """The job's events from the first one, or from where a broken connection left off."""
     await in_time(services.queue.get(job_id), "redis")
-    return EventSourceResponse(follow(services.queue, job_id, last_event_id), ping=0)
+    return EventSourceResponse(follow(services.events, job_id, last_event_id), ping=0)
 
 
 @router.post("/{job_id}/cancel", response_model=JobBody, summary="Cancel a job", responses=problems(404, 409, 422, 503))
@@ -173,7 +173,7 @@ async def _body(services: Services, job: Job) -> JobBody:
     if job.state in ENDED_STATES:
         return job_body(job, services.settings.root_path)
     position, eta_seconds = await in_time(
-        asyncio.gather(services.queue.position(job.job_id), services.queue.eta_seconds(job)), "redis"
+        asyncio.gather(services.figures.position(job.job_id), services.figures.eta_seconds(job)), "redis"
     )
     return job_body(job, services.settings.root_path, position, eta_seconds)
 

@@ -24,7 +24,7 @@ async def require_fitters(services: Services, cards: Sequence[ModelCard]) -> Non
     fitted = [card.id for card in cards if card.fitting]
     if not fitted:
         return
-    workers = await in_time(services.queue.workers(), "redis")
+    workers = await in_time(services.roll_call.workers(), "redis")
     if _can_any_fit(workers) is False:
         message = (
             f"{fitted[0]} is fitted to the recording by a worker with torch, and none of the {len(workers)} at work "
@@ -38,7 +38,7 @@ async def with_offers(services: Services, cards: Sequence[ModelCard]) -> list[Mo
     can_fit: bool | None = None
     if any(card.fitting for card in cards):
         try:
-            workers = await in_time(services.queue.workers(), "redis")
+            workers = await in_time(services.roll_call.workers(), "redis")
             can_fit = _can_any_fit(workers)
         except UnavailableError:
             pass  # cards are shown whoever is away

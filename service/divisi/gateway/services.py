@@ -15,8 +15,15 @@ from divisi.audio.facts import AudioLimits
 from divisi.bundles.store import BundleStore
 from divisi.errors import UnavailableError
 from divisi.gateway.metrics import Metrics
+from divisi.jobs.deliveries import Deliveries
+from divisi.jobs.door import RedisDoor
+from divisi.jobs.events import EventReader
+from divisi.jobs.figures import Figures
 from divisi.jobs.job import ManifestFile
+from divisi.jobs.keys import KeyRing
+from divisi.jobs.limits import Limits
 from divisi.jobs.queue import JobQueue
+from divisi.jobs.roll_call import RollCall
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
 
@@ -31,10 +38,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Services:
-    """What one gateway process leans on."""
+    """What one gateway process leans on: the parts of the queue, each over the one door, and the other adapters."""
 
     settings: Settings
+    door: RedisDoor
     queue: JobQueue
+    events: EventReader
+    figures: Figures
+    roll_call: RollCall
+    keys: KeyRing
+    limits: Limits
+    deliveries: Deliveries
     store: ObjectStore
     bundles: BundleStore
     metrics: Metrics

@@ -29,7 +29,7 @@ async def require_share(services: Services, caller: Caller) -> None:
     if caller.owner is None:
         return
     await in_time(services.queue.require_job_room(caller.owner, services.settings.max_unfinished_jobs), "redis")
-    await in_time(services.queue.spend_upload(caller.owner, _quota(services)), "redis")
+    await in_time(services.limits.spend_upload(caller.owner, _quota(services)), "redis")
 
 
 @asynccontextmanager
@@ -46,13 +46,13 @@ async def shares_spent(
         yield shares
         return
     quota = _quota(services)
-    await in_time(services.queue.spend_upload(caller.owner, quota, num_bytes, audio_seconds), "redis")
+    await in_time(services.limits.spend_upload(caller.owner, quota, num_bytes, audio_seconds), "redis")
     try:
         yield shares
     finally:
         if not shares.is_kept:
             with suppress(UnavailableError):  # the day ends by itself
-                back = services.queue.spend_upload(caller.owner, quota, -num_bytes, -audio_seconds)
+                back = services.limits.spend_upload(caller.owner, quota, -num_bytes, -audio_seconds)
                 await in_time(asyncio.shield(back), "redis")
 
 

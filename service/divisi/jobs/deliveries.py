@@ -70,12 +70,15 @@ class NothingDue:
     bell: str
 
 
-class Deliveries(RedisDoor):
+class Deliveries:
     """The queue of deliveries."""
+
+    def __init__(self, door: RedisDoor) -> None:
+        self.door = door
 
     async def claim_delivery(self, lease_seconds: float) -> DueDelivery | NothingDue:
         """The delivery that is due first. Settle it within the lease, or another sender gets it."""
-        kind, *rest = await self._run("deliver", int(lease_seconds * 1000))
+        kind, *rest = await self.door.run("deliver", int(lease_seconds * 1000))
         if kind == "none":
             bell, milliseconds = rest
             return NothingDue(None if milliseconds < 0 else milliseconds / 1000, bell)
@@ -88,7 +91,7 @@ class Deliveries(RedisDoor):
     ) -> bool:
         """Notes how an attempt went; `pending` has another made after `retry_seconds`. False when it came too late."""
         line = _ATTEMPT.dump_json(attempt).decode()
-        answer = await self._run(
+        answer = await self.door.run(
             "settle",
             due.delivery_id,
             due.attempt,
@@ -103,19 +106,20 @@ class Deliveries(RedisDoor):
         """Returns when a delivery was made, the next is due, or some seconds have passed."""
         seconds = min(most_seconds, MOST_BLOCKING_SECONDS, most_seconds if nothing.seconds is None else nothing.seconds)
         block_ms = max(1, int(seconds * 1000))
-        await self._ask(self._redis.xread({self.key("webhooks", "bell"): nothing.bell}, count=1, block=block_ms))
+        bell = self.door.key("webhooks", "bell")
+        await self.door.ask(self.door.redis.xread({bell: nothing.bell}, count=1, block=block_ms))
 
     async def deliveries(self, job_id: str) -> tuple[Delivery, ...]:
         """All deliveries of a job, oldest first."""
-        delivery_ids = await self._ask(self._redis.lrange(self.key("webhooks", "of", job_id), 0, -1))
+        delivery_ids = await self.door.ask(self.door.redis.lrange(self.door.key("webhooks", "of", job_id), 0, -1))
         found = [await self._delivery(delivery_id) for delivery_id in delivery_ids]
         return tuple(delivery for delivery in found if delivery)
 
     async def _delivery(self, delivery_id: str) -> Delivery | None:
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.hgetall(self.key("webhooks", "delivery", delivery_id))
-        pipe.lrange(self.key("webhooks", "log", delivery_id), 0, -1)
-        values, lines = await self._ask(pipe.execute())
+        pipe = self.door.redis.pipeline(transaction=True)
+        pipe.hgetall(self.door.key("webhooks", "delivery", delivery_id))
+        pipe.lrange(self.door.key("webhooks", "log", delivery_id), 0, -1)
+        values, lines = await self.door.ask(pipe.execute())
         if not values:
             return None
         next_at = values.get("next_at")

@@ -1,6 +1,7 @@
 """The one door to Redis: connection, scripts, and its failures turned into UnavailableError.
 
-Base of the queue's classes; holds the only Redis client of a process. scripts/shared.lua lists the keys.
+Holds the only Redis client of a process; whatever keeps something in Redis takes the door. scripts/shared.lua lists
+the keys.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class RedisDoor:
         """Makes a door to the Redis at `redis_url`; connects at the first call."""
         self.options = options or QueueOptions()
         # One quick retry gets past a pooled connection that a restart of Redis closed. Every script may run twice.
-        self._redis = redis.asyncio.Redis.from_url(
+        self.redis = redis.asyncio.Redis.from_url(
             redis_url,
             decode_responses=True,
             protocol=2,
@@ -84,15 +85,15 @@ class RedisDoor:
 
     async def close(self) -> None:
         """Closes all connections."""
-        await self._redis.aclose()
+        await self.redis.aclose()
 
     async def ping(self) -> None:
         """Returns when Redis answers."""
-        await self._ask(self._redis.ping())
+        await self.ask(self.redis.ping())
 
     async def require_writes(self) -> None:
         """Returns when Redis takes what a submit writes; nothing is written."""
-        await self._run("probe")
+        await self.run("probe")
 
     def key(self, *parts: str) -> str:
         """The name of a key, such as `divisi:jobs:interactive`."""
@@ -102,19 +103,19 @@ class RedisDoor:
         """The name of a lane's stream; its XLEN is queued + running, which autoscaling reads."""
         return self.key("jobs", lane)
 
-    async def _run(self, name: str, *arguments: str | int | float) -> Any:
+    async def run(self, name: str, *arguments: str | int | float) -> Any:
         """Runs `scripts/<name>.lua`, creating the consumer groups first if Redis has lost them."""
         script = self._scripts.get(name)
         if script is None:
-            script = self._scripts[name] = self._redis.register_script(_script_text(name))
+            script = self._scripts[name] = self.redis.register_script(_script_text(name))
         keys = [self.options.prefix]
         try:
-            return await self._ask(script(keys, list(arguments)))
+            return await self.ask(script(keys, list(arguments)))
         except NoGroupError:
             await self._create_groups()
-            return await self._ask(script(keys, list(arguments)))
+            return await self.ask(script(keys, list(arguments)))
 
-    async def _ask(self, answer: Any) -> Any:
+    async def ask(self, answer: Any) -> Any:
         """Awaits a call of redis-py. Untyped: its annotations allow for bytes, which decode_responses rules out."""
         task = asyncio.current_task()
         cancellations = task.cancelling() if task else 0
@@ -125,7 +126,7 @@ class RedisDoor:
                 raise NoGroupError("The consumer group is missing", code="redis-unavailable") from error
             if isinstance(error, ReadOnlyError) or "READONLY" in str(error):
                 # After a fail-over the name leads to the new primary, these connections to the old one, for ever.
-                await self._redis.connection_pool.disconnect(inuse_connections=False)
+                await self.redis.connection_pool.disconnect(inuse_connections=False)
             raise _unavailable(error) from error
         except (RedisError, OSError, TimeoutError) as error:
             raise _unavailable(error) from error
@@ -138,7 +139,7 @@ class RedisDoor:
     async def _create_groups(self) -> None:
         for lane in Lane:
             try:
-                await self._redis.xgroup_create(self.stream(lane), GROUP, id="0", mkstream=True)
+                await self.redis.xgroup_create(self.stream(lane), GROUP, id="0", mkstream=True)
             except ResponseError as error:
                 if "BUSYGROUP" not in str(error):
                     raise _unavailable(error) from error

@@ -19,8 +19,11 @@ _EVENT_ID = re.compile(r"\d{1,16}-\d{1,16}")
 _BEGINNING = "0-0"
 
 
-class EventReader(RedisDoor):
+class EventReader:
     """Reads the events of jobs."""
+
+    def __init__(self, door: RedisDoor) -> None:
+        self.door = door
 
     async def events(
         self, job_id: str, after_id: str | None = None, idle_seconds: float = 15.0
@@ -62,17 +65,18 @@ class EventReader(RedisDoor):
             await self._wait(job_id, after, min(left, MOST_BLOCKING_SECONDS))
 
     async def _read(self, job_id: str, after: str) -> list[JobEvent]:
-        entries = await self._ask(self._redis.xrange(self.key("events", job_id), f"({after}", "+", count=500))
+        stream = self.door.key("events", job_id)
+        entries = await self.door.ask(self.door.redis.xrange(stream, f"({after}", "+", count=500))
         return [JobEvent.from_entry(event_id, values) for event_id, values in entries]
 
     async def _wait(self, job_id: str, after: str, seconds: float) -> None:
         block_ms = max(1, int(seconds * 1000))
-        await self._ask(self._redis.xread({self.key("events", job_id): after}, count=1, block=block_ms))
+        await self.door.ask(self.door.redis.xread({self.door.key("events", job_id): after}, count=1, block=block_ms))
 
     async def _made_up_event(self, job_id: str) -> tuple[JobEvent | None, bool]:
         """The event that stands for the job's hash when its stream is not there; second: whether the job has ended."""
         names = ["state", "queued_at", "last_event", "attempt", "progress", "problem"]
-        found = await self._ask(self._redis.hmget(self.key("job", job_id), names))
+        found = await self.door.ask(self.door.redis.hmget(self.door.key("job", job_id), names))
         values = {name: value for name, value in zip(names, found, strict=True) if value is not None}
         state = values.pop("state", None)
         if state is None:

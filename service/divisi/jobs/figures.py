@@ -38,26 +38,30 @@ class LaneDepth:
     oldest_waiting_seconds: float
 
 
-class Figures(RedisDoor):
+class Figures:
     """What the queue can say about itself."""
+
+    def __init__(self, door: RedisDoor) -> None:
+        self.door = door
 
     async def position(self, job_id: str) -> int | None:
         """Number of jobs that will be started before this one (0 = next); None when it does not wait."""
-        lane_name = await self._ask(self._redis.hget(self.key("job", job_id), "lane"))
+        lane_name = await self.door.ask(self.door.redis.hget(self.door.key("job", job_id), "lane"))
         if lane_name is None:
             return None
         lane = Lane(lane_name)
         other = Lane.BATCH if lane is Lane.INTERACTIVE else Lane.INTERACTIVE
-        head_start_us = self.options.batch_head_start_seconds * 1e6
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.zscore(self.key("waiting", lane), job_id)
-        pipe.zrank(self.key("waiting", lane), job_id)
-        score, rank = await self._ask(pipe.execute())
+        head_start_us = self.door.options.batch_head_start_seconds * 1e6
+        pipe = self.door.redis.pipeline(transaction=False)
+        pipe.zscore(self.door.key("waiting", lane), job_id)
+        pipe.zrank(self.door.key("waiting", lane), job_id)
+        score, rank = await self.door.ask(pipe.execute())
         if score is None or rank is None:
             return None
         # Of the other lane, those that come first once the batch lane's head start is added.
         before = score - head_start_us if lane is Lane.INTERACTIVE else score + head_start_us
-        return rank + await self._ask(self._redis.zcount(self.key("waiting", other), "-inf", f"({before:.0f}"))
+        others = self.door.key("waiting", other)
+        return rank + await self.door.ask(self.door.redis.zcount(others, "-inf", f"({before:.0f}"))
 
     async def eta_seconds(self, job: Job) -> float | None:
         """Seconds until the job is likely to be done, by the latest finished jobs; None when nothing is known yet."""
@@ -86,36 +90,36 @@ class Figures(RedisDoor):
 
     async def counters(self) -> dict[str, int]:
         """Counts of all time, see `COUNTERS`; a count that is still 0 is missing."""
-        counted = await self._ask(self._redis.hgetall(self.key("counters")))
+        counted = await self.door.ask(self.door.redis.hgetall(self.door.key("counters")))
         return {name: int(value) for name, value in counted.items()}
 
     async def dead_count(self) -> int:
         """Number of dead letters."""
-        return await self._ask(self._redis.xlen(self.key("dead")))
+        return await self.door.ask(self.door.redis.xlen(self.door.key("dead")))
 
     async def _lane_depth(self, lane: Lane, now: float) -> LaneDepth:
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.zcard(self.key("waiting", lane))
-        pipe.zrange(self.key("waiting", lane), 0, 0, withscores=True)
-        pipe.xlen(self.stream(lane))
-        waiting, oldest, length = await self._ask(pipe.execute())
+        pipe = self.door.redis.pipeline(transaction=False)
+        pipe.zcard(self.door.key("waiting", lane))
+        pipe.zrange(self.door.key("waiting", lane), 0, 0, withscores=True)
+        pipe.xlen(self.door.stream(lane))
+        waiting, oldest, length = await self.door.ask(pipe.execute())
         oldest_seconds = max(0.0, now - oldest[0][1] / 1e6) if oldest else 0.0
         return LaneDepth(waiting, await self._running(lane), length, oldest_seconds)
 
     async def _running(self, lane: Lane) -> int:
         try:
-            pending = await self._ask(self._redis.xpending(self.stream(lane), GROUP))
+            pending = await self.door.ask(self.door.redis.xpending(self.door.stream(lane), GROUP))
         except NoGroupError:
             return 0
         return sum(holder["pending"] for holder in pending["consumers"] or [] if holder["name"] not in _NOBODY)
 
     async def _recent(self) -> list[tuple[str, float, float]]:
         """(model id, seconds of audio, seconds of work) of the latest finished jobs."""
-        lines = await self._ask(self._redis.lrange(self.key("recent"), 0, -1))
+        lines = await self.door.ask(self.door.redis.lrange(self.door.key("recent"), 0, -1))
         parts = [line.rsplit("|", 2) for line in lines]
         return [(model, float(audio), float(wall)) for model, audio, wall in parts]
 
     async def _now(self) -> float:
         """Redis's own time, Unix seconds: ages are differences of one clock."""
-        seconds, microseconds = await self._ask(self._redis.time())
+        seconds, microseconds = await self.door.ask(self.door.redis.time())
         return int(seconds) + int(microseconds) / 1e6

@@ -66,8 +66,11 @@ class NewKey:
     token: str = field(repr=False)
 
 
-class KeyRing(RedisDoor):
+class KeyRing:
     """The deployment's keys."""
+
+    def __init__(self, door: RedisDoor) -> None:
+        self.door = door
 
     async def create_key(self, name: str, scopes: Iterable[Scope], expires_at: float | None = None) -> NewKey:
         """Makes a key; it works at once."""
@@ -82,15 +85,15 @@ class KeyRing(RedisDoor):
         }
         if expires_at is not None:
             values["expires_at"] = f"{expires_at:.0f}"
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.hset(self.key("key", key_id), mapping=values)
-        pipe.zadd(self.key("keys"), {key_id: 0})
-        await self._ask(pipe.execute())
+        pipe = self.door.redis.pipeline(transaction=True)
+        pipe.hset(self.door.key("key", key_id), mapping=values)
+        pipe.zadd(self.door.key("keys"), {key_id: 0})
+        await self.door.ask(pipe.execute())
         return NewKey(key, f"dv_{key_id}_{secret}")
 
     async def keys(self) -> tuple[ApiKey, ...]:
         """All keys, oldest first; expired ones among them."""
-        used = await self._ask(self._redis.zrange(self.key("keys"), 0, -1, withscores=True))
+        used = await self.door.ask(self.door.redis.zrange(self.door.key("keys"), 0, -1, withscores=True))
         found = [await self._look(key_id, last_used_at) for key_id, last_used_at in used]
         return tuple(sorted((key for key, _ in filter(None, found)), key=lambda key: key.created_at))
 
@@ -100,10 +103,10 @@ class KeyRing(RedisDoor):
         Raises:
             NotFoundError: no such key (`unknown-key`).
         """
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.delete(self.key("key", key_id))
-        pipe.zrem(self.key("keys"), key_id)
-        deleted, _ = await self._ask(pipe.execute())
+        pipe = self.door.redis.pipeline(transaction=True)
+        pipe.delete(self.door.key("key", key_id))
+        pipe.zrem(self.door.key("keys"), key_id)
+        deleted, _ = await self.door.ask(pipe.execute())
         if not deleted:
             raise NotFoundError(f"there is no key {key_id!r}", code="unknown-key")
 
@@ -115,7 +118,7 @@ class KeyRing(RedisDoor):
         """
         shape = TOKEN.fullmatch(token)
         key_id, secret = shape.groups() if shape else ("", "")
-        last_used_at = await self._ask(self._redis.zscore(self.key("keys"), key_id))
+        last_used_at = await self.door.ask(self.door.redis.zscore(self.door.key("keys"), key_id))
         found = await self._look(key_id, last_used_at or 0.0)
         digest = found[1] if found else _NO_DIGEST
         if not hmac.compare_digest(digest, _digest(secret)) or found is None:
@@ -125,22 +128,22 @@ class KeyRing(RedisDoor):
         if key.has_expired(now):
             raise AccessError("this API key has expired", code="key-expired")
         if now - (key.last_used_at or 0.0) > _USE_NOTED_SECONDS:
-            await self._ask(self._redis.zadd(self.key("keys"), {key_id: int(now)}, xx=True))
+            await self.door.ask(self.door.redis.zadd(self.door.key("keys"), {key_id: int(now)}, xx=True))
         return key
 
     async def webhook_secret(self, key_id: str) -> str | None:
         """What signs the webhooks of a key's jobs; None when the key was revoked."""
-        secret = await self._ask(self._redis.hget(self.key("key", key_id), "webhook_secret"))
+        secret = await self.door.ask(self.door.redis.hget(self.door.key("key", key_id), "webhook_secret"))
         return secret or None
 
     async def link_secret(self) -> bytes:
         """A secret for signing links that all gateways of this deployment share, made when first asked for."""
-        await self._ask(self._redis.set(self.key("link-secret"), secrets.token_hex(32), nx=True))
-        return bytes.fromhex(await self._ask(self._redis.get(self.key("link-secret"))))
+        await self.door.ask(self.door.redis.set(self.door.key("link-secret"), secrets.token_hex(32), nx=True))
+        return bytes.fromhex(await self.door.ask(self.door.redis.get(self.door.key("link-secret"))))
 
     async def _look(self, key_id: str, last_used_at: float) -> tuple[ApiKey, str] | None:
         """A key and the digest of its secret."""
-        values: Mapping[str, str] = await self._ask(self._redis.hgetall(self.key("key", key_id)))
+        values: Mapping[str, str] = await self.door.ask(self.door.redis.hgetall(self.door.key("key", key_id)))
         if not values:
             return None
         key = ApiKey(

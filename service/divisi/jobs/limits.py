@@ -1,4 +1,4 @@
-"""What one caller may use: requests a minute, unfinished jobs, bytes and audio a day. One Lua script for each question.
+"""What one caller may use: requests a minute, bytes and audio a day. One Lua script for each question.
 
 A caller is named by the `owner` that jobs carry: `key:<id>`, or `address:<ip>` where no keys are asked for.
 """
@@ -12,7 +12,6 @@ from divisi.errors import LimitError
 from divisi.jobs.door import RedisDoor
 
 WINDOW_SECONDS = 60
-_UNFINISHED_RETRY_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -33,19 +32,16 @@ class UploadQuota:
     audio_seconds: float
 
 
-class Limits(RedisDoor):
+class Limits:
     """Counts what callers use."""
+
+    def __init__(self, door: RedisDoor) -> None:
+        self.door = door
 
     async def admit_request(self, owner: str, limit: int) -> Allowance:
         """Counts one request within the last minute, unless there have been `limit` of them."""
-        admitted, remaining, reset_ms = await self._run("admit", owner, WINDOW_SECONDS * 1000, limit)
+        admitted, remaining, reset_ms = await self.door.run("admit", owner, WINDOW_SECONDS * 1000, limit)
         return Allowance(admitted == 1, limit, remaining, math.ceil(reset_ms / 1000))
-
-    async def require_job_room(self, owner: str, limit: int) -> None:
-        """LimitError (`too-many-unfinished-jobs`) when the owner could not submit a job now."""
-        unfinished = await self._ask(self._redis.scard(self.key("unfinished", owner)))
-        if limit and unfinished >= limit:
-            raise too_many_unfinished(unfinished, limit)
 
     async def spend_upload(self, owner: str, quota: UploadQuota, num_bytes: int = 0, audio_seconds: float = 0) -> None:
         """Takes an upload off the owner's quota; negative amounts give back, none asks whether anything is left.
@@ -53,7 +49,7 @@ class Limits(RedisDoor):
         Raises:
             LimitError: the quota does not suffice (`upload-quota-used-up`); nothing was taken.
         """
-        what, wait_ms = await self._run(
+        what, wait_ms = await self.door.run(
             "spend",
             owner,
             num_bytes,
@@ -70,14 +66,3 @@ class Limits(RedisDoor):
             violated=f"upload-{what}",
             retry_after_seconds=math.ceil(wait_ms / 1000),
         )
-
-
-def too_many_unfinished(unfinished: int, limit: int) -> LimitError:
-    """The error `too-many-unfinished-jobs`."""
-    return LimitError(
-        f"this caller has {unfinished} unfinished jobs; {limit} are allowed",
-        code="too-many-unfinished-jobs",
-        violated="unfinished-jobs",
-        limit=limit,
-        retry_after_seconds=_UNFINISHED_RETRY_SECONDS,
-    )

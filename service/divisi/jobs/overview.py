@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from divisi.jobs.figures import LaneDepth
+from divisi.jobs.door import RedisDoor
+from divisi.jobs.figures import Figures, LaneDepth
 from divisi.jobs.job import Lane
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.roll_call import WorkerStatus
+from divisi.jobs.roll_call import RollCall, WorkerStatus
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,14 @@ class Overview:
     workers: tuple[WorkerStatus, ...]
 
 
-async def overview(queue: JobQueue) -> Overview:
+async def overview(door: RedisDoor) -> Overview:
     """Asks for all of it at once.
 
     Raises:
         UnavailableError: Redis is away.
     """
+    figures = Figures(door)
     lanes, counters, dead_letters, workers = await asyncio.gather(
-        queue.depth(), queue.counters(), queue.dead_count(), queue.workers()
+        figures.depth(), figures.counters(), figures.dead_count(), RollCall(door).workers()
     )
     return Overview(lanes, counters, dead_letters, workers)

@@ -13,18 +13,12 @@ import secrets
 import time
 from dataclasses import dataclass
 
-from divisi.errors import ConflictError, InputError, NotFoundError, UnavailableError
-from divisi.jobs.deliveries import Deliveries
-from divisi.jobs.events import EventReader
-from divisi.jobs.figures import Figures
+from divisi.errors import ConflictError, InputError, LimitError, NotFoundError, UnavailableError
+from divisi.jobs.door import RedisDoor
 from divisi.jobs.job import Job, JobState, Problem
-from divisi.jobs.keys import KeyRing
-from divisi.jobs.limits import Limits, too_many_unfinished
-from divisi.jobs.roll_call import RollCall
-from divisi.jobs.server_facts import ServerFacts
-from divisi.jobs.worker_side import WorkerSide
 
 _JOB_ID = re.compile(r"[0-9a-z]{26}")
+_UNFINISHED_RETRY_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -65,8 +59,11 @@ class DeadLetter:
     problem: Problem
 
 
-class JobQueue(WorkerSide, EventReader, Figures, RollCall, ServerFacts, KeyRing, Limits, Deliveries):
-    """The queue. `async with JobQueue(url, QueueOptions(...)) as queue` connects and closes."""
+class JobQueue:
+    """The jobs in the Redis behind a door."""
+
+    def __init__(self, door: RedisDoor) -> None:
+        self.door = door
 
     async def submit(self, *jobs: Job, reservation: Reservation | None = None, most_unfinished: int = 0) -> Submission:
         """Accepts the jobs of one upload, all or none. The same job ids again change nothing, so it may be repeated.
@@ -81,13 +78,13 @@ class JobQueue(WorkerSide, EventReader, Figures, RollCall, ServerFacts, KeyRing,
         """
         key, fingerprint = jobs[0].idempotency_key, jobs[0].fingerprint or ""
         records = [text for job in jobs for text in (job.job_id, job.lane.value, job.to_json())]
-        answer, *rest = await self._run(
+        answer, *rest = await self.door.run(
             "submit",
-            self.options.max_queued_jobs,
+            self.door.options.max_queued_jobs,
             _digest(key) if key else "",
             fingerprint,
             reservation.token if reservation else "",
-            int(self.options.idempotency_seconds * 1000),
+            int(self.door.options.idempotency_seconds * 1000),
             most_unfinished,
             *records,
         )
@@ -98,11 +95,17 @@ class JobQueue(WorkerSide, EventReader, Figures, RollCall, ServerFacts, KeyRing,
         if answer == "in-flight":
             raise _in_flight()
         if answer == "full":
-            most = self.options.max_queued_jobs
+            most = self.door.options.max_queued_jobs
             raise UnavailableError(f"{rest[0]} jobs wait; this service queues {most}", code="queue-full", limit=most)
         if answer == "unfinished":
-            raise too_many_unfinished(rest[0], most_unfinished)
+            raise _too_many_unfinished(rest[0], most_unfinished)
         return Submission(tuple(rest), is_replay=answer == "replayed")
+
+    async def require_job_room(self, owner: str, limit: int) -> None:
+        """LimitError (`too-many-unfinished-jobs`) when the owner could not submit a job now."""
+        unfinished = await self.door.ask(self.door.redis.scard(self.door.key("unfinished", owner)))
+        if limit and unfinished >= limit:
+            raise _too_many_unfinished(unfinished, limit)
 
     async def reserve_idempotency_key(
         self, key: str, seconds: float = 60.0, *, prolong: Reservation | None = None
@@ -116,14 +119,14 @@ class JobQueue(WorkerSide, EventReader, Figures, RollCall, ServerFacts, KeyRing,
             ConflictError: another upload with this key is under way (`idempotency-key-in-flight`).
         """
         token = prolong.token if prolong else secrets.token_hex(8)
-        answer, *job_ids = await self._run("reserve", _digest(key), token, int(seconds * 1000))
+        answer, *job_ids = await self.door.run("reserve", _digest(key), token, int(seconds * 1000))
         if answer == "in-flight":
             raise _in_flight()
         return Reservation(key, token, tuple(job_ids))
 
     async def release_idempotency_key(self, reservation: Reservation) -> None:
         """Lets go of a key whose upload came to nothing."""
-        await self._run("release", _digest(reservation.key), reservation.token)
+        await self.door.run("release", _digest(reservation.key), reservation.token)
 
     async def get(self, job_id: str) -> Job:
         """The job as it stands.
@@ -131,14 +134,14 @@ class JobQueue(WorkerSide, EventReader, Figures, RollCall, ServerFacts, KeyRing,
         Raises:
             NotFoundError: no such job (`unknown-job`).
         """
-        values = await self._ask(self._redis.hgetall(self.key("job", job_id)))
+        values = await self.door.ask(self.door.redis.hgetall(self.door.key("job", job_id)))
         if not values:
             raise _unknown(job_id)
         return Job.from_hash(values)
 
     async def owner_of(self, job_id: str) -> str | None:
         """Whose job it is; None when it is nobody's, or there is no such job."""
-        owner: str | None = await self._ask(self._redis.hget(self.key("job", job_id), "owner"))
+        owner: str | None = await self.door.ask(self.door.redis.hget(self.door.key("job", job_id), "owner"))
         return owner
 
     async def list(self, cursor: str | None = None, limit: int = 50, owner: str | None = None) -> JobPage:
@@ -150,13 +153,13 @@ class JobQueue(WorkerSide, EventReader, Figures, RollCall, ServerFacts, KeyRing,
         if cursor is not None and not _JOB_ID.fullmatch(cursor):
             raise InputError(f"{cursor!r} is not a cursor of this list", code="invalid-cursor")
         newest = f"({cursor}" if cursor else "+"
-        index = self.key("index", owner) if owner else self.key("index")
-        job_ids = await self._ask(self._redis.zrevrangebylex(index, newest, "-", start=0, num=limit + 1))
+        index = self.door.key("index", owner) if owner else self.door.key("index")
+        job_ids = await self.door.ask(self.door.redis.zrevrangebylex(index, newest, "-", start=0, num=limit + 1))
         page = job_ids[:limit]
-        pipe = self._redis.pipeline(transaction=False)
+        pipe = self.door.redis.pipeline(transaction=False)
         for job_id in page:
-            pipe.hgetall(self.key("job", job_id))
-        found = await self._ask(pipe.execute()) if page else []
+            pipe.hgetall(self.door.key("job", job_id))
+        found = await self.door.ask(pipe.execute()) if page else []
         jobs = tuple(Job.from_hash(values) for values in found if values)
         return JobPage(jobs, page[-1] if len(job_ids) > limit else None)
 
@@ -166,7 +169,7 @@ class JobQueue(WorkerSide, EventReader, Figures, RollCall, ServerFacts, KeyRing,
         Raises:
             NotFoundError: no such job (`unknown-job`).
         """
-        before = await self._run("cancel", job_id, int(self.options.retention_seconds * 1000))
+        before = await self.door.run("cancel", job_id, int(self.door.options.retention_seconds * 1000))
         if before is None:
             raise _unknown(job_id)
         return await self.get(job_id)
@@ -177,7 +180,7 @@ class JobQueue(WorkerSide, EventReader, Figures, RollCall, ServerFacts, KeyRing,
         Raises:
             ConflictError: the job has not ended (`job-not-ended`); cancel it first.
         """
-        answer = await self._run("delete", job_id)
+        answer = await self.door.run("delete", job_id)
         if answer in (JobState.QUEUED, JobState.RUNNING):
             raise ConflictError(f"Job {job_id} is {answer}; cancel it first", code="job-not-ended", state=answer)
         return answer == "deleted"
@@ -185,12 +188,13 @@ class JobQueue(WorkerSide, EventReader, Figures, RollCall, ServerFacts, KeyRing,
     async def expired(self, now: float | None = None, limit: int = 100) -> tuple[str, ...]:
         """Ids of jobs whose audio and record are to be erased by `now` (Unix seconds; None: the present)."""
         until = int((time.time() if now is None else now) * 1000)
-        found = await self._ask(self._redis.zrangebyscore(self.key("expiry"), "-inf", until, start=0, num=limit))
+        index = self.door.key("expiry")
+        found = await self.door.ask(self.door.redis.zrangebyscore(index, "-inf", until, start=0, num=limit))
         return tuple(found)
 
     async def dead_letters(self, limit: int = 100) -> tuple[DeadLetter, ...]:
         """Dead letters, newest first."""
-        entries = await self._ask(self._redis.xrevrange(self.key("dead"), count=limit))
+        entries = await self.door.ask(self.door.redis.xrevrange(self.door.key("dead"), count=limit))
         return tuple(
             DeadLetter(values["job"], int(values["attempts"]), Problem.from_json(values["problem"]))
             for _, values in entries
@@ -203,7 +207,7 @@ class JobQueue(WorkerSide, EventReader, Figures, RollCall, ServerFacts, KeyRing,
             NotFoundError: no such job (`unknown-job`).
             ConflictError: the job is not a dead letter (`not-a-dead-letter`).
         """
-        answer = await self._run("retry", job_id)
+        answer = await self.door.run("retry", job_id)
         if answer == "missing":
             raise _unknown(job_id)
         if answer != "retried":
@@ -221,3 +225,14 @@ def _in_flight() -> ConflictError:
 
 def _unknown(job_id: str) -> NotFoundError:
     return NotFoundError(f"There is no job {job_id}", code="unknown-job")
+
+
+def _too_many_unfinished(unfinished: int, limit: int) -> LimitError:
+    """The error `too-many-unfinished-jobs`."""
+    return LimitError(
+        f"this caller has {unfinished} unfinished jobs; {limit} are allowed",
+        code="too-many-unfinished-jobs",
+        violated="unfinished-jobs",
+        limit=limit,
+        retry_after_seconds=_UNFINISHED_RETRY_SECONDS,
+    )

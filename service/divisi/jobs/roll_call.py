@@ -56,21 +56,24 @@ class WorkerStatus:
 _STATUS: TypeAdapter[WorkerStatus] = TypeAdapter(WorkerStatus)
 
 
-class RollCall(RedisDoor):
+class RollCall:
     """Workers announce themselves; whoever watches asks for all of them."""
+
+    def __init__(self, door: RedisDoor) -> None:
+        self.door = door
 
     async def announce(self, status: WorkerStatus) -> None:
         """Notes what a worker says of itself."""
         text = _STATUS.dump_json(status, exclude_defaults=True).decode()
-        await self._run("announce", status.consumer, text, int(FORGET_SECONDS * 1000))
+        await self.door.run("announce", status.consumer, text, int(FORGET_SECONDS * 1000))
 
     async def sign_off(self, consumer: str) -> None:
         """Forgets a worker that stops."""
-        await self._run("announce", consumer, "", int(FORGET_SECONDS * 1000))
+        await self.door.run("announce", consumer, "", int(FORGET_SECONDS * 1000))
 
     async def workers(self) -> tuple[WorkerStatus, ...]:
         """All workers that were heard of within a minute, by name."""
-        answer = await self._run("roll_call", int(FORGET_SECONDS * 1000))
+        answer = await self.door.run("roll_call", int(FORGET_SECONDS * 1000))
         heard = [
             replace(_STATUS.validate_json(text), silent_seconds=int(ago_ms) / 1000)
             for text, ago_ms in zip(answer[::2], answer[1::2], strict=True)

@@ -38,24 +38,21 @@ class RedisFacts:
         return tuple(int(part) for part in self.version.split(".") if part.isdecimal())
 
 
-class ServerFacts(RedisDoor):
-    """Asks the server about itself. INFO alone: managed servers forbid CONFIG."""
-
-    async def server_facts(self) -> RedisFacts:
-        """What this Redis is like."""
-        info = await self._ask(self._redis.info())
-        asked_at = time.time()
-        seconds, microseconds = await self._ask(self._redis.time())
-        # The answer was made about halfway between asking and hearing it.
-        here = (asked_at + time.time()) / 2
-        return RedisFacts(
-            version=str(info["redis_version"]),
-            role=str(info.get("role", "master")),
-            is_append_only=bool(info.get("aof_enabled", 0)),
-            last_write_failed="err" in (info.get("aof_last_write_status"), info.get("rdb_last_bgsave_status")),
-            eviction_policy=str(info.get("maxmemory_policy", "unknown")),
-            max_memory=int(info.get("maxmemory", 0)),
-            used_memory=int(info.get("used_memory", 0)),
-            runs_scripts=await self._ask(self._redis.eval("return 1", 0)) == 1,
-            clock_ahead_seconds=int(seconds) + int(microseconds) / 1e6 - here,
-        )
+async def server_facts(door: RedisDoor) -> RedisFacts:
+    """What this Redis is like. Asked by INFO alone: managed servers forbid CONFIG."""
+    info = await door.ask(door.redis.info())
+    asked_at = time.time()
+    seconds, microseconds = await door.ask(door.redis.time())
+    # The answer was made about halfway between asking and hearing it.
+    here = (asked_at + time.time()) / 2
+    return RedisFacts(
+        version=str(info["redis_version"]),
+        role=str(info.get("role", "master")),
+        is_append_only=bool(info.get("aof_enabled", 0)),
+        last_write_failed="err" in (info.get("aof_last_write_status"), info.get("rdb_last_bgsave_status")),
+        eviction_policy=str(info.get("maxmemory_policy", "unknown")),
+        max_memory=int(info.get("maxmemory", 0)),
+        used_memory=int(info.get("used_memory", 0)),
+        runs_scripts=await door.ask(door.redis.eval("return 1", 0)) == 1,
+        clock_ahead_seconds=int(seconds) + int(microseconds) / 1e6 - here,
+    )

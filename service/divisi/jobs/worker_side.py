@@ -47,8 +47,11 @@ class Claim:
         return self.job.attempt
 
 
-class WorkerSide(RedisDoor):
+class WorkerSide:
     """What workers do with the queue."""
+
+    def __init__(self, door: RedisDoor) -> None:
+        self.door = door
 
     async def claim(self, consumer: str, wait_seconds: float = 0.0, *, can_fit: bool = True) -> Claim | None:
         """The next job for a worker that has none, waiting for one up to `wait_seconds` (at most 2).
@@ -58,11 +61,11 @@ class WorkerSide(RedisDoor):
                 lost, the same job is given again.
             can_fit: False for a worker without torch: jobs of fitted models are left to the others, at their places.
         """
-        arguments = (consumer, int(self.options.batch_head_start_seconds * 1e6), "1" if can_fit else "0")
+        arguments = (consumer, int(self.door.options.batch_head_start_seconds * 1e6), "1" if can_fit else "0")
         for may_wait in (True, False):
-            answer = await self._run("claim", *arguments)
+            answer = await self.door.run("claim", *arguments)
             while answer[0] == "again":
-                answer = await self._run("claim", *arguments)
+                answer = await self.door.run("claim", *arguments)
             if answer[0] == "job":
                 values = dict(zip(answer[2::2], answer[3::2], strict=True))
                 return Claim(Job.from_hash(values), consumer)
@@ -74,11 +77,11 @@ class WorkerSide(RedisDoor):
 
     async def beat(self, claim: Claim) -> LeaseAnswer:
         """Prolongs the lease, or says that it is lost or the job cancelled. Due every third of a lease."""
-        return LeaseAnswer(await self._run("beat", *_token(claim)))
+        return LeaseAnswer(await self.door.run("beat", *_token(claim)))
 
     async def report(self, claim: Claim, progress: float, stage: str) -> LeaseAnswer:
         """Notes progress (0..1; a fall is ignored) and stage, and tells listeners at each whole per cent."""
-        return LeaseAnswer(await self._run("report", *_token(claim), f"{min(max(progress, 0.0), 1.0):.4f}", stage))
+        return LeaseAnswer(await self.door.run("report", *_token(claim), f"{min(max(progress, 0.0), 1.0):.4f}", stage))
 
     async def commit(self, claim: Claim, manifest: Manifest) -> LeaseAnswer:
         """Publishes the manifest and ends the job, in one step; LOST when another attempt has taken over.
@@ -86,12 +89,13 @@ class WorkerSide(RedisDoor):
         May be repeated when its answer was lost.
         """
         figures = f"{manifest.model_id}|{manifest.duration_seconds:.3f}|{manifest.wall_seconds:.3f}"
-        return _lease_answer(await self._run("commit", *_token(claim), manifest.to_json(), self._retention_ms, figures))
+        answer = await self.door.run("commit", *_token(claim), manifest.to_json(), self._retention_ms, figures)
+        return _lease_answer(answer)
 
     async def fail(self, claim: Claim, problem: Problem, *, is_dead_letter: bool = False) -> LeaseAnswer:
         """Ends the job as failed. As a dead letter too when an operator may mend the cause and run it again."""
         flag = "1" if is_dead_letter else "0"
-        return _lease_answer(await self._run("fail", *_token(claim), problem.to_json(), self._retention_ms, flag))
+        return _lease_answer(await self.door.run("fail", *_token(claim), problem.to_json(), self._retention_ms, flag))
 
     async def hand_back(self, claim: Claim, problem: Problem) -> LeaseAnswer:
         """Gives the job back at once, at its old place, without counting the attempt: the worker is shutting down."""
@@ -99,13 +103,13 @@ class WorkerSide(RedisDoor):
 
     async def defer(self, claim: Claim, problem: Problem) -> LeaseAnswer:
         """Gives the job back for a later time: something we lean on is away. Bounded by MAX_DEFERRALS."""
-        deferrals = int(await self._ask(self._redis.hget(self.key("job", claim.job_id), "deferrals")) or 0)
+        deferrals = int(await self.door.ask(self.door.redis.hget(self.door.key("job", claim.job_id), "deferrals")) or 0)
         delay = min(2.0**deferrals, _LONGEST_DEFERRAL_SECONDS)
         return await self._give_back(claim, problem, "deferrals", MAX_DEFERRALS, delay)
 
     async def give_up_attempt(self, claim: Claim, problem: Problem) -> LeaseAnswer:
         """Gives the job back for another attempt after this one crashed; the last one makes it a dead letter."""
-        return await self._give_back(claim, problem, "failures", self.options.max_attempts, 0.0)
+        return await self._give_back(claim, problem, "failures", self.door.options.max_attempts, 0.0)
 
     async def reclaim(self) -> tuple[int, int]:
         """Takes jobs from workers that fell silent for a lease; runs on a clock.
@@ -113,42 +117,42 @@ class WorkerSide(RedisDoor):
         Returns:
             How many were queued again, and how many became dead letters.
         """
-        lease = self.options.lease_seconds
-        server = await self._ask(self._redis.info("server"))
+        lease = self.door.options.lease_seconds
+        server = await self.door.ask(self.door.redis.info("server"))
         if server["uptime_in_seconds"] < lease:
             return 0, 0  # Redis was away: every lease looks expired, though the workers may be well
         problem = Problem("worker-lost", f"The worker fell silent for more than {lease:g} s.", {"lease_seconds": lease})
-        given_back, buried = await self._run(
+        given_back, buried = await self.door.run(
             "reclaim",
             int(lease * 1000),
-            self.options.max_attempts,
+            self.door.options.max_attempts,
             problem.to_json(),
             self._retention_ms,
-            int(self.options.fit_patience_seconds * 1000),
+            int(self.door.options.fit_patience_seconds * 1000),
             _NO_WORKER.to_json(),
         )
         return given_back, buried
 
     async def take_turn(self, what: str, seconds: float) -> bool:
         """True for one caller within `seconds`: whose turn it is to do what one worker at a time should do."""
-        taken = await self._ask(self._redis.set(self.key("turn", what), "1", nx=True, px=max(1, int(seconds * 1000))))
-        return bool(taken)
+        turn, milliseconds = self.door.key("turn", what), max(1, int(seconds * 1000))
+        return bool(await self.door.ask(self.door.redis.set(turn, "1", nx=True, px=milliseconds)))
 
     @property
     def _retention_ms(self) -> int:
-        return int(self.options.retention_seconds * 1000)
+        return int(self.door.options.retention_seconds * 1000)
 
     async def _give_back(
         self, claim: Claim, problem: Problem, tally: str, most: int, delay_seconds: float
     ) -> LeaseAnswer:
-        answer = await self._run(
+        answer = await self.door.run(
             "hand_back", *_token(claim), problem.to_json(), self._retention_ms, tally, most, int(delay_seconds * 1000)
         )
         return _lease_answer(answer)
 
     async def _wait_for_bell(self, after_id: str, seconds: float) -> None:
         block_ms = max(1, int(min(seconds, MOST_BLOCKING_SECONDS) * 1000))
-        await self._ask(self._redis.xread({self.key("bell"): after_id}, count=1, block=block_ms))
+        await self.door.ask(self.door.redis.xread({self.door.key("bell"): after_id}, count=1, block=block_ms))
 
 
 def _token(claim: Claim) -> tuple[str, int, str]:

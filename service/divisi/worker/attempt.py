@@ -14,8 +14,7 @@ from typing import Any
 
 from divisi.errors import UnavailableError
 from divisi.jobs.job import Manifest, Problem
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.worker_side import Claim, LeaseAnswer
+from divisi.jobs.worker_side import Claim, LeaseAnswer, WorkerSide
 from divisi.settings import Settings
 from divisi.telemetry import get_logger
 from divisi.worker.child_process import ChildProcess
@@ -58,7 +57,7 @@ class Attempt:
     """Runs one claim. `run` finds the outcome, `settle` tells the queue."""
 
     def __init__(
-        self, claim: Claim, child: ChildProcess, queue: JobQueue, settings: Settings, health: WorkerHealth
+        self, claim: Claim, child: ChildProcess, queue: WorkerSide, settings: Settings, health: WorkerHealth
     ) -> None:
         self._claim = claim
         self._child = child

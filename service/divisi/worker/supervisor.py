@@ -19,10 +19,12 @@ from typing import Any, NoReturn
 
 import structlog
 
-from divisi.bootstrap import open_queue, open_store
+from divisi.bootstrap import open_door, open_store
 from divisi.errors import DivisiError, UnavailableError
+from divisi.jobs.door import RedisDoor
 from divisi.jobs.queue import JobQueue
-from divisi.jobs.worker_side import Claim
+from divisi.jobs.roll_call import RollCall
+from divisi.jobs.worker_side import Claim, WorkerSide
 from divisi.process_end import end_process
 from divisi.scratch import Scratch
 from divisi.settings import Settings
@@ -59,16 +61,16 @@ async def _run_worker(settings: Settings) -> NoReturn:
     configure_tracing("divisi-worker", settings.otel_endpoint)
     if settings.worker_metrics_port:
         serve_health(health, settings.worker_metrics_port)
-    queue = open_queue(settings)
+    door = open_door(settings)
     with Scratch(settings.work_dir, "worker") as scratch:
-        supervisor = Supervisor(settings, queue, open_store(settings), health, scratch)
+        supervisor = Supervisor(settings, door, open_store(settings), health, scratch)
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, supervisor.stop)
         try:
             await supervisor.run()
         finally:
-            await queue.close()
+            await door.close()
             stop_tracing()
     # From within: closing the event loop would wait for the threads that look names up, for as long as no server of
     # names answers.
@@ -79,15 +81,17 @@ class Supervisor:
     """One worker. `run` returns after `stop`, when the job at hand has ended or been handed back."""
 
     def __init__(
-        self, settings: Settings, queue: JobQueue, store: ObjectStore, health: WorkerHealth, scratch: Scratch
+        self, settings: Settings, door: RedisDoor, store: ObjectStore, health: WorkerHealth, scratch: Scratch
     ) -> None:
         self._settings = settings
-        self._queue = queue
+        self._door = door
+        self._queue = WorkerSide(door)
+        self._roll_call = RollCall(door)
         self._store = store
         self._health = health
         self._scratch = scratch
         health.metrics.store_errors.watch(store.failures)
-        # Unlike any other process, be it an earlier one of the same name: see JobQueue.claim.
+        # Unlike any other process, be it an earlier one of the same name: see WorkerSide.claim.
         self._consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._child: ChildProcess | None = None
         self._failed_starts = 0
@@ -114,7 +118,7 @@ class Supervisor:
                 if self._child is not None:
                     await self._child.kill()
         with contextlib.suppress(UnavailableError):  # it is forgotten after a while
-            await self._queue.sign_off(self._consumer)
+            await self._roll_call.sign_off(self._consumer)
         log.info("worker stopped", consumer=self._consumer)
 
     def stop(self) -> None:
@@ -249,7 +253,7 @@ class Supervisor:
 
     async def _announce(self) -> None:
         try:
-            await self._queue.announce(self._health.status(self._consumer))
+            await self._roll_call.announce(self._health.status(self._consumer))
         except UnavailableError as error:
             # A Redis that is full or a replica still answers those who ask it for jobs.
             self._health.are_writes_refused, self._health.problem = True, error.message
@@ -258,4 +262,4 @@ class Supervisor:
 
     async def _sweep(self) -> None:
         if await self._queue.take_turn("sweep", _SWEEP_SECONDS / 2):
-            await sweep_expired(self._queue, self._store)
+            await sweep_expired(JobQueue(self._door), self._store)

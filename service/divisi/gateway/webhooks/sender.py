@@ -23,9 +23,10 @@ from divisi.errors import UnavailableError
 from divisi.gateway.schemas import job_body
 from divisi.gateway.webhooks.address import AddressRefusedError, Lookup, addresses_of
 from divisi.gateway.webhooks.signature import signature_of
-from divisi.jobs.deliveries import DeliveryAttempt, DeliveryStatus, DueDelivery, NothingDue
+from divisi.jobs.deliveries import Deliveries, DeliveryAttempt, DeliveryStatus, DueDelivery, NothingDue
+from divisi.jobs.door import RedisDoor
 from divisi.jobs.job import Job
-from divisi.jobs.queue import JobQueue
+from divisi.jobs.keys import KeyRing
 from divisi.settings import Settings, listed
 from divisi.telemetry import get_logger
 
@@ -48,7 +49,7 @@ class WebhookSender:
 
     def __init__(
         self,
-        queue: JobQueue,
+        door: RedisDoor,
         settings: Settings,
         *,
         retry_seconds: tuple[float, ...] = RETRY_SECONDS,
@@ -57,13 +58,14 @@ class WebhookSender:
     ) -> None:
         """
         Args:
-            queue: with the deliveries.
+            door: to the Redis with the deliveries and the keys.
             settings: networks that are allowed, how long an attempt may take, what stands in front of addresses.
             retry_seconds: delays between attempts; one more attempt is made than there are delays.
             lookup: finds the addresses of a host; None: the system.
             trust: whose certificates count; None: the public authorities, or SSL_CERT_FILE's.
         """
-        self._queue = queue
+        self._deliveries = Deliveries(door)
+        self._keys = KeyRing(door)
         self._root_path = settings.root_path
         self._seconds = settings.webhook_seconds
         self._networks = [ipaddress.ip_network(text) for text in listed(settings.webhook_allowed_networks)]
@@ -91,11 +93,11 @@ class WebhookSender:
         is_away = False
         while True:
             try:
-                found = await self._queue.claim_delivery(self._seconds + LEASE_MARGIN_SECONDS)
+                found = await self._deliveries.claim_delivery(self._seconds + LEASE_MARGIN_SECONDS)
                 if not isinstance(found, NothingDue):
                     return found
                 is_away = False
-                await self._queue.wait_for_delivery(found)
+                await self._deliveries.wait_for_delivery(found)
             except UnavailableError as error:
                 if not is_away:
                     log.warning("webhooks wait for Redis", reason=error.message)
@@ -129,7 +131,7 @@ class WebhookSender:
         outcome, delay = self._outcome(due.attempt, status, has_given_up)
         line = DeliveryAttempt(round(began, 3), status, error, round(time.monotonic() - clock, 3))
         try:
-            await self._queue.settle_delivery(due, line, outcome, delay)
+            await self._deliveries.settle_delivery(due, line, outcome, delay)
         except UnavailableError as failure:
             bound.warning("webhook attempt not noted", reason=failure.message)
             return
@@ -138,7 +140,7 @@ class WebhookSender:
     async def _secret(self, job: Job) -> str | None:
         if job.webhook_secret is not None:
             return job.webhook_secret
-        return await self._queue.webhook_secret((job.owner or "").removeprefix("key:"))
+        return await self._keys.webhook_secret((job.owner or "").removeprefix("key:"))
 
     async def _post(self, client: httpx.AsyncClient, due: DueDelivery, secret: str) -> int:
         assert due.job.webhook_url is not None
