@@ -78,6 +78,12 @@ def test_a_scoop_does_not_change_what_the_note_is_called() -> None:
     assert told(track) == [(0, 35, 69)]
 
 
+def test_a_fall_does_not_change_what_the_note_is_called() -> None:
+    # 65 for half a second, then three frames a tone below and a breath: too short for a note of its own.
+    assert told(sung((65, 16), (63, 3), (None, 10))) == [(0, 19, 65)]
+    assert told(sung((69, 20), (64, 20), (61, 3))) == [(0, 20, 69), (20, 43, 64)]
+
+
 def test_how_the_track_is_cut_into_blocks_changes_nothing() -> None:
     random = np.random.default_rng(3)
     stretches = [(float(random.integers(50, 80)) if random.random() > 0.3 else None, int(random.integers(1, 12)))]

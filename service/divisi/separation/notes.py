@@ -103,18 +103,19 @@ class NoteFinder:
         pitches = np.array(self._pitches)
         keys = _cheapest_keys(pitches - self._tuning.at(self._start, len(pitches)), self._change_cost)
         starts = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist()]
-        kept: list[tuple[int, int]] = []
+        kept: list[tuple[int, int, int]] = []
         pending: int | None = None
         for start, end in zip(starts, [*starts[1:], len(keys)], strict=True):
             begins = start if pending is None else pending
             if end - start >= self._shortest_frames:
-                kept.append((begins, end))
+                kept.append((begins, end, int(keys[start])))
                 pending = None
             else:
                 pending = begins  # a scoop belongs to the note that it leads to
         if pending is not None and kept:
-            kept[-1] = (kept[-1][0], len(keys))  # a fall at the end belongs to the note before
-        return [self._note(start, end, int(keys[end - 1]), pitches) for start, end in kept]
+            start, _, key = kept[-1]
+            kept[-1] = (start, len(keys), key)  # a fall at the end belongs to the note before
+        return [self._note(start, end, key, pitches) for start, end, key in kept]
 
     def _note(self, start: int, end: int, key: int, pitches: NDArray[np.float64]) -> Note:
         f0_hz = hz_of(float(np.median(pitches[start:end])))
