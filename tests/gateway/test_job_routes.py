@@ -18,7 +18,7 @@ from divisi.gateway.events import RECONNECT_MILLISECONDS
 from divisi.jobs.job import Job, Problem
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
-from divisi.storage.keys import accepted_key, mixture_key
+from divisi.storage.keys import accepted_key, mixture_key, reference_key, sharer_key
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, WorkOff
@@ -94,8 +94,26 @@ def test_several_models_give_a_job_each_under_one_group(http: httpx.Client, song
     assert answer.headers["location"] == f"/v1/groups/{body['group']}"
     listed = http.get("/v1/jobs", params={"group": body["group"]}).json()["jobs"]
     assert {job["id"] for job in listed} == {job["id"] for job in body["jobs"]}
-    http.delete(f"/v1/jobs/{body['jobs'][0]['id']}")
-    assert mixture_key(body["jobs"][1]["id"]) in gateway.objects()
+
+
+def test_models_on_one_upload_share_its_recording_until_the_last_is_erased(
+    http: httpx.Client, song: bytes, gateway: Gateway
+) -> None:
+    files = {"file": ("a.wav", song), "reference_alto": ("b.wav", song), "reference_upper": ("c.wav", song)}
+    body = http.post("/v1/jobs", files=files, data={"model": "duo,quartet"}).json()
+    ids = [job["id"] for job in body["jobs"]]
+    shared = [reference_key(ids[0], stem, body["group"]) for stem in ("alto", "upper")]
+    shared.append(mixture_key(ids[0], body["group"]))
+    marks = [sharer_key(body["group"], job_id) for job_id in ids]
+    assert gateway.objects() == sorted([*map(accepted_key, ids), *shared, *marks])
+    assert http.delete(f"/v1/jobs/{ids[0]}").status_code == 204
+    assert gateway.objects() == sorted([accepted_key(ids[1]), *shared, marks[1]])
+    for path in ("recording", "references/alto"):
+        assert http.get(f"/v1/jobs/{ids[1]}/{path}").content == song
+        assert http.get(f"/v1/jobs/{ids[0]}/{path}").json()["code"] == "unknown-job"
+    assert http.get(f"/v1/jobs/{ids[1]}/references/upper").json()["code"] == "unknown-reference"
+    assert http.delete(f"/v1/jobs/{ids[1]}").status_code == 204
+    assert gateway.objects() == []
 
 
 def test_lists_go_from_the_newest_backwards_in_pages(http: httpx.Client, song: bytes) -> None:

@@ -20,7 +20,8 @@ from divisi.jobs.door import RedisDoor
 from divisi.jobs.job import new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
-from divisi.storage.keys import mixture_key
+from divisi.storage.erasure import mark_sharers, sharers_of
+from divisi.storage.keys import accepted_key, mixture_key
 from divisi.storage.object_store import ObjectStore
 
 if TYPE_CHECKING:
@@ -76,7 +77,10 @@ async def test_all_jobs_of_a_group_come_back_with_their_key(
 
     ids = {job["id"] for job in post().json()["jobs"]}
     lose_all(gateway)
-    assert set(await reconcile(queue, gateway.store)) == ids
+    before = gateway.objects()
+    later = datetime.now(UTC) + ORPHAN_AGE + timedelta(minutes=1)
+    assert set(await reconcile(queue, gateway.store, later)) == ids
+    assert gateway.objects() == before
     again = post()
     assert again.headers["idempotency-replayed"] == "true"
     assert {job["id"] for job in again.json()["jobs"]} == ids
@@ -106,6 +110,38 @@ async def test_an_upload_that_was_broken_off_is_swept_when_it_is_old(gateway: Ga
     assert gateway.objects() == []
 
 
+async def test_a_shared_recording_is_swept_when_it_is_old_and_no_job_needs_it(
+    gateway: Gateway, queue: JobQueue
+) -> None:
+    broken_off, left_over = new_job_id(), new_job_id()
+    await gateway.store.put_bytes(mixture_key("", broken_off), b"half a story")
+    await gateway.store.put_bytes(mixture_key("", left_over), b"erased but for this")
+    await mark_sharers(gateway.store, left_over, [new_job_id()])
+    before = gateway.objects()
+    now = datetime.now(UTC)
+    await reconcile(queue, gateway.store, now)
+    assert gateway.objects() == before
+    await reconcile(queue, gateway.store, now + ORPHAN_AGE + timedelta(minutes=1))
+    assert gateway.objects() == []
+
+
+async def test_a_shared_recording_is_kept_for_a_job_that_only_redis_or_only_the_store_knows(
+    http: httpx.Client, song: bytes, gateway: Gateway, queue: JobQueue
+) -> None:
+    body = http.post("/v1/jobs", files={"file": song}, data={"model": "duo,quartet"}).json()
+    first, second = (job["id"] for job in body["jobs"])
+    recording = mixture_key(first, body["group"])
+    later = datetime.now(UTC) + ORPHAN_AGE + timedelta(minutes=1)
+    await gateway.store.delete(accepted_key(first))
+    await gateway.store.put_bytes(accepted_key(second), b"not readable")
+    lose = [key for key in gateway.redis_keys() if key.endswith(f"job:{second}")]
+    with redis.Redis.from_url(gateway.redis_url) as client:
+        assert client.delete(*lose) == 1
+    await reconcile(queue, gateway.store, later)
+    assert recording in gateway.objects()
+    assert sorted(await sharers_of(gateway.store, body["group"])) == sorted([first, second])
+
+
 async def test_a_recording_that_is_being_stored_is_left_alone(gateway: Gateway, queue: JobQueue) -> None:
     key = mixture_key(new_job_id())
     # As a local folder has it until the last byte: a file that is no object yet.
@@ -132,7 +168,8 @@ async def test_nothing_of_a_group_is_queued_before_all_of_it_is_stored(
         stored.append(key)
 
     monkeypatch.setattr(ObjectStore, "put_file", reconcile_before_the_second)
-    answer = http.post("/v1/jobs", files={"file": song}, data={"model": "duo,quartet"})
+    files = {"file": ("a.wav", song), "reference_alto": ("b.wav", song)}
+    answer = http.post("/v1/jobs", files=files, data={"model": "duo,quartet"})
     assert answer.json()["code"] == "store-unavailable"
     assert len(stored) == 1
     assert http.get("/v1/jobs").json()["jobs"] == []

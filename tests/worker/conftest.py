@@ -123,7 +123,7 @@ def accept(tmp_path: Path, store: ObjectStore, queue: JobQueue) -> Accept:
             "audio": {**audio, "num_samples": num_samples, "exact": True},
         }
         job = Job(**(plain | changes))
-        await store.put_file(mixture_key(job.job_id), path)
+        await store.put_file(mixture_key(job.job_id, job.upload), path)
         await queue.submit(job)
         return job
 

@@ -64,6 +64,11 @@ async def test_every_stem_of_the_manifest_is_in_the_store_as_described(
     assert stored == sorted(file.key for file in manifest.files)
 
 
+async def test_the_recording_of_several_jobs_is_found_where_they_share_it(bench: Bench, accept: Accept) -> None:
+    manifest = bench.run(await accept(upload="0" * 26))
+    assert len(manifest.stems) == 5
+
+
 async def test_views_confidence_and_scores_against_true_sources_come_with_the_stems(
     bench: Bench, store: ObjectStore, accept: Accept, tmp_path: Path
 ) -> None:

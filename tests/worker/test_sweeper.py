@@ -9,7 +9,8 @@ from divisi.errors import NotFoundError
 from divisi.jobs.job import Job
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
-from divisi.storage.keys import job_prefix, stem_key
+from divisi.storage.erasure import mark_sharers
+from divisi.storage.keys import job_prefix, mixture_key, stem_key
 from divisi.storage.object_store import ObjectStore
 from divisi.worker.sweeper import sweep_attempt, sweep_expired
 
@@ -31,6 +32,19 @@ async def test_an_expired_job_is_erased_with_its_audio_and_a_running_one_is_not(
     with pytest.raises(NotFoundError):
         await queue.get(ended.job_id)
     assert len(await store.list(job_prefix(running.job_id))) == 1
+
+
+async def test_a_shared_recording_is_erased_with_the_last_job_that_expires(
+    queue: JobQueue, store: ObjectStore, accept: Accept
+) -> None:
+    first, second = await accept(upload="u"), await accept(upload="u")
+    await mark_sharers(store, "u", [first.job_id, second.job_id])
+    await queue.cancel(first.job_id)
+    assert await sweep_expired(queue, store, time.time() + A_DAY_LATER) == 1
+    assert len(await store.get_bytes(mixture_key(second.job_id, "u"))) > 0
+    await queue.cancel(second.job_id)
+    assert await sweep_expired(queue, store, time.time() + A_DAY_LATER) == 1
+    assert await store.list("uploads") == []
 
 
 async def test_more_expired_jobs_than_one_look_shows_are_all_erased(

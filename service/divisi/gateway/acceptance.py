@@ -35,8 +35,9 @@ from divisi.gateway.uploads import Upload, receive_upload
 from divisi.gateway.webhooks.request import check_webhook
 from divisi.jobs.job import Job, ManifestFile, new_job_id
 from divisi.jobs.queue import JobQueue, Reservation, Submission
+from divisi.storage.erasure import erase_audio, mark_sharers
 from divisi.storage.file_names import UNNAMED, clean_label, content_disposition
-from divisi.storage.keys import accepted_key, job_prefix, mixture_key
+from divisi.storage.keys import accepted_key, mixture_key
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
 from divisi.tracing import current_traceparent, span
@@ -177,6 +178,7 @@ def _draft_jobs(
             voices=voices_for(card, options),
             fit=fit_request_of(options).to_dict() if card.fitting else None,
             group=group,
+            upload=group,
             place=place,
             file_name=clean_label(options.file_name) or upload.label or UNNAMED,
             audio={**asdict(facts), "duration_seconds": facts.duration_seconds},
@@ -197,12 +199,13 @@ async def _publish(
     store, queue = services.store, services.queue
     try:
         mixture = await asyncio.to_thread(upload.mixture_file)
-        for job in jobs:
-            with span("store recording", job_id=job.job_id):
-                # A mixture of its own for each job: deleting one never takes another's.
-                await _store(store, job, job.recording, mixture_key(job.job_id), mixture)
-                for source in job.references:
-                    await _store(store, job, source, source.key, upload.references[source.name].path)
+        first, shared = jobs[0], jobs[0].upload
+        with span("store recording", job_id=first.job_id):
+            if shared is not None:
+                await mark_sharers(store, shared, [job.job_id for job in jobs])
+            await _store(store, first, first.recording, mixture_key(first.job_id, shared), mixture)
+            for source in {source.key: source for job in jobs for source in job.references}.values():
+                await _store(store, first, source, source.key, upload.references[source.name].path)
         # Last of all: from then on `reconcile` may queue the job, though the others of its upload were refused.
         for job in jobs:
             await store.put_bytes(accepted_key(job.job_id), job.to_json().encode())
@@ -249,6 +252,6 @@ async def _submit(services: Services, jobs: tuple[Job, ...], reservation: Reserv
 async def _erase(store: ObjectStore, jobs: Sequence[Job]) -> None:
     for job in jobs:
         try:
-            await store.delete_prefix(job_prefix(job.job_id))
+            await erase_audio(store, job.job_id, job.upload)
         except UnavailableError as error:
             log.warning("refused upload not erased yet", job_id=job.job_id, cause=repr(error.__cause__))

@@ -16,7 +16,8 @@ from divisi.gateway.openapi import EVENT, IDEMPOTENCY_REPLAYED, JOB_LINKS, SUBMI
 from divisi.gateway.schemas import GroupBody, JobBody, JobListBody, group_url, job_body, job_url
 from divisi.gateway.services import GatewayServices, Services, in_time
 from divisi.jobs.job import ENDED_STATES, Job, JobState
-from divisi.storage.keys import accepted_key, job_prefix
+from divisi.storage.erasure import erase_audio
+from divisi.storage.keys import accepted_key
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -150,11 +151,11 @@ async def cancel_job(job_id: JobId, services: GatewayServices) -> JobBody:
 async def erase_job(job_id: JobId, services: GatewayServices) -> None:
     """Cancels the job if it has not ended, then erases recording, stems and record."""
     queue, store = services.queue, services.store
-    await in_time(queue.get(job_id), "redis")
+    job = await in_time(queue.get(job_id), "redis")
     # First what the queue could be rebuilt from: whatever fails below, the job cannot rise again.
     await in_time(store.delete(accepted_key(job_id)), "store")
     await in_time(queue.cancel(job_id), "redis")
-    await store.delete_prefix(job_prefix(job_id))
+    await erase_audio(store, job_id, job.upload)
     await in_time(queue.delete(job_id), "redis")
 
 

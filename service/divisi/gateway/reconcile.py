@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from divisi.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
 from divisi.jobs.job import Job, new_job_id
 from divisi.jobs.queue import JobQueue
-from divisi.storage.keys import JOBS_PREFIX, accepted_key, job_prefix
+from divisi.storage.erasure import erase_audio, leave_upload, sharers_of
+from divisi.storage.keys import JOBS_PREFIX, UPLOADS_PREFIX, accepted_key, job_prefix, upload_prefix
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
 
@@ -46,11 +47,18 @@ async def reconcile(queue: JobQueue, store: ObjectStore, now: datetime | None = 
     for job_id in await store.list_folders(JOBS_PREFIX):
         if await _is_known(queue, job_id):
             continue
-        job = await _read_accepted(store, job_id)
+        try:
+            job = await _read_accepted(store, job_id)
+        except ValueError as error:
+            # Somebody's recording all the same, perhaps of a newer version: left for a person.
+            log.error("accepted job is not readable", job_id=job_id, reason=str(error)[:200])
+            continue
         if job is None:
             await _sweep_orphan(store, job_id, now or datetime.now(UTC))
         else:
             uploads.setdefault(job.group or job_id, []).append(job)
+    for upload in await store.list_folders(UPLOADS_PREFIX):
+        await _sweep_unneeded(queue, store, upload, now or datetime.now(UTC))
     return [job_id for jobs in uploads.values() for job_id in await _bring_back(queue, store, jobs)]
 
 
@@ -67,9 +75,6 @@ async def _read_accepted(store: ObjectStore, job_id: str) -> Job | None:
         return Job.from_json(await store.get_bytes(accepted_key(job_id)))
     except NotFoundError:
         return None
-    except ValueError as error:
-        log.error("accepted job is not readable", job_id=job_id, reason=str(error)[:200])
-        return None
 
 
 async def _bring_back(queue: JobQueue, store: ObjectStore, jobs: list[Job]) -> Iterable[str]:
@@ -84,8 +89,8 @@ async def _bring_back(queue: JobQueue, store: ObjectStore, jobs: list[Job]) -> I
         return []
     if submission.is_replay:
         # Nobody was told of these: the caller has sent the recording again meanwhile, and follows those jobs.
-        for job_id in job_ids:
-            await store.delete_prefix(job_prefix(job_id))
+        for job in jobs:
+            await erase_audio(store, job.job_id, job.upload)
         return []
     log.warning("accepted jobs brought back", job_ids=job_ids)
     return job_ids
@@ -93,6 +98,31 @@ async def _bring_back(queue: JobQueue, store: ObjectStore, jobs: list[Job]) -> I
 
 async def _sweep_orphan(store: ObjectStore, job_id: str, now: datetime) -> None:
     # The id says when storing began, and ids sort by time. The objects do not: what is being stored is none yet.
-    if job_id < new_job_id((now - ORPHAN_AGE).timestamp()):
+    if _is_old(job_id, now):
         await store.delete_prefix(job_prefix(job_id))
         log.info("abandoned upload swept", job_id=job_id)
+
+
+async def _sweep_unneeded(queue: JobQueue, store: ObjectStore, upload: str, now: datetime) -> None:
+    """A recording whose jobs were never accepted, or were erased by somebody who was interrupted."""
+    if not _is_old(upload, now):
+        return
+    job_ids = await sharers_of(store, upload)
+    for job_id in job_ids:
+        if not await _is_known(queue, job_id) and not await _is_accepted(store, job_id):
+            await leave_upload(store, upload, job_id)
+    if not job_ids:
+        await store.delete_prefix(upload_prefix(upload))
+        log.info("abandoned upload swept", upload=upload)
+
+
+async def _is_accepted(store: ObjectStore, job_id: str) -> bool:
+    try:
+        await store.head(accepted_key(job_id))
+    except NotFoundError:
+        return False
+    return True
+
+
+def _is_old(job_id: str, now: datetime) -> bool:
+    return job_id < new_job_id((now - ORPHAN_AGE).timestamp())

@@ -47,7 +47,7 @@ def for_model(
         recording = ManifestFile(
             "recording",
             f"recording.{facts.container}",
-            mixture_key(job.job_id),
+            mixture_key(job.job_id, job.upload),
             upload.num_bytes,
             upload.sha256,
             facts.media_type,
@@ -57,7 +57,7 @@ def for_model(
         ManifestFile(
             stem,
             f"true {stem}.{references[stem].container}",
-            reference_key(job.job_id, stem),
+            reference_key(job.job_id, stem, job.upload),
             upload.references[stem].num_bytes,
             upload.references[stem].sha256,
             references[stem].media_type,

@@ -197,6 +197,8 @@ class Job(JobOptions):
         fit: what is asked of a model that is fitted to the recording (FitRequest as JSON); None for other models.
         voices: who may sing: names, `auto` for whoever is heard, or None for all of the model's.
         group: id shared by the jobs of one upload.
+        upload: id under which the store has the recording of all of them; None: each job has its own, as a single job
+            and those of version 0.1 do.
         place: of its model among those asked for.
         recording: the upload as it came; None where it came in several files.
         references: true sources that came with it, named as their stems.
@@ -222,6 +224,7 @@ class Job(JobOptions):
     voices: tuple[str, ...] | Literal["auto"] | None = None
     fit: dict[str, Any] | None = None
     group: str | None = None
+    upload: str | None = None
     place: int = 0
     recording: ManifestFile | None = None
     references: tuple[ManifestFile, ...] = ()

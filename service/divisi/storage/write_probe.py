@@ -19,7 +19,7 @@ from obstore.store import LocalStore, MemoryStore, S3Store
 
 from divisi.errors import UnavailableError
 from divisi.room import require_room
-from divisi.storage.keys import JOBS_PREFIX
+from divisi.storage.keys import JOBS_PREFIX, UPLOADS_PREFIX
 
 PING_KEY = "ping"
 REMEMBERED_SECONDS = 1.0
@@ -76,9 +76,9 @@ class WriteProbe:
 
 
 def _require_folder(folder: Path) -> None:
-    jobs = folder / JOBS_PREFIX
     try:
-        require_room(jobs if jobs.exists() else folder)
+        for place in (folder / JOBS_PREFIX, folder / UPLOADS_PREFIX):
+            require_room(place if place.exists() else folder)
     except OSError as error:
         message = f"the object store's folder cannot be written to ({error.strerror})"
         raise UnavailableError(message, code="store-unavailable") from error

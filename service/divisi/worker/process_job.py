@@ -62,7 +62,7 @@ def process_job(
     report(0.0, "fetching")
     mixture = work_dir / "mixture"
     with clock.stage("download"), span("download"):
-        store.download(mixture_key(job.job_id), mixture)
+        store.download(mixture_key(job.job_id, job.upload), mixture)
         references = _fetch_references(job, store, work_dir)
 
     if job.audio.get("container") == CONTAINER:

@@ -5,9 +5,10 @@ Objects go first, the record last: a sweep that is interrupted is done again by 
 
 from __future__ import annotations
 
-from divisi.errors import UnavailableError
+from divisi.errors import NotFoundError, UnavailableError
 from divisi.jobs.queue import JobQueue
-from divisi.storage.keys import attempt_prefix, job_prefix
+from divisi.storage.erasure import erase_audio
+from divisi.storage.keys import attempt_prefix
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
 
@@ -19,11 +20,18 @@ async def sweep_expired(queue: JobQueue, store: ObjectStore, now: float | None =
     num_erased = 0
     while job_ids := await queue.expired(now):
         for job_id in job_ids:
-            await store.delete_prefix(job_prefix(job_id))
+            await erase_audio(store, job_id, await _upload_of(queue, job_id))
             await queue.delete(job_id)
             log.info("job erased", job_id=job_id, reason="expired")
         num_erased += len(job_ids)
     return num_erased
+
+
+async def _upload_of(queue: JobQueue, job_id: str) -> str | None:
+    try:
+        return (await queue.get(job_id)).upload
+    except NotFoundError:  # another sweeper was here, and erased all of it before the record
+        return None
 
 
 async def sweep_attempt(store: ObjectStore, job_id: str, attempt: int) -> None:
