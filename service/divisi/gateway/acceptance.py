@@ -29,7 +29,7 @@ from divisi.gateway.access import Caller
 from divisi.gateway.job_options import choose_models, read_options, voices_for, wanted_stems
 from divisi.gateway.offers import require_fitters
 from divisi.gateway.references import check_references, for_model
-from divisi.gateway.services import Services, in_time
+from divisi.gateway.services import Services
 from divisi.gateway.shares import require_share, shares_spent
 from divisi.gateway.uploads import Upload, receive_upload
 from divisi.gateway.webhooks.request import check_webhook
@@ -109,9 +109,9 @@ async def accept_upload(
 async def _require_room(services: Services) -> None:
     """Refuses before the body is read when the job could not be taken anyway."""
     depths, *_ = await asyncio.gather(
-        in_time(services.figures.depth(), "redis"),
-        in_time(services.door.require_writes(), "redis"),
-        in_time(services.store.ping(), "store"),
+        services.figures.depth(),
+        services.door.require_writes(),
+        services.store.ping(),
     )
     waiting = sum(depth.waiting for depth in depths.values())
     limit = services.door.options.max_queued_jobs
@@ -125,14 +125,14 @@ async def _held_key(queue: JobQueue, key: str | None) -> AsyncIterator[Reservati
     if key is None:
         yield None
         return
-    reservation = await in_time(queue.reserve_idempotency_key(key, HOLD_SECONDS), "redis")
+    reservation = await queue.reserve_idempotency_key(key, HOLD_SECONDS)
     prolonging = asyncio.create_task(_prolong(queue, reservation))
     try:
         yield reservation
     finally:
         prolonging.cancel()
         with suppress(UnavailableError):  # it ends by itself
-            await in_time(asyncio.shield(queue.release_idempotency_key(reservation)), "redis")
+            await asyncio.shield(queue.release_idempotency_key(reservation))
 
 
 async def _prolong(queue: JobQueue, reservation: Reservation) -> None:
@@ -144,7 +144,7 @@ async def _prolong(queue: JobQueue, reservation: Reservation) -> None:
 
 async def _replay(queue: JobQueue, reservation: Reservation, fingerprint: str) -> Acceptance:
     try:
-        jobs = tuple([await in_time(queue.get(job_id), "redis") for job_id in reservation.job_ids])
+        jobs = tuple([await queue.get(job_id) for job_id in reservation.job_ids])
     except NotFoundError as error:
         message = "the job of this Idempotency-Key has just been erased; send the recording again"
         raise ConflictError(message, code="idempotency-key-in-flight") from error
@@ -237,7 +237,7 @@ async def _submit(services: Services, jobs: tuple[Job, ...], reservation: Reserv
         if error.code == "redis-unavailable":
             # A connection that broke does not tell on which side of the command. Asked again, Redis may know.
             try:
-                await in_time(services.queue.get(jobs[0].job_id), "redis")
+                await services.queue.get(jobs[0].job_id)
             except NotFoundError:
                 pass
             except UnavailableError:

@@ -18,7 +18,7 @@ from fastapi import Depends, Request
 
 from divisi.contract.files import LINKABLE_PATHS
 from divisi.errors import AccessError, LimitError, NotFoundError
-from divisi.gateway.services import GatewayServices, Services, in_time
+from divisi.gateway.services import GatewayServices, Services
 from divisi.jobs.keys import ApiKey, Scope
 from divisi.jobs.limits import WINDOW_SECONDS, Allowance
 from divisi.settings import Settings
@@ -82,11 +82,7 @@ async def admit(request: Request, services: GatewayServices) -> None:
     if caller.key is not None and scope is not None and not caller.key.allows(scope):
         raise AccessError(f"this API key may not do that; it lacks {scope.value}", code="scope-missing", scope=scope)
     job_id = request.path_params.get("job_id")
-    if (
-        job_id is not None
-        and not caller.sees_all
-        and await in_time(services.queue.owner_of(job_id), "redis") != caller.owner
-    ):
+    if job_id is not None and not caller.sees_all and await services.queue.owner_of(job_id) != caller.owner:
         raise NotFoundError(f"There is no job {job_id}", code="unknown-job")
 
 
@@ -103,7 +99,7 @@ async def link_secret(services: Services) -> bytes:
     secret = services.settings.signing_secret
     if secret is not None:
         return hashlib.sha256(secret.get_secret_value().encode()).digest()
-    return await in_time(services.keys.link_secret(), "redis")
+    return await services.keys.link_secret()
 
 
 def rate_policies(settings: Settings) -> str:
@@ -131,7 +127,7 @@ async def _identify(request: Request, services: Services) -> Caller:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise AccessError("this service asks for an API key: `Authorization: Bearer dv_…`", code="key-missing")
-    key = await in_time(services.keys.recognise(token.strip()), "redis")
+    key = await services.keys.recognise(token.strip())
     return Caller(f"key:{key.key_id}", key, sees_all=key.allows(Scope.ADMIN))
 
 
@@ -139,7 +135,7 @@ async def _count(request: Request, services: Services, owner: str | None) -> Non
     limit = services.settings.requests_per_minute
     if owner is None or not limit or services.settings.is_private:
         return
-    allowance = await in_time(services.limits.admit_request(owner, limit), "redis")
+    allowance = await services.limits.admit_request(owner, limit)
     request.state.answer_headers = _headers(allowance, services.settings)
     if not allowance.is_admitted:
         raise LimitError(

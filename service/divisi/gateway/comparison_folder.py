@@ -24,7 +24,7 @@ from divisi.gateway.comparison_page import STYLE_NAME, Cell, Column, Row, Wave, 
 from divisi.gateway.group_routes import ComparisonBody, GroupId, SystemBody, comparison_body, known_group, table_of
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
 from divisi.gateway.page_routes import page_files
-from divisi.gateway.services import GatewayServices, Services, in_time
+from divisi.gateway.services import GatewayServices, Services
 from divisi.jobs.job import Job, ManifestFile
 from divisi.storage.file_names import content_disposition, legal_name
 from divisi.storage.object_store import ObjectStore
@@ -74,7 +74,7 @@ async def folder_of(jobs: Sequence[Job], body: ComparisonBody, services: Service
     await folder.read_peaks(services.store)
     page = folder.page()
     for file in folder.files.values():
-        await in_time(services.store.head(file.key), "store")
+        await services.store.head(file.key)
     texts = {
         PAGE_NAME: page.encode(),
         STYLE_NAME: page_files()[STYLE_NAME],

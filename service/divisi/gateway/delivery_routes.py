@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from divisi.gateway.job_routes import JobId
 from divisi.gateway.openapi import problems
-from divisi.gateway.services import GatewayServices, in_time
+from divisi.gateway.services import GatewayServices
 from divisi.jobs.deliveries import Delivery, DeliveryStatus
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
@@ -48,8 +48,8 @@ class DeliveryListBody(BaseModel):
 )
 async def list_deliveries(job_id: JobId, services: GatewayServices) -> DeliveryListBody:
     """Every attempt to tell the job's end to its `webhook_url`. Empty before the job has ended."""
-    job = await in_time(services.queue.get(job_id), "redis")
-    deliveries = await in_time(services.deliveries.deliveries(job_id), "redis")
+    job = await services.queue.get(job_id)
+    deliveries = await services.deliveries.deliveries(job_id)
     return DeliveryListBody(webhook_url=job.webhook_url, deliveries=[_body(delivery) for delivery in deliveries])
 
 

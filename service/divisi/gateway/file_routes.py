@@ -20,7 +20,7 @@ from divisi.gateway.byte_ranges import matches_any, parse_range
 from divisi.gateway.job_routes import JobId
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, FILE_HEAD_RESPONSES, file_responses, problems
 from divisi.gateway.practice_mixes import LOWER_DB, PracticeMix, all_mixes, ready_mix
-from divisi.gateway.services import GatewayServices, Services, in_time
+from divisi.gateway.services import GatewayServices, Services
 from divisi.jobs.job import Job, JobState, Manifest, ManifestFile
 from divisi.storage.file_names import content_disposition
 
@@ -101,7 +101,7 @@ def _stored(row: FileRole) -> Callable[..., Awaitable[_Found]]:
 
     async def find(services: Services, job_id: str, **parts: str) -> _Found:
         if row.maker == "caller":
-            job, manifest = await in_time(services.queue.get(job_id), "redis"), None
+            job, manifest = await services.queue.get(job_id), None
         else:
             job, manifest = await finished_job(services, job_id)
         files = _files_in(row, job, manifest)
@@ -167,7 +167,7 @@ async def get_archive(
     made = [await ready_mix(services, job, manifest, mix) for mix in all_mixes(manifest)] if mixes else []
     files = [*manifest.files, *made]
     for file in files:
-        await in_time(services.store.head(file.key), "store")
+        await services.store.head(file.key)
     disposition = content_disposition(job.file_name, "stems.zip", job_id)
     return StreamingResponse(
         archive_of(job, services.settings.root_path, files, services.store),
@@ -178,7 +178,7 @@ async def get_archive(
 
 async def finished_job(services: Services, job_id: str) -> tuple[Job, Manifest]:
     """A job that succeeded, and what it made; ConflictError for any other state."""
-    job = await in_time(services.queue.get(job_id), "redis")
+    job = await services.queue.get(job_id)
     if job.state is JobState.SUCCEEDED and job.manifest is not None:
         return job, job.manifest
     if job.state.is_ended:
@@ -209,10 +209,10 @@ async def _answer(
     if request.method == "HEAD":
         return Response(headers={**headers, "Content-Length": str(wanted.bytes)}, media_type=wanted.media_type)
     seconds = services.settings.link_seconds
-    link = await in_time(services.store.signed_url(wanted.key, seconds), "store") if may_redirect else None
+    link = await services.store.signed_url(wanted.key, seconds) if may_redirect else None
     if link is not None:
         return RedirectResponse(link, status_code=302, headers={"Cache-Control": "no-store"})
-    stored = await in_time(services.store.head(wanted.key), "store")
+    stored = await services.store.head(wanted.key)
     if stored.size != wanted.bytes:
         raise ModelError(f"{wanted.name} is stored with {stored.size} of its {wanted.bytes} bytes", code="damaged-stem")
     honours_range = conditions.if_range is None or conditions.if_range.strip() == tag

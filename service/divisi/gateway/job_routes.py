@@ -14,7 +14,7 @@ from divisi.gateway.access import GatewayCaller
 from divisi.gateway.events import follow
 from divisi.gateway.openapi import EVENT, IDEMPOTENCY_REPLAYED, JOB_LINKS, SUBMIT_REQUEST, problems
 from divisi.gateway.schemas import GroupBody, JobBody, JobListBody, group_url, job_body, job_url
-from divisi.gateway.services import GatewayServices, Services, in_time
+from divisi.gateway.services import GatewayServices, Services
 from divisi.jobs.job import ENDED_STATES, Job, JobState
 from divisi.storage.erasure import erase_audio
 from divisi.storage.keys import accepted_key
@@ -91,14 +91,14 @@ async def list_jobs(
     owner = None if caller.sees_all else caller.owner
     if group is not None:
         return JobListBody(jobs=[job_body(job, root) for job in await jobs_of_group(services, group, owner)])
-    page = await in_time(services.queue.list(cursor, limit, owner), "redis")
+    page = await services.queue.list(cursor, limit, owner)
     return JobListBody(jobs=[job_body(job, root) for job in page.jobs], next_cursor=page.next_cursor)
 
 
 @router.get("/{job_id}", response_model=JobBody, summary="Look at a job", responses=problems(404, 422, 503))
 async def get_job(job_id: JobId, services: GatewayServices, response: Response) -> JobBody:
     """The job as it stands. A job that failed is answered 200 with its problem inside."""
-    job = await in_time(services.queue.get(job_id), "redis")
+    job = await services.queue.get(job_id)
     body = await _body(services, job)
     response.headers["Cache-Control"] = "no-store"
     if job.state not in ENDED_STATES:
@@ -132,14 +132,14 @@ async def listen_to_job(
     ] = None,
 ) -> Any:
     """The job's events from the first one, or from where a broken connection left off."""
-    await in_time(services.queue.get(job_id), "redis")
+    await services.queue.get(job_id)
     return EventSourceResponse(follow(services.events, job_id, last_event_id), ping=0)
 
 
 @router.post("/{job_id}/cancel", response_model=JobBody, summary="Cancel a job", responses=problems(404, 409, 422, 503))
 async def cancel_job(job_id: JobId, services: GatewayServices) -> JobBody:
     """Stops a job and keeps its record. Cancelling twice is no error; a job that ended otherwise is answered 409."""
-    job = await in_time(services.queue.cancel(job_id), "redis")
+    job = await services.queue.cancel(job_id)
     if job.state is not JobState.CANCELLED:
         raise ConflictError(f"job {job_id} has already {job.state.value}", code="job-ended", state=job.state.value)
     return job_body(job, services.settings.root_path)
@@ -151,12 +151,12 @@ async def cancel_job(job_id: JobId, services: GatewayServices) -> JobBody:
 async def erase_job(job_id: JobId, services: GatewayServices) -> None:
     """Cancels the job if it has not ended, then erases recording, stems and record."""
     queue, store = services.queue, services.store
-    job = await in_time(queue.get(job_id), "redis")
+    job = await queue.get(job_id)
     # First what the queue could be rebuilt from: whatever fails below, the job cannot rise again.
-    await in_time(store.delete(accepted_key(job_id)), "store")
-    await in_time(queue.cancel(job_id), "redis")
+    await store.delete(accepted_key(job_id))
+    await queue.cancel(job_id)
     await erase_audio(store, job_id, job.upload)
-    await in_time(queue.delete(job_id), "redis")
+    await queue.delete(job_id)
 
 
 async def jobs_of_group(services: Services, group: str, owner: str | None) -> list[Job]:
@@ -164,7 +164,7 @@ async def jobs_of_group(services: Services, group: str, owner: str | None) -> li
     jobs: list[Job] = []
     cursor: str | None = group[:TIME_LENGTH] + MOST_OF_TIME
     while cursor is not None and cursor[:TIME_LENGTH] == group[:TIME_LENGTH]:
-        page = await in_time(services.queue.list(cursor, limit=50, owner=owner), "redis")
+        page = await services.queue.list(cursor, limit=50, owner=owner)
         jobs += [job for job in page.jobs if job.group == group]
         cursor = page.next_cursor
     return jobs
@@ -173,8 +173,8 @@ async def jobs_of_group(services: Services, group: str, owner: str | None) -> li
 async def _body(services: Services, job: Job) -> JobBody:
     if job.state in ENDED_STATES:
         return job_body(job, services.settings.root_path)
-    position, eta_seconds = await in_time(
-        asyncio.gather(services.figures.position(job.job_id), services.figures.eta_seconds(job)), "redis"
+    position, eta_seconds = await asyncio.gather(
+        services.figures.position(job.job_id), services.figures.eta_seconds(job)
     )
     return job_body(job, services.settings.root_path, position, eta_seconds)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from divisi.bundles.card import ModelCard
 from divisi.errors import UnavailableError
 from divisi.gateway.schemas import ModelBody
-from divisi.gateway.services import Services, in_time
+from divisi.gateway.services import Services
 from divisi.jobs.roll_call import WorkerStatus
 
 
@@ -24,7 +24,7 @@ async def require_fitters(services: Services, cards: Sequence[ModelCard]) -> Non
     fitted = [card.id for card in cards if card.fitting]
     if not fitted:
         return
-    workers = await in_time(services.roll_call.workers(), "redis")
+    workers = await services.roll_call.workers()
     if _can_any_fit(workers) is False:
         message = (
             f"{fitted[0]} is fitted to the recording by a worker with torch, and none of the {len(workers)} at work "
@@ -38,7 +38,7 @@ async def with_offers(services: Services, cards: Sequence[ModelCard]) -> list[Mo
     can_fit: bool | None = None
     if any(card.fitting for card in cards):
         try:
-            workers = await in_time(services.roll_call.workers(), "redis")
+            workers = await services.roll_call.workers()
             can_fit = _can_any_fit(workers)
         except UnavailableError:
             pass  # cards are shown whoever is away

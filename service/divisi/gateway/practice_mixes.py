@@ -20,7 +20,7 @@ from pathlib import Path
 from divisi.audio.encode import StemFormat
 from divisi.digests import digests_of
 from divisi.errors import ConflictError, ModelError, NotFoundError
-from divisi.gateway.services import Services, in_time
+from divisi.gateway.services import Services
 from divisi.gateway.upload_sink import scratch_folder
 from divisi.jobs.job import Job, Manifest, ManifestFile, ManifestStem
 from divisi.storage.file_names import content_disposition
@@ -96,7 +96,7 @@ async def _find_or_make(
     services: Services, job: Job, manifest: Manifest, mix: PracticeMix, note_key: str
 ) -> ManifestFile:
     try:
-        return ManifestFile(**json.loads(await in_time(services.store.get_bytes(note_key), "store")))
+        return ManifestFile(**json.loads(await services.store.get_bytes(note_key)))
     except NotFoundError:
         pass
     if not mix.is_usual:
@@ -112,7 +112,7 @@ async def _require_room(services: Services, job: Job, manifest: Manifest, note_k
     """Raises ConflictError when the job has all the mixes with levels of their own that it may have."""
     prefix = attempt_prefix(job.job_id, manifest.attempt)
     usual = {_note_key(job, manifest, mix) for mix in all_mixes(manifest)}
-    kept = {found.key for found in await in_time(services.store.list(prefix), "store")}
+    kept = {found.key for found in await services.store.list(prefix)}
     # Those that others asked for before are on their way.
     earlier = itertools.takewhile(lambda key: key != note_key, list(services.mixes))
     notes = {key for key in (*kept, *earlier) if key.startswith(f"{prefix}/mix-") and key.endswith(_NOTE)}

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from fastapi import Depends, Request
 
 from divisi.audio.facts import AudioLimits
 from divisi.bundles.store import BundleStore
-from divisi.errors import UnavailableError
 from divisi.gateway.metrics import Metrics
 from divisi.jobs.deliveries import Deliveries
 from divisi.jobs.door import RedisDoor
@@ -26,14 +24,6 @@ from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
-
-# A caller learns that Redis or the store is away within this time, even when they hang instead of refusing.
-ANSWER_SECONDS = 2.0
-# It is waited in so many turns, so that a gateway whose own loop is late does not take a healthy Redis for a silent
-# one: what has come meanwhile is read before the next turn begins, and a late turn counts no more than one on time.
-_TURNS = 20
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,21 +57,6 @@ class Services:
             inspect_seconds=self.settings.inspect_seconds,
             max_decoded_bytes=self.settings.max_decoded_bytes,
         )
-
-
-async def in_time(answer: Awaitable[T], name: str) -> T:
-    """What an adapter answers, or UnavailableError (code `<name>-unavailable`) when it takes too long."""
-    asked = asyncio.ensure_future(answer)
-    try:
-        for _ in range(_TURNS):
-            done, _pending = await asyncio.wait([asked], timeout=ANSWER_SECONDS / _TURNS)
-            if done:
-                return asked.result()
-    finally:
-        if not asked.done():
-            asked.cancel()
-            await asyncio.gather(asked, return_exceptions=True)
-    raise UnavailableError(f"the {name} does not answer", code=f"{name}-unavailable")
 
 
 def _services(request: Request) -> Services:

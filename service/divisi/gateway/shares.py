@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from divisi.errors import UnavailableError
 from divisi.gateway.access import Caller
-from divisi.gateway.services import Services, in_time
+from divisi.gateway.services import Services
 from divisi.jobs.limits import UploadQuota
 
 
@@ -28,8 +28,8 @@ async def require_share(services: Services, caller: Caller) -> None:
     """
     if caller.owner is None:
         return
-    await in_time(services.queue.require_job_room(caller.owner, services.settings.max_unfinished_jobs), "redis")
-    await in_time(services.limits.spend_upload(caller.owner, _quota(services)), "redis")
+    await services.queue.require_job_room(caller.owner, services.settings.max_unfinished_jobs)
+    await services.limits.spend_upload(caller.owner, _quota(services))
 
 
 @asynccontextmanager
@@ -46,14 +46,14 @@ async def shares_spent(
         yield shares
         return
     quota = _quota(services)
-    await in_time(services.limits.spend_upload(caller.owner, quota, num_bytes, audio_seconds), "redis")
+    await services.limits.spend_upload(caller.owner, quota, num_bytes, audio_seconds)
     try:
         yield shares
     finally:
         if not shares.is_kept:
             with suppress(UnavailableError):  # the day ends by itself
                 back = services.limits.spend_upload(caller.owner, quota, -num_bytes, -audio_seconds)
-                await in_time(asyncio.shield(back), "redis")
+                await asyncio.shield(back)
 
 
 def _quota(services: Services) -> UploadQuota:

@@ -107,7 +107,7 @@ class Deliveries:
         seconds = min(most_seconds, MOST_BLOCKING_SECONDS, most_seconds if nothing.seconds is None else nothing.seconds)
         block_ms = max(1, int(seconds * 1000))
         bell = self.door.key("webhooks", "bell")
-        await self.door.ask(self.door.redis.xread({bell: nothing.bell}, count=1, block=block_ms))
+        await self.door.ask(self.door.redis.xread({bell: nothing.bell}, count=1, block=block_ms), seconds)
 
     async def deliveries(self, job_id: str) -> tuple[Delivery, ...]:
         """All deliveries of a job, oldest first."""

@@ -6,7 +6,6 @@ the keys.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Self
@@ -18,10 +17,11 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from divisi.errors import UnavailableError
 from divisi.jobs.job import Lane
+from divisi.time_limit import in_time
 
 GROUP = "workers"
-# A command that takes longer than this has lost its server. Blocking reads stay well below it.
-_ANSWER_SECONDS = 5.0
+# A connection that is silent for longer than this has lost its server. Blocking reads stay well below it.
+_SILENT_SECONDS = 5.0
 _CONNECT_SECONDS = 2.0
 MOST_BLOCKING_SECONDS = 2.0
 # Each listener to events holds a connection while it waits.
@@ -64,7 +64,7 @@ class RedisDoor:
             redis_url,
             decode_responses=True,
             protocol=2,
-            socket_timeout=_ANSWER_SECONDS,
+            socket_timeout=_SILENT_SECONDS,
             socket_connect_timeout=_CONNECT_SECONDS,
             max_connections=_MAX_CONNECTIONS,
             retry=Retry(ConstantBackoff(0.05), 1),
@@ -115,12 +115,15 @@ class RedisDoor:
             await self._create_groups()
             return await self.ask(script(keys, list(arguments)))
 
-    async def ask(self, answer: Any) -> Any:
-        """Awaits a call of redis-py. Untyped: its annotations allow for bytes, which decode_responses rules out."""
-        task = asyncio.current_task()
-        cancellations = task.cancelling() if task else 0
+    async def ask(self, answer: Any, blocking_seconds: float = 0.0) -> Any:
+        """Awaits a call of redis-py, one that blocks for `blocking_seconds` for so much longer.
+
+        Untyped: redis-py's annotations allow for bytes, which decode_responses rules out.
+        """
         try:
-            value = await answer
+            # In a task of its own: redis-py sends within asyncio.wait_for, which on Python 3.11 swallows a cancellation
+            # that comes just when the sending is done, and whoever cancelled us would wait for ever.
+            return await in_time(answer, blocking_seconds)
         except ResponseError as error:
             if "NOGROUP" in str(error) or "no such key" in str(error):
                 raise NoGroupError("The consumer group is missing", code="redis-unavailable") from error
@@ -130,16 +133,11 @@ class RedisDoor:
             raise _unavailable(error) from error
         except (RedisError, OSError, TimeoutError) as error:
             raise _unavailable(error) from error
-        if task and task.cancelling() > cancellations:
-            # redis-py sends within asyncio.wait_for, which on Python 3.11 swallows a cancellation that comes just when
-            # the sending is done. Whoever cancelled us would wait for ever.
-            raise asyncio.CancelledError
-        return value
 
     async def _create_groups(self) -> None:
         for lane in Lane:
             try:
-                await self.redis.xgroup_create(self.stream(lane), GROUP, id="0", mkstream=True)
+                await in_time(self.redis.xgroup_create(self.stream(lane), GROUP, id="0", mkstream=True))
             except ResponseError as error:
                 if "BUSYGROUP" not in str(error):
                     raise _unavailable(error) from error

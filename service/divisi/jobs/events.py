@@ -71,7 +71,8 @@ class EventReader:
 
     async def _wait(self, job_id: str, after: str, seconds: float) -> None:
         block_ms = max(1, int(seconds * 1000))
-        await self.door.ask(self.door.redis.xread({self.door.key("events", job_id): after}, count=1, block=block_ms))
+        stream = self.door.key("events", job_id)
+        await self.door.ask(self.door.redis.xread({stream: after}, count=1, block=block_ms), seconds)
 
     async def _made_up_event(self, job_id: str) -> tuple[JobEvent | None, bool]:
         """The event that stands for the job's hash when its stream is not there; second: whether the job has ended."""

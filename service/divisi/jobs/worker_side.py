@@ -151,8 +151,10 @@ class WorkerSide:
         return _lease_answer(answer)
 
     async def _wait_for_bell(self, after_id: str, seconds: float) -> None:
-        block_ms = max(1, int(min(seconds, MOST_BLOCKING_SECONDS) * 1000))
-        await self.door.ask(self.door.redis.xread({self.door.key("bell"): after_id}, count=1, block=block_ms))
+        blocking_seconds = min(seconds, MOST_BLOCKING_SECONDS)
+        block_ms = max(1, int(blocking_seconds * 1000))
+        xread = self.door.redis.xread({self.door.key("bell"): after_id}, count=1, block=block_ms)
+        await self.door.ask(xread, blocking_seconds)
 
 
 def _token(claim: Claim) -> tuple[str, int, str]:

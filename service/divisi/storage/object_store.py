@@ -27,6 +27,7 @@ from obstore.store import LocalStore, MemoryStore, S3Store
 from divisi.errors import InputError, NotFoundError, UnavailableError
 from divisi.storage.keys import check_key
 from divisi.storage.write_probe import PING_KEY, WriteProbe
+from divisi.time_limit import in_time
 
 if TYPE_CHECKING:
     from obstore.store import S3Config
@@ -107,8 +108,7 @@ class ObjectStore:
     async def get_bytes(self, key: str) -> bytes:
         """A small object whole."""
         with self._doing("get", key):
-            result = await obstore.get_async(self._backend, check_key(key))
-            return bytes(await result.bytes_async())
+            return await in_time(self._read(check_key(key)))
 
     async def stream(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """An object's bytes from `start` up to `end` (exclusive; None: to its end), a few MiB at a time."""
@@ -123,12 +123,12 @@ class ObjectStore:
     async def head(self, key: str) -> StoredObject:
         """Size and time of an object, or NotFoundError."""
         with self._doing("head", key):
-            return _stored(await obstore.head_async(self._backend, check_key(key)))
+            return _stored(await in_time(obstore.head_async(self._backend, check_key(key))))
 
     async def list(self, prefix: str) -> Sequence[StoredObject]:
         """Every object below a prefix, in order of keys. Prefixes end at a `/`: `a/b` holds `a/b/c`, not `a/bc`."""
         with self._doing("list", prefix):
-            found = await obstore.list(self._backend, check_key(prefix)).collect_async()
+            found = await in_time(obstore.list(self._backend, check_key(prefix)).collect_async())
         return sorted((_stored(meta) for meta in found), key=lambda stored: stored.key)
 
     async def list_folders(self, prefix: str) -> Sequence[str]:
@@ -139,7 +139,8 @@ class ObjectStore:
 
     async def delete(self, key: str) -> None:
         """Erases one object; nothing happens when there is none."""
-        await self._delete([check_key(key)])
+        with suppress(NotFoundError), self._doing("delete", key):
+            await in_time(obstore.delete_async(self._backend, check_key(key)))
 
     async def delete_prefix(self, prefix: str) -> int:
         """Erases every object below a prefix. Returns how many there were."""
@@ -167,7 +168,8 @@ class ObjectStore:
         if self._signer is None:
             return None
         with self._doing("sign", key):
-            return await obstore.sign_async(self._signer, "GET", check_key(key), timedelta(seconds=seconds))
+            link = obstore.sign_async(self._signer, "GET", check_key(key), timedelta(seconds=seconds))
+            return await in_time(link)
 
     # --- blocking: the worker's child ---
 
@@ -222,6 +224,10 @@ class ObjectStore:
             attributes["Content-Disposition"] = disposition
         return attributes or None
 
+    async def _read(self, key: str) -> bytes:
+        result = await obstore.get_async(self._backend, key)
+        return bytes(await result.bytes_async())
+
     async def _delete(self, keys: Sequence[str]) -> None:
         if not keys:
             return
@@ -231,7 +237,7 @@ class ObjectStore:
         except NotFoundError:
             # A local folder stops at the first key that is already gone (a concurrent deletion): take the rest singly.
             for key in keys[1:]:
-                await self._delete([key])
+                await self.delete(key)
 
 
 def open_object_store(
