@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from divisi.cli import separate as command
 from divisi.cli.batches import digest_of
 from divisi.cli.out_folder import NOTE_NAME, OutFolder
-from divisi.cli.separation_run import OutputFormat, Request
+from divisi.contract.command import CommandRequest
+from divisi.contract.formats import StemFormat
 from divisi.errors import InputError
 
 NUM_EXAMPLES = 2000
@@ -159,7 +160,7 @@ class Run:
 
     files: tuple[str, ...]
     number: int
-    stem_format: OutputFormat
+    stem_format: StemFormat
     again: bool
     together: bool
     plot: bool
@@ -169,7 +170,7 @@ runs = st.builds(
     Run,
     st.sampled_from((("in",), ("in",), (), ("in", "out"), (".",), ("in", "in/a.wav"), ("in/gone.wav", "in"), ())),
     st.integers(0, 3),
-    st.sampled_from((OutputFormat.WAV, OutputFormat.WAV, OutputFormat.FLAC)),
+    st.sampled_from((StemFormat.WAV, StemFormat.WAV, StemFormat.FLAC)),
     st.booleans(),
     st.sampled_from((False, False, False, True)),
     st.booleans(),
@@ -177,14 +178,14 @@ runs = st.builds(
 outs = st.sampled_from(("out", "in", ".", "in/out", "in/a", "out/deep/er", "link", "in/a.wav", "outside"))
 
 
-def fake_separation(request: Request) -> Callable[[Sequence[Path], OutFolder, Callable[[float], None]], None]:
+def fake_separation(request: CommandRequest) -> Callable[[Sequence[Path], OutFolder, Callable[[float], None]], None]:
     """What the real one does with files, without the music: stems hold the digest of their recording."""
 
     def separate_one(paths: Sequence[Path], out: OutFolder, on_progress: Callable[[float], None]) -> None:
         content = paths[0].read_bytes()
         if content.startswith(b"bad"):
             raise InputError("the file cannot be decoded", code="undecodable")
-        ending = request.stem_format.value
+        ending = request.stem_format
         names = [f"{stem}.{ending}" for stem in STEMS] + ["report.png"] * request.include_plot
         out.check(names)
         with out.unfinished() as scratch:
@@ -223,7 +224,8 @@ def call(run: Run, root: Path, out: Path) -> None:
         found = sorted(path for path in (root / "in").rglob("*") if path.is_file())
         files = [found[run.number % len(found)]] if found else [root / "in"]
     with suppress(typer.Exit, RuntimeError):
-        command.separate(files, out, stem_format=run.stem_format, again=run.again, together=run.together, plot=run.plot)
+        asked = {"stem_format": run.stem_format, "include_plot": run.plot}
+        command.separate(files, out, again=run.again, together=run.together, **asked)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from divisi.cli.app import app
 from divisi.cli.out_folder import OutFolder
-from divisi.cli.separation_run import Request
+from divisi.contract.command import CommandRequest
 from divisi.errors import InputError, ModelError, UnavailableError
 
 FAULTS: dict[bytes, Exception] = {
@@ -40,7 +40,7 @@ class Ran:
 def separate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
     separated: list[str] = []
 
-    def fake(request: Request) -> Callable[[Sequence[Path], OutFolder, Callable[[float], None]], None]:
+    def fake(request: CommandRequest) -> Callable[[Sequence[Path], OutFolder, Callable[[float], None]], None]:
         def separate_one(paths: Sequence[Path], out: OutFolder, on_progress: Callable[[float], None]) -> None:
             separated.append(paths[0].name)
             content = paths[0].read_bytes()

@@ -28,8 +28,8 @@ import divisi.worker.supervisor, divisi.worker.child, divisi.worker.process_job
 from pathlib import Path
 from divisi.cli.local_separation import local_separation
 from divisi.cli.out_folder import OutFolder
-from divisi.cli.separation_run import Request
-local_separation(Request())([Path({mixture!r})], OutFolder(Path({folder!r}), "digest"), lambda done: None)
+from divisi.contract.command import CommandRequest
+local_separation(CommandRequest())([Path({mixture!r})], OutFolder(Path({folder!r}), "digest"), lambda done: None)
 assert Path({folder!r}, "bass.wav").stat().st_size > 0
 """
 CHECK = "\nimport sys; loaded = [m for m in sys.modules if m.split('.')[0] == 'torch']; assert not loaded, loaded[:3]"

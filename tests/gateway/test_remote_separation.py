@@ -13,15 +13,15 @@ from tests.unsteady_proxy import UnsteadyProxy, cut_after, unsteady
 
 from divisi.cli.out_folder import OutFolder
 from divisi.cli.remote_separation import remote_separation
-from divisi.cli.separation_run import Request
 from divisi.client import Client, Job
 from divisi.client.arrivals import Arrival
+from divisi.contract.command import CommandRequest
 from divisi.errors import DivisiError, InputError, NotFoundError, UnavailableError
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, StemBytes, WorkOff
 
-EVERYTHING = Request(include_pitch=True, include_resynthesis=True, include_plot=True)
+EVERYTHING = CommandRequest(include_pitch=True, include_resynthesis=True, include_plot=True)
 
 
 @pytest.fixture(autouse=True)
@@ -83,14 +83,14 @@ def test_what_to_know_of_the_result_is_printed_with_the_recordings_name(
     gateway: Gateway, recording: Path, work_off: WorkOff, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with worker(gateway, work_off, 1):
-        remote_separation(gateway.url, Request())((recording,), into(tmp_path / "out"), ignore)
+        remote_separation(gateway.url, CommandRequest())((recording,), into(tmp_path / "out"), ignore)
     assert "Ave verum.wav: 3 samples of alto were cut" in capsys.readouterr().out.splitlines()
 
 
 def test_a_file_in_the_way_leaves_both_the_file_and_the_job_and_another_folder_does(
     gateway: Gateway, recording: Path, work_off: WorkOff, stem_bytes: StemBytes, tmp_path: Path
 ) -> None:
-    separate = remote_separation(gateway.url, Request())
+    separate = remote_separation(gateway.url, CommandRequest())
     (tmp_path / "out").mkdir()
     (tmp_path / "out/bass.wav").write_bytes(b"the singer's own")
     with worker(gateway, work_off, 1), pytest.raises(InputError, match=r"bass\.wav"):
@@ -109,18 +109,18 @@ def test_stems_that_the_server_has_lost_are_separated_anew_when_asked_for_again(
             next((gateway.folder / "store").rglob("alto.wav")).unlink()
 
     with worker(gateway, work_off, 1), pytest.raises(NotFoundError):
-        remote_separation(gateway.url, Request())((recording,), into(tmp_path / "out"), lose)
+        remote_separation(gateway.url, CommandRequest())((recording,), into(tmp_path / "out"), lose)
     with pytest.raises(NotFoundError):
-        remote_separation(gateway.url, Request())((recording,), into(tmp_path / "out"), ignore)
+        remote_separation(gateway.url, CommandRequest())((recording,), into(tmp_path / "out"), ignore)
     with worker(gateway, work_off, 1):
-        remote_separation(gateway.url, Request(), again=True)((recording,), into(tmp_path / "out"), ignore)
+        remote_separation(gateway.url, CommandRequest(), again=True)((recording,), into(tmp_path / "out"), ignore)
     assert (tmp_path / "out/alto.wav").read_bytes() == stem_bytes("alto")
 
 
 def test_a_folder_that_cannot_be_made_and_a_full_disk_leave_the_job(
     gateway: Gateway, recording: Path, work_off: WorkOff, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    separate = remote_separation(gateway.url, Request())
+    separate = remote_separation(gateway.url, CommandRequest())
     (tmp_path / "file").write_bytes(b"")
 
     def write(self: Arrival, block: bytes) -> None:
@@ -145,7 +145,7 @@ def test_who_gives_up_waiting_cancels_the_job_and_nothing_is_left(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        remote_separation(gateway.url, Request())((recording,), into(tmp_path / "out"), give_up)
+        remote_separation(gateway.url, CommandRequest())((recording,), into(tmp_path / "out"), give_up)
     assert jobs_of(gateway) == []
     assert gateway.objects() == []
 
@@ -158,7 +158,7 @@ def test_who_gives_up_after_the_end_leaves_the_job(
             raise KeyboardInterrupt
 
     with worker(gateway, work_off, 1), pytest.raises(KeyboardInterrupt):
-        remote_separation(gateway.url, Request())((recording,), into(tmp_path / "out"), give_up_at_the_end)
+        remote_separation(gateway.url, CommandRequest())((recording,), into(tmp_path / "out"), give_up_at_the_end)
     assert [job["state"] for job in jobs_of(gateway)] == ["succeeded"]
 
 
@@ -171,7 +171,7 @@ def test_who_gives_up_on_a_job_that_has_ended_meanwhile_leaves_it(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        remote_separation(gateway.url, Request())((recording,), into(tmp_path / "out"), end_and_give_up)
+        remote_separation(gateway.url, CommandRequest())((recording,), into(tmp_path / "out"), end_and_give_up)
     assert [job["state"] for job in jobs_of(gateway)] == ["succeeded"]
 
 
@@ -184,7 +184,7 @@ def test_a_server_that_is_away_while_the_job_runs_leaves_it_running_for_the_same
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    separate = remote_separation(proxy.url, Request())
+    separate = remote_separation(proxy.url, CommandRequest())
 
     def leave(done: float) -> None:
         [job] = jobs_of(gateway)
@@ -205,7 +205,7 @@ def test_a_server_that_is_away_while_the_job_runs_leaves_it_running_for_the_same
 def test_a_job_that_was_cancelled_is_not_taken_up_again(
     gateway: Gateway, recording: Path, work_off: WorkOff, tmp_path: Path
 ) -> None:
-    separate = remote_separation(gateway.url, Request())
+    separate = remote_separation(gateway.url, CommandRequest())
 
     def cancel(done: float) -> None:
         with Client(gateway.url) as client:
@@ -228,7 +228,7 @@ def test_a_server_that_leaves_after_all_was_fetched_is_no_failure(
 
     monkeypatch.setattr(Client, "delete", delete)
     with worker(gateway, work_off, 1):
-        remote_separation(gateway.url, Request())((recording,), into(tmp_path / "out"), ignore)
+        remote_separation(gateway.url, CommandRequest())((recording,), into(tmp_path / "out"), ignore)
     assert (tmp_path / "out/alto.wav").is_file()
 
 

@@ -28,9 +28,9 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LONGEST_NAME = 255
 
 
-def digest_of(paths: Sequence[Path], request: object = None) -> str:
+def digest_of(paths: Sequence[Path], asked: str = "None") -> str:
     """Of the recordings' bytes and of what is asked of them, whatever the files are called."""
-    digest = hashlib.sha256(repr(request).encode())
+    digest = hashlib.sha256(asked.encode())
     for path in paths:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

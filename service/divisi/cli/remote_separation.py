@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from divisi.cli.batches import digest_of
 from divisi.cli.out_folder import OutFolder
-from divisi.cli.separation_run import Request, SeparateOne, report_voices, report_warnings
+from divisi.cli.separation_run import SeparateOne, report_voices, report_warnings
 from divisi.cli.terminal import errors, say, settings_with
+from divisi.contract.command import CommandRequest
 from divisi.errors import DivisiError, NotFoundError
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 _KEY_IS_TAKEN = frozenset({"idempotency-key-in-flight", "idempotency-key-reused"})
 
 
-def remote_separation(server: str, request: Request, *, again: bool = False) -> SeparateOne:
+def remote_separation(server: str, request: CommandRequest, *, again: bool = False) -> SeparateOne:
     """Separation by a server; its record and audio are erased there once all that was asked for is here.
 
     Whatever goes wrong before, a job that has succeeded or still runs stays, and the same command takes it up.
@@ -61,20 +63,12 @@ def remote_separation(server: str, request: Request, *, again: bool = False) -> 
     return separate_one
 
 
-def _submit(client: Client, paths: Sequence[Path], request: Request, *, again: bool) -> Job:
+def _submit(client: Client, paths: Sequence[Path], request: CommandRequest, *, again: bool) -> Job:
     """A new job, or the one that an earlier run of the same person left, which has not failed."""
-    asked = (request.model, request.stem_format.value, request.stems, request.voices)
-    key = digest_of(paths, (*asked, request.include_residual, request.fit, platform.node(), os.path.expanduser("~")))
-    send = partial(
-        client.submit,
-        paths,
-        model=request.model,
-        stem_format=request.stem_format,
-        stems=request.stems,
-        voices=request.voices,
-        include_residual=request.include_residual,
-        fit=request.fit,
-    )
+    asked = request.arguments()
+    whose = [platform.node(), os.path.expanduser("~")]
+    key = digest_of(paths, json.dumps([asked, *whose], sort_keys=True))
+    send = partial(client.submit, paths, **asked)
     try:
         job = send(idempotency_key=key)
         if job["state"] in {"failed", "cancelled"}:
@@ -87,7 +81,7 @@ def _submit(client: Client, paths: Sequence[Path], request: Request, *, again: b
     return send() if again and job["state"] == "succeeded" else job
 
 
-def _download(client: Client, job: Job, out: OutFolder, request: Request) -> None:
+def _download(client: Client, job: Job, out: OutFolder, request: CommandRequest) -> None:
     with out.unfinished() as folder:
         client.download_stems(job, folder)
         if request.include_pitch:

@@ -4,38 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from divisi.bundles.fit_plan import FitRequest, parse_spots
 from divisi.cli.recordings import check_readable, distinct, find_recordings
-from divisi.cli.separation_run import Outcome, OutputFormat, Request, Run
+from divisi.cli.request_options import request_from, with_request_options
+from divisi.cli.separation_run import Outcome, Run
 from divisi.cli.terminal import EXIT_BAD_INPUT, exit_on_error, progress_bar
 from divisi.errors import InputError
 
 
+@with_request_options
 def separate(
     files: Annotated[list[Path], typer.Argument(help="Recordings, wav, flac, ogg, mp3, m4a …; or folders of them.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the stems.")] = Path("stems"),
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Model id; see `divisi models`.")] = None,
-    stem_format: Annotated[
-        OutputFormat, typer.Option("--format", "-f", help="wav is 24 bit; float for recordings beyond full scale.")
-    ] = OutputFormat.WAV,
-    stems: Annotated[str | None, typer.Option(help="Only these stems, comma-separated; default all.")] = None,
-    voices: Annotated[
-        str | None, typer.Option(help="Who sings, comma-separated, or `auto`; default all. Others come out silent.")
-    ] = None,
-    residual: Annotated[bool, typer.Option("--residual", help="Also write what is left of the mixture.")] = False,
-    pitch: Annotated[
-        bool, typer.Option("--pitch", help="Also write pitch.json, pitch.csv and notes.mid, if the model has pitch.")
-    ] = False,
-    resynthesis: Annotated[
-        bool, typer.Option("--resynthesis", help="Also write the mixture as the model sings it again, if it can.")
-    ] = False,
-    plot: Annotated[
-        bool, typer.Option("--plot", help="Also write report.png: spectrograms, pitch, levels, confidence.")
-    ] = False,
+    *,
     again: Annotated[
         bool, typer.Option("--again", help="Do again what is done; also in place of another recording's stems.")
     ] = False,
@@ -43,13 +27,7 @@ def separate(
     together: Annotated[
         bool, typer.Option("--together", help="The FILES are one recording: mono, a microphone each, in this order.")
     ] = False,
-    spots: Annotated[
-        str | None, typer.Option(help="Fitted models: whose spot microphone is which channel, as flute:1,cello:2.")
-    ] = None,
-    sources: Annotated[int | None, typer.Option(help="Fitted models: sources.")] = None,
-    bases: Annotated[int | None, typer.Option(help="Fitted models: spectral patterns of each source.")] = None,
-    iterations: Annotated[int | None, typer.Option(help="Fitted models: iterations.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Fitted models: seed of what is drawn.")] = None,
+    **asked: Any,
 ) -> None:
     """Separate recordings into stems.
 
@@ -69,18 +47,7 @@ def separate(
     from divisi.cli.remote_separation import remote_separation
 
     with exit_on_error():
-        fit = FitRequest(sources, bases, iterations, seed=seed, spots=parse_spots(_names(spots)))
-        request = Request(
-            model,
-            stem_format,
-            _names(stems),
-            residual,
-            pitch,
-            resynthesis,
-            _names(voices),
-            fit if fit.to_dict() else None,
-            plot,
-        )
+        request = request_from(asked)
         is_one = together or (len(files) == 1 and not os.path.isdir(files[0]))
         found = find_recordings(files)
         if is_one and found.problems:
@@ -101,7 +68,3 @@ def separate(
             outcome.report()
     if not outcome.is_complete:
         raise typer.Exit(EXIT_BAD_INPUT)
-
-
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())

@@ -4,48 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
 from rich.progress import Progress, TaskID
 
-from divisi.bundles.fit_plan import FitRequest
 from divisi.cli.batches import digest_of, ends_the_run, folders_for, reason_of
 from divisi.cli.out_folder import OutFolder, check_writable, identity_of
 from divisi.cli.recordings import check_readable
 from divisi.cli.terminal import complain, errors, printable, say
+from divisi.contract.command import CommandRequest
 from divisi.errors import InputError
 
 SeparateOne = Callable[[Sequence[Path], OutFolder, Callable[[float], None]], None]
 """Separates one recording, in one file or in several, into a folder, calling back with its progress 0..1."""
-
-
-class OutputFormat(StrEnum):
-    """Formats that `divisi separate` writes."""
-
-    WAV = "wav"
-    FLAC = "flac"
-    WAV16 = "wav16"
-    WAV24 = "wav24"
-    WAV32F = "wav32f"
-    OGG = "ogg"
-    MP3 = "mp3"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked of each recording; empty `stems` and `voices` mean all."""
-
-    model: str | None = None
-    stem_format: OutputFormat = OutputFormat.WAV
-    stems: tuple[str, ...] = ()
-    include_residual: bool = False
-    include_pitch: bool = False
-    include_resynthesis: bool = False
-    voices: tuple[str, ...] = ()
-    fit: FitRequest | None = None
-    include_plot: bool = False
 
 
 @dataclass
@@ -97,14 +69,14 @@ class Run:
     """
 
     def __init__(
-        self, out: Path, request: Request, separate: SeparateOne, progress: Progress, *, again: bool = False
+        self, out: Path, request: CommandRequest, separate: SeparateOne, progress: Progress, *, again: bool = False
     ) -> None:
         self._out = out
         self._request = request
         self._separate = separate
         self._progress = progress
         self._again = again
-        self._key = digest_of([], request)
+        self._key = digest_of([], request.digested())
 
     def separate_one(self, paths: Sequence[Path], outcome: Outcome) -> None:
         """One recording, in one file or in several, into the folder itself."""

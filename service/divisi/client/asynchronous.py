@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self, Unpack, cast
 
 import httpx
 
@@ -32,6 +32,7 @@ from divisi.client.wire import (
     require_success,
     standing_of,
 )
+from divisi.contract.request import RequestArguments
 from divisi.errors import DivisiError, LimitError, UnavailableError
 
 
@@ -61,12 +62,12 @@ class AsyncClient:
         models: Sequence[str],
         *,
         references: Mapping[str, Path] | None = None,
-        stem_format: str | None = None,
         on_progress: Callable[[float], None] | None = None,
         waits: bool = True,
+        **options: Unpack[RequestArguments],
     ) -> Comparison:
         """Separates one recording with several models; see `Client.compare`."""
-        asked = comparison_of(models, stem_format, references)
+        asked = comparison_of(models, references, options)
         group = (await self._submit(path, asked, None))["group"]
         patience = Patience()
         while True:
@@ -159,7 +160,7 @@ class AsyncClient:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         with ExitStack() as opened:
             files = asked.open_files(path, opened)
-            return await self._json("POST", "v1/jobs", data=asked.fields(), files=files, headers=headers)
+            return await self._json("POST", "v1/jobs", data=asked.fields, files=files, headers=headers)
 
     async def _bring(self, wanted: Sequence[Wanted], folder: Path) -> list[Path]:
         with arriving(wanted, folder) as arrivals:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self, Unpack, cast
 
 import httpx
 
@@ -33,6 +33,7 @@ from divisi.client.wire import (
     require_success,
     standing_of,
 )
+from divisi.contract.request import RequestArguments
 from divisi.errors import DivisiError, LimitError, UnavailableError
 
 
@@ -64,32 +65,21 @@ class Client:
         self,
         path: Path | Sequence[Path],
         *,
-        model: str | None = None,
-        stem_format: str | None = None,
-        stems: Sequence[str] = (),
-        voices: Sequence[str] = (),
-        include_residual: bool | None = None,
-        lane: str | None = None,
         fit: FitRequest | None = None,
         references: Mapping[str, Path] | None = None,
         idempotency_key: str | None = None,
+        **options: Unpack[RequestArguments],
     ) -> Job:
         """Uploads one recording and queues its separation; what is left out takes the server's default.
 
         `voices` names who sings, for models that can be told; `["auto"]`: whoever is heard. Several paths are one
         recording in mono files, a microphone each; `fit` is for models that are fitted to the recording; `references`
         are true sources by stem, to score against. The same `idempotency_key` with the same content gives the same job.
+
+        Raises:
+            TypeError: there is no such option.
         """
-        asked = Submission(
-            (model,) if model else (),
-            stem_format,
-            tuple(stems),
-            tuple(voices),
-            include_residual,
-            lane,
-            fit,
-            references,
-        )
+        asked = Submission(fit=fit, references=references, **options)
         return cast(Job, self._submit(path, asked, idempotency_key))
 
     def compare(
@@ -98,9 +88,9 @@ class Client:
         models: Sequence[str],
         *,
         references: Mapping[str, Path] | None = None,
-        stem_format: str | None = None,
         on_progress: Callable[[float], None] | None = None,
         waits: bool = True,
+        **options: Unpack[RequestArguments],
     ) -> Comparison:
         """Separates one recording with several models.
 
@@ -110,8 +100,9 @@ class Client:
             references: true sources by stem, to score against.
             on_progress: called with the share of the work that is done, 0..1.
             waits: False: return as soon as the jobs are queued.
+            options: as of `submit`.
         """
-        asked = comparison_of(models, stem_format, references)
+        asked = comparison_of(models, references, options)
         group: str = self._submit(path, asked, None)["group"]
         patience = Patience()
         while True:
@@ -217,7 +208,7 @@ class Client:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         with ExitStack() as opened:
             files = asked.open_files(path, opened)
-            return self._json("POST", "v1/jobs", data=asked.fields(), files=files, headers=headers)
+            return self._json("POST", "v1/jobs", data=asked.fields, files=files, headers=headers)
 
     def _bring(self, wanted: Sequence[Wanted], folder: Path) -> list[Path]:
         with arriving(wanted, folder) as arrivals:

@@ -6,14 +6,14 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Unpack
 
 import httpx
 
 from divisi.bundles.fit_plan import FitRequest
 from divisi.client.records import Comparison, File, Job
+from divisi.contract.request import RequestArguments, form_fields
 from divisi.errors import (
     ConflictError,
     DivisiError,
@@ -36,43 +36,36 @@ FIRST_PAUSE_SECONDS = 0.5
 PAGE_NAME, REPORT_NAME = "index.html", "report.png"
 
 
-@dataclass(frozen=True)
 class Submission:
     """What is asked of a recording; what is left out takes the server's default.
 
-    Attributes:
+    Args:
         models: one job for each; several make a comparison.
-        voices: who sings, for models that can be told; `("auto",)`: whoever is heard.
         fit: for models that are fitted to the recording.
         references: true sources by the name of the stem, to score against.
+        options: any of `divisi.contract.request`; `voices` names who sings, `("auto",)`: whoever is heard.
+
+    Raises:
+        TypeError: there is no such option.
     """
 
-    models: tuple[str, ...] = ()
-    stem_format: str | None = None
-    stems: tuple[str, ...] = ()
-    voices: tuple[str, ...] = ()
-    include_residual: bool | None = None
-    lane: str | None = None
-    fit: FitRequest | None = None
-    references: Mapping[str, Path] | None = None
-
-    def fields(self) -> dict[str, str]:
-        """Form fields."""
-        named = {
-            "model": ",".join(self.models),
-            "stem_format": self.stem_format,
-            "lane": self.lane,
-            "stems": ",".join(self.stems),
-            "voices": ",".join(self.voices),
-            "include_residual": None if self.include_residual is None else str(self.include_residual).lower(),
-        }
-        return {name: value for name, value in named.items() if value} | (_fields_of(self.fit) if self.fit else {})
+    def __init__(
+        self,
+        models: Sequence[str] = (),
+        *,
+        fit: FitRequest | None = None,
+        references: Mapping[str, Path] | None = None,
+        **options: Unpack[RequestArguments],
+    ) -> None:
+        fitted = fit.to_arguments() if fit else {}
+        self.fields = form_fields({**options, **({"model": models} if models else {}), **fitted})
+        self.references = dict(references or {})
 
     def open_files(self, paths: Path | Sequence[Path], opened: ExitStack) -> list[tuple[str, tuple[str, IO[bytes]]]]:
         """The form's files; `opened` closes them."""
         parts = [paths] if isinstance(paths, Path) else list(paths)
         named = [("file", path) for path in parts]
-        named += [(f"reference_{stem}", path) for stem, path in (self.references or {}).items()]
+        named += [(f"reference_{stem}", path) for stem, path in self.references.items()]
         return [(name, (_label_of(path), opened.enter_context(path.open("rb")))) for name, path in named]
 
 
@@ -81,11 +74,13 @@ def _label_of(path: Path) -> str:
     return os.fsencode(path.name).decode("utf-8", "replace")
 
 
-def comparison_of(models: Sequence[str], stem_format: str | None, references: Mapping[str, Path] | None) -> Submission:
+def comparison_of(
+    models: Sequence[str], references: Mapping[str, Path] | None, options: RequestArguments
+) -> Submission:
     """What a comparison asks for; ValueError for fewer than two models."""
     if len(set(models)) < 2:
         raise ValueError("a comparison takes two models or more")
-    return Submission(tuple(models), stem_format=stem_format, references=references)
+    return Submission(models, references=references, **options)
 
 
 def progress_of(comparison: Comparison) -> float:
@@ -218,10 +213,3 @@ def _object_of(answer: httpx.Response) -> dict[str, Any] | None:
     except ValueError:
         return None
     return body if isinstance(body, dict) else None
-
-
-def _fields_of(fit: FitRequest) -> dict[str, str]:
-    fields = {name: str(value) for name, value in fit.to_dict().items() if name != "spots"}
-    if fit.spots:
-        fields["spots"] = ",".join(f"{spot.name}:{spot.channel}" for spot in fit.spots)
-    return fields

@@ -56,6 +56,34 @@ class Offer:
     page_label: str | None = None
 
 
+class WantedOptions(BaseModel):
+    """Models, and which of their stems."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: Annotated[
+        tuple[Annotated[Name, Field(examples=["chorus"])], ...],
+        Offer(("--model", "-m"), "Model id; see `divisi models`."),
+    ] = Field((), max_length=MAX_MODELS, description="Model to separate with; several values give one job for each.")
+    stems: Annotated[
+        tuple[Annotated[Name, Field(examples=["alto"])], ...],
+        Offer(("--stems",), "Only these stems, comma-separated; default all."),
+    ] = Field(
+        (),
+        max_length=MAX_STEMS,
+        description="Stems to deliver, repeated or joined by commas; all of the model's when left out.",
+    )
+    voices: Annotated[
+        tuple[Annotated[Name, Field(examples=["soprano"])], ...],
+        Offer(("--voices",), "Who sings, comma-separated, or `auto`; default all. Others come out silent."),
+    ] = Field(
+        (),
+        max_length=MAX_STEMS,
+        description="Voices that sing, repeated or joined by commas, or `auto` for whoever is heard; stems of the "
+        "others are silent. All of the model's when left out. Only for models whose card says `takes_roster`.",
+    )
+
+
 class DeliveryOptions(BaseModel):
     """Options that reach the separation itself as they were asked, by way of the job's record."""
 
@@ -88,6 +116,11 @@ class JobOptions(DeliveryOptions):
         json_schema_extra={"enum": [*StemFormat]},
     )
     lane: Lane = Field(Lane.INTERACTIVE, description="`batch` lets interactive jobs pass.")
+
+    @property
+    def encoding(self) -> StemFormat:
+        """The format as such; ValueError for a name that is none."""
+        return StemFormat(self.stem_format)
 
     def job_options(self) -> dict[str, Any]:
         """These by name, for whoever carries them on."""
@@ -153,32 +186,11 @@ class FitOptions(BaseModel):
     )
 
 
-class SeparationRequest(FitOptions, JobOptions):
+class SeparationRequest(FitOptions, JobOptions, WantedOptions):
     """All options of one submit. Unknown names are refused: a misspelt option would take its default in silence."""
 
     model_config = ConfigDict(extra="forbid")
 
-    model: Annotated[
-        tuple[Annotated[Name, Field(examples=["chorus"])], ...],
-        Offer(("--model", "-m"), "Model id; see `divisi models`."),
-    ] = Field((), max_length=MAX_MODELS, description="Model to separate with; several values give one job for each.")
-    stems: Annotated[
-        tuple[Annotated[Name, Field(examples=["alto"])], ...],
-        Offer(("--stems",), "Only these stems, comma-separated; default all."),
-    ] = Field(
-        (),
-        max_length=MAX_STEMS,
-        description="Stems to deliver, repeated or joined by commas; all of the model's when left out.",
-    )
-    voices: Annotated[
-        tuple[Annotated[Name, Field(examples=["soprano"])], ...],
-        Offer(("--voices",), "Who sings, comma-separated, or `auto`; default all. Others come out silent."),
-    ] = Field(
-        (),
-        max_length=MAX_STEMS,
-        description="Voices that sing, repeated or joined by commas, or `auto` for whoever is heard; stems of the "
-        "others are silent. All of the model's when left out. Only for models whose card says `takes_roster`.",
-    )
     webhook_url: Annotated[str, StringConstraints(max_length=2048)] | None = Field(
         None,
         description="Called when the job ends: a POST after Standard Webhooks, repeated until it is accepted.",

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from divisi.audio.encode import StemFormat
 from divisi.digests import digests_of
 from divisi.errors import ConflictError, ModelError, NotFoundError
 from divisi.gateway.services import Services
@@ -128,7 +127,7 @@ async def _require_room(services: Services, job: Job, manifest: Manifest, note_k
 
 def _note_key(job: Job, manifest: Manifest, mix: PracticeMix) -> str:
     """Where it is noted what the mix is, once it is stored."""
-    return stem_key(job.job_id, manifest.attempt, f"{mix.name}{StemFormat(job.stem_format).extension}{_NOTE}")
+    return stem_key(job.job_id, manifest.attempt, f"{mix.name}{job.encoding.extension}{_NOTE}")
 
 
 def _make(services: Services, job: Job, manifest: Manifest, mix: PracticeMix, note_key: str) -> ManifestFile:
@@ -142,16 +141,16 @@ def _make(services: Services, job: Job, manifest: Manifest, mix: PracticeMix, no
         if not parts:  # everything but the only stem of a job without residual
             raise NotFoundError(f"nothing is left without {mix.part}", code="unknown-part")
         out = scratch / "mix"
-        _run(parts, out, job.stem_format)
-        digests, stem_format = digests_of(out), StemFormat(job.stem_format)
+        _run(parts, out, job.encoding)
+        digests, encoding = digests_of(out), job.encoding
         key = note_key.removesuffix(_NOTE)
         made = ManifestFile(
             mix.name,
-            f"{mix.label}{stem_format.extension}",
+            f"{mix.label}{encoding.extension}",
             key,
             out.stat().st_size,
             digests.sha256,
-            stem_format.media_type,
+            encoding.media_type,
             digests.crc32,
         )
         disposition = content_disposition(job.file_name, made.file_name, job.job_id)

@@ -13,7 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from divisi.audio.encode import StemFormat
 from divisi.audio.inspect import AudioLimits, inspect_audio_in_child
 from divisi.audio.stacked_files import CONTAINER, unpack
 from divisi.bundles.fit_plan import fit_request_from
@@ -92,7 +91,7 @@ def process_job(
             mixture,
             work_dir / "stems",
             separator,
-            StemFormat(job.stem_format),
+            job.encoding,
             SeparationOptions(
                 **job.delivery_options(),
                 stems=job.stems,

@@ -1,0 +1,75 @@
+"""The options of `divisi separate` that say what is asked: made from what the contract says of each."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import typer
+from annotated_types import Ge, Le
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from divisi.contract.command import CommandRequest
+from divisi.contract.request import FIT_OPTIONS, offer_of, values_of
+from divisi.errors import InputError
+
+_OFFERED = {name: field for name, field in CommandRequest.model_fields.items() if offer_of(field).flags}
+
+
+def with_request_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for each that the contract offers, in front of its own keyword-only ones.
+
+    They come to it by the names of their fields; see `request_from`.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    first = [one for one in own if one.kind is not inspect.Parameter.KEYWORD_ONLY]
+    names = sorted(_OFFERED, key=lambda name: name in FIT_OPTIONS)  # what few need comes last
+    parameters = [*first, *(_parameter(name, _OFFERED[name]) for name in names), *own[len(first) :]]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
+    return command
+
+
+def request_from(given: Mapping[str, Any]) -> CommandRequest:
+    """What the options of the command line ask for.
+
+    Raises:
+        InputError: `invalid-request`, an option that cannot be had.
+    """
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if isinstance(_OFFERED[name].default, tuple):
+            values[name] = [part for part in values_of([value or ""]) if part]
+        elif value is not None:
+            values[name] = value
+    try:
+        return CommandRequest.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        name, reason = str(problem["loc"][0]), problem["msg"]
+        if problem["type"] == "too_long":
+            reason = f"at most {problem['ctx']['max_length']} can be given"
+        message = f"{offer_of(_OFFERED[name]).flags[0]} {given[name]}: {reason}"
+        raise InputError(message, code="invalid-request") from error
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    """An option as typer reads it from a function's signature."""
+    offer = offer_of(field)
+    annotation, default = field.annotation, field.default
+    if isinstance(default, tuple):
+        annotation, default = str | None, None
+    elif offer.choices:
+        annotation, default = offer.choices, offer.choices(default)
+    limits = {type(limit): limit for limit in field.metadata}
+    option = typer.Option(
+        default,
+        *offer.flags,
+        help=offer.help or field.description,
+        min=limits[Ge].ge if Ge in limits else None,
+        max=limits[Le].le if Le in limits else None,
+    )
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=annotation)
