@@ -22,7 +22,7 @@ NOT_AUDIO = "not-audio"
 REFUSALS = {DAMAGED, UNSUPPORTED, EMPTY, NOT_AUDIO, "invalid-sample-rate", "non-finite-samples", "samples-too-large"}
 
 # Read with FFmpeg's libraries, the extra `av`.
-NEEDS_AV = {"wav.yamaha", "caf.alac", "ogg.speex", "adts", "adts.mono"}
+NEEDS_AV = {"wav.yamaha", "wav.wma", "caf.alac", "caf.opus", "caf.ac3", "ogg.speex", "adts", "adts.mono"}
 NEEDS_AV |= {name for name in BY_FFMPEG if name.startswith(("m4a", "mp4", "mov", "3gp", "webm", "mkv"))}
 
 

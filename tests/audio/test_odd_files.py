@@ -23,6 +23,8 @@ TOLERANCES = {
     "vorbis": 1e-6,
     "opus": 1e-6,
     "aac": 1e-6,
+    "ac3": 1e-6,
+    "wmav2": 1e-6,
     "mpeg_layer_iii": 1e-5,
     "mpeg_layer_ii": 1e-4,  # ffmpeg's works in fixed point
     "ima_adpcm": 2e-3,  # ffmpeg's takes shorter steps; the difference adds up within a block

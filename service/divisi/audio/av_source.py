@@ -7,6 +7,7 @@ Loaded by name from `decode`, and only where the `av` extra is installed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 
 import av
@@ -121,13 +122,14 @@ class AvSource:
         resampler = av.AudioResampler(format="fltp")
         rate, channels = self.facts.sample_rate, self.facts.num_channels
         try:
-            for frame in self._file.decode(self._stream):
+            for frame, following in pairwise(chain(self._file.decode(self._stream), [None])):
+                assert frame is not None  # the mark behind the last comes second alone
                 if frame.sample_rate != rate or frame.layout.nb_channels != channels:
                     raise InputError(
                         f"rate or channels change at {self._taken / rate:.1f} s; that cannot be separated",
                         code="unsupported-format",
                     )
-                length = self._length_of(frame)
+                length = frame.samples if following is not None else self._length_of_last(frame)
                 for plain in resampler.resample(frame):
                     yield plain.to_ndarray()[:, :length].astype(np.float32, copy=False)
         except av.FFmpegError as error:
@@ -136,10 +138,12 @@ class AvSource:
                 code="undecodable",
             ) from error
 
-    def _length_of(self, frame: av.AudioFrame) -> int:
-        """Samples that count: in MP4 the last frame's duration tells how much of it is the encoder's padding."""
+    def _length_of_last(self, frame: av.AudioFrame) -> int:
+        """Samples that count: in MP4 the last frame's duration says how much of it is the encoder's padding. Elsewhere
+        durations may be guesses.
+        """
         is_in_samples = frame.time_base is not None and frame.time_base * self.facts.sample_rate == 1
-        if is_in_samples and frame.duration:
+        if self.facts.container == "m4a" and is_in_samples and frame.duration:
             return min(frame.samples, frame.duration)
         return frame.samples
 
