@@ -19,7 +19,14 @@ pytestmark = pytest.mark.anyio
 
 async def bury(queue: JobQueue, code: str = "worker-crashed", is_dead_letter: bool = True) -> str:
     worker_side = WorkerSide(queue.door)
-    job = Job(new_job_id(), "satb-small", "1.0.0", "flac", time.time(), file_name="Ave [verum].wav")
+    job = Job(
+        job_id=new_job_id(),
+        model_id="satb-small",
+        model_version="1.0.0",
+        stem_format="flac",
+        submitted_at=time.time(),
+        file_name="Ave [verum].wav",
+    )
     await queue.submit(job)
     claim = await worker_side.claim("worker")
     assert claim is not None

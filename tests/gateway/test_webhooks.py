@@ -59,7 +59,16 @@ async def sending(settings: Settings, **options) -> AsyncIterator[JobQueue]:
 
 async def end_job(queue: JobQueue, url: str, secret: str | None = SECRET, **changes) -> str:
     """A job that asked to be told about, and is cancelled."""
-    job = Job(new_job_id(), "quartet", "1.0.0", "wav24", 1.0, webhook_url=url, webhook_secret=secret, **changes)
+    job = Job(
+        job_id=new_job_id(),
+        model_id="quartet",
+        model_version="1.0.0",
+        stem_format="wav24",
+        submitted_at=1.0,
+        webhook_url=url,
+        webhook_secret=secret,
+        **changes,
+    )
     await queue.submit(job)
     await queue.cancel(job.job_id)
     return job.job_id
