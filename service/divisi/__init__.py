@@ -2,3 +2,6 @@
 
 Start reading at `worker/process_job.py`: it holds the path of one recording from upload to stems.
 """
+
+DISTRIBUTION = "divisi-choir"
+"""What the package is called where packages are installed; `importlib.metadata` knows it by this name."""

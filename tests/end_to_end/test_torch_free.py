@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from tests.conftest import free_port
 from tests.patience import PATIENCE_SECONDS
 
+from divisi import DISTRIBUTION
 from divisi.sample import mixture_path
 from divisi.settings import default_model_store
 
@@ -49,7 +50,7 @@ def test_a_worker_that_has_separated_a_recording_has_not_loaded_torch(tmp_path: 
 
 
 def test_no_extra_for_serving_asks_for_torch() -> None:
-    for line in requires("divisi") or []:
+    for line in requires(DISTRIBUTION) or []:
         requirement = Requirement(line)
         for extra in ("", "gateway", "worker", "standalone", "av"):
             if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from divisi import DISTRIBUTION
 from divisi.doctor.finding import Finding, bad, doubtful, good
 from divisi.settings import Settings
 
@@ -45,8 +46,8 @@ def _examine_folder(subject: str, folder: Path, max_upload_bytes: int) -> Findin
 
 
 def _versions() -> Iterator[Finding]:
-    found = [f"divisi {version('divisi')}", f"Python {platform.python_version()}"]
-    for line in requires("divisi") or ():
+    found = [f"divisi {version(DISTRIBUTION)}", f"Python {platform.python_version()}"]
+    for line in requires(DISTRIBUTION) or ():
         requirement = Requirement(line)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue

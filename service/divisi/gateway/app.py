@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from divisi import DISTRIBUTION
 from divisi.bootstrap import open_bundles, open_door, open_store
 from divisi.bundles.store import BundleStore
 from divisi.errors import UnavailableError
@@ -104,7 +105,7 @@ def create_app(settings: Settings, door: RedisDoor, store: ObjectStore, bundles:
     # No documentation pages: the framework's fetch scripts from elsewhere. `/openapi.json` says it all.
     app = FastAPI(
         title="divisi",
-        version=version("divisi"),
+        version=version(DISTRIBUTION),
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,

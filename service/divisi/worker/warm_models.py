@@ -8,6 +8,7 @@ from collections import Counter, OrderedDict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from divisi import DISTRIBUTION
 from divisi.bundles.store import BundleStore
 from divisi.engines.engine import EngineOptions, can_fit, open_engine, open_fitter
 from divisi.engines.pace import batch_size_for, measure_pace
@@ -86,7 +87,7 @@ def engine_facts(separator: AnySeparator) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    versions = {"divisi": version("divisi")}
+    versions = {"divisi": version(DISTRIBUTION)}
     for name, module in _RUNTIMES.items():
         if module in sys.modules:
             with contextlib.suppress(PackageNotFoundError):

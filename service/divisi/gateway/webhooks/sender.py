@@ -19,6 +19,7 @@ from importlib.metadata import version
 
 import httpx
 
+from divisi import DISTRIBUTION
 from divisi.errors import UnavailableError
 from divisi.gateway.schemas import job_body
 from divisi.gateway.webhooks.address import AddressRefusedError, Lookup, addresses_of
@@ -150,7 +151,7 @@ class WebhookSender:
         headers = {
             "Host": url.netloc.decode(),
             "Content-Type": "application/json",
-            "User-Agent": f"divisi/{version('divisi')}",
+            "User-Agent": f"divisi/{version(DISTRIBUTION)}",
             "webhook-id": due.delivery_id,
             "webhook-timestamp": str(now),
             "webhook-signature": signature_of(secret, due.delivery_id, now, body),
