@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+import redis
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import SecretStr
 from standardwebhooks import Webhook
 from tests.gateway.keyed import BOTH, keyed_gateway
 from tests.gateway.receiver import Received, Receiver, receiving
 
+from divisi.gateway.reconcile import reconcile
+from divisi.gateway.webhooks.seal import seal
 from divisi.gateway.webhooks.sender import RETRY_SECONDS, WebhookSender
 from divisi.jobs.deliveries import Deliveries, Delivery, DeliveryStatus
 from divisi.jobs.door import RedisDoor
@@ -59,16 +63,8 @@ async def sending(settings: Settings, **options) -> AsyncIterator[JobQueue]:
 
 async def end_job(queue: JobQueue, url: str, secret: str | None = SECRET, **changes) -> str:
     """A job that asked to be told about, and is cancelled."""
-    job = Job(
-        job_id=new_job_id(),
-        model_id="quartet",
-        model_version="1.0.0",
-        stem_format="wav24",
-        submitted_at=1.0,
-        webhook_url=url,
-        webhook_secret=secret,
-        **changes,
-    )
+    asked = {"model_id": "quartet", "model_version": "1.0.0", "stem_format": "wav24", "submitted_at": 1.0}
+    job = Job(**asked | {"job_id": new_job_id(), "webhook_url": url, "webhook_secret": secret} | changes)
     await queue.submit(job)
     await queue.cancel(job.job_id)
     return job.job_id
@@ -131,6 +127,63 @@ async def test_the_end_of_a_job_is_told_signed_and_logged(
         )
         assert [attempt["status"] for attempt in delivery["log"]] == [204]
         assert SECRET not in caller.get(job_url).text + caller.get(f"{job_url}/deliveries").text
+
+
+def everything_at_rest(settings: Settings) -> str:
+    """All values in Redis and all objects of the folder, as text."""
+    kinds = {
+        "string": lambda client, key: client.get(key),
+        "hash": lambda client, key: client.hgetall(key),
+        "list": lambda client, key: client.lrange(key, 0, -1),
+        "set": lambda client, key: client.smembers(key),
+        "zset": lambda client, key: client.zrange(key, 0, -1),
+        "stream": lambda client, key: client.xrange(key),
+    }
+    with redis.Redis.from_url(settings.redis_url) as client:
+        values = [str(kinds[client.type(key).decode()](client, key)) for key in client.scan_iter()]
+    folder = Path(settings.store_url.removeprefix("file://"))
+    objects = [path.read_bytes().decode(errors="replace") for path in folder.rglob("*") if path.is_file()]
+    return "\n".join(values + objects)
+
+
+async def test_a_jobs_secret_rests_sealed_and_signs_even_when_redis_was_lost(
+    settings: Settings, serve: Serve, song: bytes
+) -> None:
+    with (
+        receiving() as receiver,
+        keyed_gateway(
+            settings,
+            serve,
+            require_keys=False,
+            webhook_allowed_networks=LOOPBACK,
+            signing_secret=SecretStr("one of ours"),
+        ) as gateway,
+        gateway.caller() as caller,
+    ):
+        url = f"http://127.0.0.1:{receiver.port}/"
+        data = {"webhook_url": url, "webhook_secret": SECRET, "model": "quartet,duo"}
+        job_ids = [job["id"] for job in caller.post("/v1/jobs", files={"file": song}, data=data).json()["jobs"]]
+        at_rest = everything_at_rest(settings)
+        assert at_rest.count(url) == 4  # each job's record in Redis and its object in the store
+        assert SECRET.removeprefix("whsec_") not in at_rest
+        with redis.Redis.from_url(settings.redis_url) as client:
+            client.flushall()
+        async with RedisDoor(settings.redis_url) as door:
+            assert set(await reconcile(JobQueue(door), gateway.store)) == set(job_ids)
+        for job_id in job_ids:
+            caller.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
+            assert verified(await arrived(receiver))["data"]["id"] == job_id
+
+
+async def test_a_secret_sealed_under_another_signing_secret_is_tried_again_later(allowing: Settings) -> None:
+    job_id = new_job_id()
+    sealed = seal(SECRET, job_id, b"the old secret of this deployment")
+    with receiving() as receiver:
+        async with sending(allowing.model_copy(update={"signing_secret": SecretStr("the new one")})) as queue:
+            await end_job(queue, f"http://127.0.0.1:{receiver.port}/", sealed, job_id=job_id)
+            delivery = await settled(queue, job_id)
+    assert delivery.status is DeliveryStatus.PENDING
+    assert delivery.log[0].error == "the job's webhook_secret was sealed under another signing secret"
 
 
 def test_a_keys_own_secret_signs_the_webhooks_of_its_jobs(settings: Settings, serve: Serve, song: bytes) -> None:

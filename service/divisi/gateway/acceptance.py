@@ -25,7 +25,7 @@ from divisi.bundles.card import ModelCard
 from divisi.bundles.fit_plan import fit_request_of
 from divisi.contract.request import SeparationRequest, fingerprint_of
 from divisi.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
-from divisi.gateway.access import Caller
+from divisi.gateway.access import Caller, link_secret
 from divisi.gateway.job_options import choose_models, read_options, voices_for, wanted_stems
 from divisi.gateway.offers import require_fitters
 from divisi.gateway.references import check_references, for_model
@@ -33,6 +33,7 @@ from divisi.gateway.services import Services
 from divisi.gateway.shares import require_share, shares_spent
 from divisi.gateway.uploads import Upload, receive_upload
 from divisi.gateway.webhooks.request import check_webhook
+from divisi.gateway.webhooks.seal import seal
 from divisi.jobs.job import Job, ManifestFile, new_job_id
 from divisi.jobs.queue import JobQueue, Reservation, Submission
 from divisi.storage.erasure import erase_audio, mark_sharers
@@ -100,6 +101,9 @@ async def accept_upload(
         stems = [wanted_stems(card, options, facts) for card in cards]
         jobs = _draft_jobs(cards, stems, options, upload, facts, idempotency_key, fingerprint, caller.owner)
         jobs = tuple(for_model(job, card, upload, facts, references) for job, card in zip(jobs, cards, strict=True))
+        if options.webhook_secret is not None:
+            secret = await link_secret(services)
+            jobs = tuple(_with_seal(job, options.webhook_secret, secret) for job in jobs)
         async with shares_spent(services, caller, upload.total_bytes, facts.duration_seconds * len(jobs)) as shares:
             acceptance = await _publish(services, jobs, upload, reservation)
             shares.is_kept = not acceptance.is_replay
@@ -186,11 +190,14 @@ def _draft_jobs(
             fingerprint=fingerprint,
             owner=owner,
             webhook_url=options.webhook_url,
-            webhook_secret=options.webhook_secret,
             trace=current_traceparent(),
         )
         for place, (card, wanted) in enumerate(zip(cards, stems, strict=True))
     )
+
+
+def _with_seal(job: Job, webhook_secret: str, deployment_secret: bytes) -> Job:
+    return job.model_copy(update={"webhook_secret": seal(webhook_secret, job.job_id, deployment_secret)})
 
 
 async def _publish(

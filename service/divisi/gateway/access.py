@@ -19,7 +19,7 @@ from fastapi import Depends, Request
 from divisi.contract.files import LINKABLE_PATHS
 from divisi.errors import AccessError, LimitError, NotFoundError
 from divisi.gateway.services import GatewayServices, Services
-from divisi.jobs.keys import ApiKey, Scope
+from divisi.jobs.keys import ApiKey, KeyRing, Scope
 from divisi.jobs.limits import WINDOW_SECONDS, Allowance
 from divisi.settings import Settings
 from divisi.storage.signed_links import EXPIRES, SIGNATURE, Link, check_link
@@ -94,12 +94,16 @@ def _caller(request: Request) -> Caller:
 GatewayCaller = Annotated[Caller, Depends(_caller)]
 
 
+async def deployment_secret(settings: Settings, keys: KeyRing) -> bytes:
+    """What signs links and seals webhook secrets: of the settings, else one that all gateways share through Redis."""
+    if settings.signing_secret is not None:
+        return hashlib.sha256(settings.signing_secret.get_secret_value().encode()).digest()
+    return await keys.link_secret()
+
+
 async def link_secret(services: Services) -> bytes:
-    """What signs this deployment's links: of the settings, else one that all gateways share through Redis."""
-    secret = services.settings.signing_secret
-    if secret is not None:
-        return hashlib.sha256(secret.get_secret_value().encode()).digest()
-    return await services.keys.link_secret()
+    """What signs this deployment's links."""
+    return await deployment_secret(services.settings, services.keys)
 
 
 def rate_policies(settings: Settings) -> str:

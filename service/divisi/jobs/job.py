@@ -208,7 +208,7 @@ class Job(JobOptions):
         fingerprint: digest of upload and parameters, compared when the key is used again.
         owner: who submitted it, as limits count callers ("key:…", "address:…"); None where callers are not told apart.
         webhook_url: who is to be told of its end.
-        webhook_secret: signs what is told; None: the owner's key has one.
+        webhook_secret: signs what is told, sealed by the gateway; None: the owner's key has one.
         trace: the request that submitted it, as a W3C traceparent; None without tracing.
         attempt: number of the latest attempt = fencing token of whoever runs it; 0 before the first.
         progress: 0..1, never falls, over all attempts.

@@ -21,8 +21,10 @@ import httpx
 
 from divisi import DISTRIBUTION
 from divisi.errors import UnavailableError
+from divisi.gateway.access import deployment_secret
 from divisi.gateway.schemas import job_body
 from divisi.gateway.webhooks.address import AddressRefusedError, Lookup, addresses_of
+from divisi.gateway.webhooks.seal import SealError, unseal
 from divisi.gateway.webhooks.signature import signature_of
 from divisi.jobs.deliveries import Deliveries, DeliveryAttempt, DeliveryStatus, DueDelivery, NothingDue
 from divisi.jobs.door import RedisDoor
@@ -67,7 +69,7 @@ class WebhookSender:
         """
         self._deliveries = Deliveries(door)
         self._keys = KeyRing(door)
-        self._root_path = settings.root_path
+        self._settings = settings
         self._seconds = settings.webhook_seconds
         self._networks = [ipaddress.ip_network(text) for text in listed(settings.webhook_allowed_networks)]
         self._retry_seconds = retry_seconds
@@ -116,7 +118,7 @@ class WebhookSender:
             else:
                 async with asyncio.timeout(self._seconds):
                     status = await self._post(client, due, secret)
-        except AddressRefusedError as refusal:
+        except (AddressRefusedError, SealError) as refusal:
             error = str(refusal)
         except TimeoutError:
             error = f"no answer within {self._seconds:g} s"
@@ -140,14 +142,14 @@ class WebhookSender:
 
     async def _secret(self, job: Job) -> str | None:
         if job.webhook_secret is not None:
-            return job.webhook_secret
+            return unseal(job.webhook_secret, job.job_id, await deployment_secret(self._settings, self._keys))
         return await self._keys.webhook_secret((job.owner or "").removeprefix("key:"))
 
     async def _post(self, client: httpx.AsyncClient, due: DueDelivery, secret: str) -> int:
         assert due.job.webhook_url is not None
         url = httpx.URL(due.job.webhook_url)
         addresses = await addresses_of(due.job.webhook_url, self._networks, self._lookup)
-        body, now = message_of(due.job, self._root_path, due.event), int(time.time())
+        body, now = message_of(due.job, self._settings.root_path, due.event), int(time.time())
         headers = {
             "Host": url.netloc.decode(),
             "Content-Type": "application/json",
