@@ -68,6 +68,8 @@ BY_FFMPEG = {
     "adts.mono": "-c:a aac -ac 1 -ar 16000 -f adts",
     "latm": "-c:a aac -f latm",
     "m4a.aac": "-c:a aac -f ipod",
+    "m4a.eight": "-ac 8 -c:a aac -f ipod",
+    "webm.eight": "-ac 8 -c:a libopus -mapping_family 1 -f webm",
     "m4a.alac": "-c:a alac -f ipod",
     "mp4.front": "-c:a aac -movflags faststart -f mp4",
     "mp4.pieces": "-c:a aac -movflags frag_keyframe+empty_moov -frag_duration 100000 -f mp4",

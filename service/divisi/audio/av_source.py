@@ -119,7 +119,8 @@ class AvSource:
         return max(0, self.facts.num_samples - tolerance)
 
     def _decode(self) -> Iterator[Samples]:
-        resampler = av.AudioResampler(format="fltp")
+        # Interleaved: of frames with a plane for each of eight channels or more, PyAV reads one plane too many.
+        resampler = av.AudioResampler(format="flt")
         rate, channels = self.facts.sample_rate, self.facts.num_channels
         try:
             for frame, following in pairwise(chain(self._file.decode(self._stream), [None])):
@@ -131,7 +132,8 @@ class AvSource:
                     )
                 length = frame.samples if following is not None else self._length_of_last(frame)
                 for plain in resampler.resample(frame):
-                    yield plain.to_ndarray()[:, :length].astype(np.float32, copy=False)
+                    samples = plain.to_ndarray().reshape(-1, channels)[:length]
+                    yield samples.T.astype(np.float32, copy=False)
         except av.FFmpegError as error:
             raise InputError(
                 f"the file is damaged or truncated after {self._taken / rate:.1f} s: {error.strerror}",
