@@ -23,7 +23,7 @@ import redis
 from rich.console import Console
 from rich.table import Table
 
-from divisi.jobs.door import QueueOptions, RedisDoor
+from divisi.door.redis_door import QueueOptions, RedisDoor
 from divisi.jobs.figures import Figures
 from divisi.jobs.job import Job, Lane, Manifest, ManifestStem, new_job_id
 from divisi.jobs.queue import JobQueue

@@ -7,7 +7,7 @@ Stands between the entry points and the rooms. The engine is not opened here but
 from __future__ import annotations
 
 from divisi.bundles.store import BundleStore
-from divisi.jobs.door import QueueOptions, RedisDoor
+from divisi.door.redis_door import QueueOptions, RedisDoor
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore, open_object_store
 

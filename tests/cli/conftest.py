@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from divisi.cli.app import app
 from divisi.cli.terminal import console, errors
-from divisi.jobs.door import QueueOptions, RedisDoor
+from divisi.door.redis_door import QueueOptions, RedisDoor
 from divisi.jobs.queue import JobQueue
 from divisi.settings import load_settings
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from divisi.cli.app import app
-from divisi.jobs.door import RedisDoor
+from divisi.door.redis_door import RedisDoor
 from divisi.jobs.keys import ApiKey, KeyRing, Scope
 from divisi.settings import load_settings
 from divisi.standalone import REDIS_URL_FILE

@@ -24,8 +24,8 @@ from divisi.bundles.card import ModelCard
 from divisi.bundles.card_file import CARD_FILE, write_card
 from divisi.bundles.checksums import write_checksums
 from divisi.bundles.store import BundleStore
+from divisi.door.redis_door import QueueOptions, RedisDoor
 from divisi.gateway.app import create_app
-from divisi.jobs.door import QueueOptions, RedisDoor
 from divisi.jobs.job import Job, Manifest, ManifestFile, ManifestStem, ManifestWarning
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide

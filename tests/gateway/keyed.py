@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 
 from divisi.bundles.store import BundleStore
+from divisi.door.redis_door import RedisDoor
 from divisi.gateway.app import create_app
-from divisi.jobs.door import RedisDoor
 from divisi.jobs.keys import KeyRing, NewKey, Scope
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings

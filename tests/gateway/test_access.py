@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from tests.conftest import free_port
 from tests.gateway.keyed import BOTH, KeyedGateway, keyed_gateway
 
-from divisi.jobs.door import RedisDoor
+from divisi.door.redis_door import RedisDoor
 from divisi.jobs.keys import KeyRing, NewKey, Scope
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings

@@ -13,11 +13,11 @@ from tests.gateway.keyed import BOTH, keyed_gateway
 from tests.patience import PATIENCE_SECONDS
 
 from divisi.bundles.store import BundleStore
+from divisi.door.redis_door import RedisDoor
 from divisi.gateway import answer_headers
 from divisi.gateway.answer_headers import CROSS_ORIGIN, security_headers
 from divisi.gateway.app import create_app
 from divisi.gateway.request_context import REQUEST_ID_HEADER
-from divisi.jobs.door import RedisDoor
 from divisi.settings import Settings
 from divisi.storage.object_store import open_object_store
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from divisi.jobs.door import RedisDoor
+from divisi.door.redis_door import RedisDoor
 from divisi.jobs.queue import JobQueue
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from divisi.jobs.door import RedisDoor
+from divisi.door.redis_door import RedisDoor
 from divisi.jobs.job import Manifest, StemScore
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide

@@ -13,7 +13,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from tests.patience import PATIENCE_SECONDS
 
-from divisi.jobs.door import RedisDoor
+from divisi.door.redis_door import RedisDoor
 from divisi.jobs.queue import JobQueue
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from tests.patience import PATIENCE_SECONDS
 
 from divisi import room
 from divisi.bundles.store import BundleStore
+from divisi.door.redis_door import RedisDoor
 from divisi.gateway.app import create_app
-from divisi.jobs.door import RedisDoor
 from divisi.settings import Settings
 from divisi.storage import write_probe
 from divisi.storage.object_store import ObjectStore, open_object_store

@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from divisi.bundles.store import BundleStore
+from divisi.door.redis_door import RedisDoor
 from divisi.gateway.app import create_app
-from divisi.jobs.door import RedisDoor
 from divisi.jobs.queue import JobQueue
 from divisi.storage.object_store import ObjectStore, open_object_store
 

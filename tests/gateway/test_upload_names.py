@@ -16,8 +16,8 @@ import pytest
 import requests
 from tests.patience import PATIENCE_SECONDS
 
+from divisi.door.redis_door import RedisDoor
 from divisi.gateway.upload_names import file_name_in
-from divisi.jobs.door import RedisDoor
 from divisi.jobs.queue import JobQueue
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from divisi.jobs.door import RedisDoor
+from divisi.door.redis_door import RedisDoor
 from divisi.jobs.figures import Figures
 from divisi.jobs.queue import JobQueue
 

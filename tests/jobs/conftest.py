@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from divisi.jobs.door import QueueOptions, RedisDoor
+from divisi.door.redis_door import QueueOptions, RedisDoor
 from divisi.jobs.job import Job, Lane, Manifest, ManifestStem, new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import Claim

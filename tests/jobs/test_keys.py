@@ -7,8 +7,8 @@ import time
 import pytest
 import redis
 
+from divisi.door.redis_door import RedisDoor
 from divisi.errors import AccessError, NotFoundError
-from divisi.jobs.door import RedisDoor
 from divisi.jobs.keys import ApiKey, KeyRing, Scope
 from divisi.jobs.queue import JobQueue
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import redis
 
+from divisi.door.redis_door import QueueOptions, RedisDoor
 from divisi.errors import ConflictError, InputError, NotFoundError, UnavailableError
-from divisi.jobs.door import QueueOptions, RedisDoor
 from divisi.jobs.figures import Figures
 from divisi.jobs.job import Job, JobState, Lane, Manifest, Problem, new_job_id
 from divisi.jobs.queue import JobQueue

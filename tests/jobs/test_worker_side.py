@@ -7,7 +7,7 @@ import pytest
 import redis
 from tests.patience import PATIENCE_SECONDS
 
-from divisi.jobs.door import QueueOptions, RedisDoor
+from divisi.door.redis_door import QueueOptions, RedisDoor
 from divisi.jobs.figures import Figures
 from divisi.jobs.job import Job, JobState, Lane, Manifest, Problem
 from divisi.jobs.queue import JobQueue
@@ -26,7 +26,7 @@ FOR_EVER = 2 * PATIENCE_SECONDS
 @pytest.fixture
 def only_the_bell_wakes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that waits for a job does so for longer than any test."""
-    monkeypatch.setattr("divisi.jobs.door._SILENT_SECONDS", 2 * FOR_EVER)
+    monkeypatch.setattr("divisi.door.redis_door._SILENT_SECONDS", 2 * FOR_EVER)
     monkeypatch.setattr("divisi.jobs.worker_side.MOST_BLOCKING_SECONDS", FOR_EVER)
 
 

@@ -19,7 +19,7 @@ from tests.conftest import free_port
 from tests.patience import PATIENCE_SECONDS
 
 from divisi.bootstrap import open_store
-from divisi.jobs.door import RedisDoor
+from divisi.door.redis_door import RedisDoor
 from divisi.jobs.events import EventReader
 from divisi.jobs.job import Job, JobEvent, JobState, Lane, Problem
 from divisi.jobs.queue import JobQueue

@@ -11,7 +11,7 @@ import typer
 
 from divisi.bootstrap import open_door
 from divisi.cli.terminal import exit_on_error, settings_with
-from divisi.jobs.door import RedisDoor
+from divisi.door.redis_door import RedisDoor
 from divisi.settings import Settings
 
 T = TypeVar("T")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from divisi.doctor.finding import Finding, bad, doubtful, good
+from divisi.door.redis_door import RedisDoor
 from divisi.errors import UnavailableError
-from divisi.jobs.door import RedisDoor
 from divisi.jobs.figures import Figures
 from divisi.jobs.server_facts import RedisFacts, server_facts
 

@@ -17,6 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from divisi import DISTRIBUTION
 from divisi.bootstrap import open_bundles, open_door, open_store
 from divisi.bundles.store import BundleStore
+from divisi.door.redis_door import RedisDoor
 from divisi.errors import UnavailableError
 from divisi.gateway import (
     comparison_folder,
@@ -42,7 +43,6 @@ from divisi.gateway.root_path import RootPath
 from divisi.gateway.services import Services
 from divisi.gateway.webhooks.sender import WebhookSender
 from divisi.jobs.deliveries import Deliveries
-from divisi.jobs.door import RedisDoor
 from divisi.jobs.events import EventReader
 from divisi.jobs.figures import Figures
 from divisi.jobs.keys import KeyRing

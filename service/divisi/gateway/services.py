@@ -12,9 +12,9 @@ from fastapi import Depends, Request
 
 from divisi.audio.facts import AudioLimits
 from divisi.bundles.store import BundleStore
+from divisi.door.redis_door import RedisDoor
 from divisi.gateway.metrics import Metrics
 from divisi.jobs.deliveries import Deliveries
-from divisi.jobs.door import RedisDoor
 from divisi.jobs.events import EventReader
 from divisi.jobs.figures import Figures
 from divisi.jobs.job import ManifestFile

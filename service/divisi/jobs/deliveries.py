@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from pydantic import TypeAdapter
 
-from divisi.jobs.door import MOST_BLOCKING_SECONDS, RedisDoor
+from divisi.door.redis_door import MOST_BLOCKING_SECONDS, RedisDoor
 from divisi.jobs.job import Job
 
 # How long a 410 counts. Later jobs that name the address again are not held back by it.

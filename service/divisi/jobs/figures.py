@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
-from divisi.jobs.door import GROUP, NoGroupError, RedisDoor
+from divisi.door.redis_door import GROUP, NoGroupError, RedisDoor
 from divisi.jobs.job import Job, JobState, Lane
 
-# Consumers of the group that stand for nobody, see scripts/shared.lua.
+# Consumers of the group that stand for nobody, see door/scripts/shared.lua.
 _NOBODY = frozenset({"returned", "deferred", "fits"})
 
 # What the scripts count, over all workers and gateways, for as long as Redis remembers.

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from divisi.door.redis_door import RedisDoor
 from divisi.errors import AccessError, NotFoundError
-from divisi.jobs.door import RedisDoor
 
 KEY_ID_LENGTH = 16
 TOKEN = re.compile(rf"dv_([0-9a-f]{{{KEY_ID_LENGTH}}})_([0-9a-f]{{64}})")

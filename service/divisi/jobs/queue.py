@@ -1,7 +1,7 @@
 """The job queue as its users see it: submit, look, list, cancel, erase, dead letters.
 
 Stands between gateway and worker. Redis Streams with a consumer group, entry = job id, truth in a hash, every change
-of state one Lua script (scripts/). The worker's calls are in worker_side.py, listening in events.py, numbers in
+of state one Lua script (door/scripts/). The worker's calls are in worker_side.py, listening in events.py, numbers in
 figures.py, who works in roll_call.py. All methods may raise UnavailableError (code `redis-unavailable`).
 """
 
@@ -13,8 +13,8 @@ import secrets
 import time
 from dataclasses import dataclass
 
+from divisi.door.redis_door import RedisDoor
 from divisi.errors import ConflictError, InputError, LimitError, NotFoundError, UnavailableError
-from divisi.jobs.door import RedisDoor
 from divisi.jobs.job import Job, JobState, Problem
 
 _JOB_ID = re.compile(r"[0-9a-z]{26}")

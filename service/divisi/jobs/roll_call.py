@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from pydantic import TypeAdapter
 
-from divisi.jobs.door import RedisDoor
+from divisi.door.redis_door import RedisDoor
 
 # A worker that has said nothing for this long is no longer listed.
 FORGET_SECONDS = 60.0

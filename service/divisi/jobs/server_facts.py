@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from divisi.jobs.door import RedisDoor
+from divisi.door.redis_door import RedisDoor
 
 
 @dataclass(frozen=True)

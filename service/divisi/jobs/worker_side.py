@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from divisi.jobs.door import MOST_BLOCKING_SECONDS, RedisDoor
+from divisi.door.redis_door import MOST_BLOCKING_SECONDS, RedisDoor
 from divisi.jobs.job import Job, Manifest, Problem
 
 # Attempts that ended because something we lean on was away (object store, model server): retried with growing delays

@@ -10,8 +10,8 @@ import pytest
 import redis
 from tests.conftest import free_port, running_redis
 
+from divisi.door.redis_door import RedisDoor
 from divisi.errors import UnavailableError
-from divisi.jobs.door import RedisDoor
 from divisi.jobs.figures import Figures
 from divisi.jobs.job import Job, new_job_id
 from divisi.jobs.queue import JobQueue
