@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from divisi.bundles.fit_plan import FitRequest, Spot, fit_request_of
-from divisi.contract.request import OPTIONS, RequestArguments, SeparationRequest, fingerprint_of, form_fields
+from divisi.contract.fingerprint import fingerprint_of
+from divisi.contract.request import OPTIONS, RequestArguments, SeparationRequest, form_fields
 from divisi.gateway.job_options import read_options
 
 # As version 0.1 made them of a recording with the digest `ab` for the model `chorus`: a key that was used then is good
@@ -44,7 +45,7 @@ def test_an_option_added_later_changes_no_fingerprint_until_it_is_used(monkeypat
     class Larger(SeparationRequest):
         gain_db: float | None = None
 
-    monkeypatch.setattr("divisi.contract.request.OPTIONS", Larger.model_fields)
+    monkeypatch.setattr("divisi.contract.fingerprint.OPTIONS", Larger.model_fields)
     assert fingerprint({}, Larger) == EARLIER[0][1]
     assert fingerprint({"gain_db": 3.0}, Larger) != EARLIER[0][1]
 

@@ -7,8 +7,6 @@ option touches this file, the code that obeys it, and its test.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -234,15 +232,26 @@ class RequestArguments(TypedDict, total=False):
 OPTIONS: Mapping[str, FieldInfo] = SeparationRequest.model_fields
 REPEATABLE = frozenset(name for name, field in OPTIONS.items() if field.default == ())
 FIT_OPTIONS = tuple(FitOptions.model_fields)
-# In digests since version 0.1, whatever their values, in this order; of the rest, what is not left out.
-_ALWAYS_DIGESTED = ("stem_format", "stems", "include_residual", "lane")
-# What does not decide the outcome, or is in the digest in another form.
-_NEVER_DIGESTED = frozenset({*_ALWAYS_DIGESTED, *FIT_OPTIONS, "model", "file_name", "webhook_url", "webhook_secret"})
 
 
 def offer_of(field: FieldInfo) -> Offer:
     """How an option is offered."""
     return next((one for one in field.metadata if isinstance(one, Offer)), Offer())
+
+
+def page_options() -> list[dict[str, Any]]:
+    """What the page offers: each option with its label, what can be chosen, and what is chosen at first."""
+    offers = {name: offer_of(field) for name, field in OPTIONS.items()}
+    return [
+        {
+            "name": name,
+            "label": offer.page_label,
+            "choices": [{"value": choice.value, "label": choice.label} for choice in offer.choices],
+            "standard": OPTIONS[name].default,
+        }
+        for name, offer in offers.items()
+        if offer.page_label and offer.choices
+    ]
 
 
 def values_of(texts: Iterable[str]) -> list[str]:
@@ -260,33 +269,6 @@ def form_fields(arguments: Mapping[str, Any]) -> dict[str, str]:
         raise TypeError(f"there is no option {unknown[0]!r}; known are {', '.join(OPTIONS)}")
     texts = {name: _text(value) for name, value in arguments.items() if value is not None}
     return {name: text for name, text in texts.items() if text}
-
-
-def fingerprint_of(sha256: str, model_ids: Sequence[str], request: SeparationRequest, fit: Mapping[str, Any]) -> str:
-    """Digest of all that decides the outcome, however it was written down; options left out do not change it.
-
-    Args:
-        sha256: of the recording's bytes.
-        model_ids: the models that the request means.
-        fit: what is asked of a fit, as the job's record has it.
-    """
-    asked = {name: _settled(getattr(request, name)) for name in OPTIONS}
-    decisive: list[Any] = [sha256, list(model_ids), *(asked[name] for name in _ALWAYS_DIGESTED)]
-    decisive += [
-        {name: value}
-        for name, value in asked.items()
-        if name not in _NEVER_DIGESTED and value != _settled(OPTIONS[name].default)
-    ]
-    if fit:
-        decisive.append({"fit": fit})
-    if request.webhook_url is not None:
-        decisive.append(request.webhook_url)
-    return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
-
-
-def _settled(value: Any) -> Any:
-    """Without order and repetition, which mean nothing."""
-    return sorted(set(value)) if isinstance(value, tuple) else value
 
 
 def _text(value: Any) -> str:

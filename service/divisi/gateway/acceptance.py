@@ -23,7 +23,8 @@ from divisi.audio.facts import AudioFacts
 from divisi.audio.inspect import inspect_audio_in_child
 from divisi.bundles.card import ModelCard
 from divisi.bundles.fit_plan import fit_request_of
-from divisi.contract.request import SeparationRequest, fingerprint_of
+from divisi.contract.fingerprint import fingerprint_of
+from divisi.contract.request import SeparationRequest
 from divisi.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
 from divisi.gateway.access import Caller, link_secret
 from divisi.gateway.job_options import choose_models, read_options, voices_for, wanted_stems

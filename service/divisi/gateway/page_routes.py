@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
+from divisi.contract.request import page_options
 from divisi.errors import NotFoundError
 from divisi.sample import MIXTURE, SOURCES, mixture_path, source_path
 
@@ -43,6 +45,12 @@ def get_sample(name: str) -> Response:
         raise NotFoundError(f"the sample has no {name!r}; it has {', '.join((MIXTURE, *SOURCES))}", code="not-found")
     path = mixture_path() if name == MIXTURE else source_path(name)
     return FileResponse(path, media_type="audio/flac", headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/page/options.json")
+def get_options() -> list[dict[str, Any]]:
+    """The options that visitors choose from."""
+    return page_options()
 
 
 @router.head("/page/{name}")

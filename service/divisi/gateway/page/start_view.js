@@ -8,7 +8,6 @@ import { forget, recentJobs, remember } from "./recent.js";
 
 const SAMPLE = "chorale";
 const SAMPLE_SOURCES = ["soprano", "alto", "tenor", "bass"];
-const FORMATS = { wav: "WAV, 24 bit", flac: "FLAC", wav16: "WAV, 16 bit", wav32f: "WAV, float", mp3: "MP3", ogg: "Ogg Vorbis" };
 
 export class StartView {
   constructor() {
@@ -26,7 +25,7 @@ export class StartView {
     );
     this.models = new ModelChooser(() => this.offerVoices());
     this.voices = h("fieldset", { className: "choices" }, h("legend", {}, "Who sings"));
-    this.format = h("select", {}, Object.entries(FORMATS).map(([value, label]) => h("option", { value }, label)));
+    this.options = h("div", { className: "options" });
     this.sendButton = h("button", { type: "submit", className: "primary", disabled: true }, "Separate");
     this.progress = h("progress", { max: 1, value: 0, "aria-label": "Upload" });
     this.sending = h("div", { className: "sending", hidden: true }, this.progress, h("span", {}, "Sending …"), h("button", { type: "button", className: "plain", onclick: () => this.abort?.() }, "Stop"));
@@ -47,7 +46,7 @@ export class StartView {
       this.drop,
       this.models.element,
       this.voices,
-      h("label", { className: "format" }, "Stems as ", this.format),
+      this.options,
       trueSources,
       this.sendButton,
       this.sending,
@@ -79,11 +78,21 @@ export class StartView {
 
   async loadModels() {
     try {
-      const { models, default_model: standard } = await getJson("/v1/models", this.stopListening.signal);
+      const { signal } = this.stopListening;
+      const asked = [getJson("/v1/models", signal), getJson("page/options.json", signal)];
+      const [{ models, default_model: standard }, options] = await Promise.all(asked);
       this.models.show(models, standard);
+      this.offerOptions(options);
     } catch (error) {
       showProblem(error);
     }
+  }
+
+  /** Options that the service offers on its page: a choice of values each. */
+  offerOptions(options) {
+    const choice = ({ value, label }, standard) => h("option", { value, selected: value === standard }, label);
+    const select = ({ name, choices, standard }) => h("select", { name }, choices.map((one) => choice(one, standard)));
+    this.options.replaceChildren(...options.map((option) => h("label", {}, `${option.label} `, select(option))));
   }
 
   get chosenModels() {
@@ -181,7 +190,7 @@ export class StartView {
   formData() {
     const form = new FormData();
     for (const model of this.chosenModels) form.append("model", model);
-    form.append("stem_format", this.format.value);
+    for (const { name, value } of this.options.querySelectorAll("select")) form.append(name, value);
     const singing = this.form.elements.singing?.value;
     if (singing === "auto") form.append("voices", "auto");
     if (singing === "named") for (const { value } of this.named.querySelectorAll("input:checked")) form.append("voices", value);
