@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from divisi.access.key_ring import ApiKey, KeyRing, Scope
 from divisi.cli.app import app
 from divisi.door.redis_door import RedisDoor
-from divisi.jobs.keys import ApiKey, KeyRing, Scope
 from divisi.settings import load_settings
 from divisi.standalone import REDIS_URL_FILE
 

@@ -16,11 +16,11 @@ from pydantic import SecretStr
 from tests.conftest import free_port
 from tests.gateway.keyed import BOTH, KeyedGateway, keyed_gateway
 
+from divisi.access.key_ring import KeyRing, NewKey, Scope
+from divisi.access.signed_links import Link, sign_link
 from divisi.door.redis_door import RedisDoor
-from divisi.jobs.keys import KeyRing, NewKey, Scope
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
-from divisi.storage.signed_links import Link, sign_link
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, Serve, StemBytes, WorkOff

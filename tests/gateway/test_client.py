@@ -19,12 +19,12 @@ from tests.gateway.working import worker
 from tests.path_proxy import proxy_below
 from tests.patience import PATIENCE_SECONDS
 
+from divisi.access.limits import WINDOW_SECONDS
 from divisi.client import AsyncClient, Client, Job, Submission
 from divisi.client.arrivals import Arrival
 from divisi.client.wire import Patience, address_of
 from divisi.door.redis_door import RedisDoor
 from divisi.errors import ConflictError, InputError, NotFoundError, UnavailableError
-from divisi.jobs.limits import WINDOW_SECONDS
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
 

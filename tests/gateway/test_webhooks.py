@@ -22,13 +22,13 @@ from standardwebhooks import Webhook
 from tests.gateway.keyed import BOTH, keyed_gateway
 from tests.gateway.receiver import Received, Receiver, receiving
 
+from divisi.access.key_ring import KeyRing, new_webhook_secret
 from divisi.door.redis_door import RedisDoor
 from divisi.gateway.reconcile import reconcile
 from divisi.gateway.webhooks.seal import seal
 from divisi.gateway.webhooks.sender import RETRY_SECONDS, WebhookSender
 from divisi.jobs.deliveries import Deliveries, Delivery, DeliveryStatus
 from divisi.jobs.job import Job, new_job_id
-from divisi.jobs.keys import KeyRing, new_webhook_secret
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
 

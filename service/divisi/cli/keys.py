@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
+from divisi.access.key_ring import KEY_ID_LENGTH, KeyRing, Scope
 from divisi.cli.queue import Data, with_door
 from divisi.cli.terminal import errors, printable, say, show_table
-from divisi.jobs.keys import KEY_ID_LENGTH, KeyRing, Scope
 
 SECONDS_A_DAY = 24 * 3600
 DEFAULT_SCOPES = [Scope.JOBS_READ, Scope.JOBS_WRITE]

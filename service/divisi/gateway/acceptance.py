@@ -18,6 +18,8 @@ from pathlib import Path
 
 from starlette.requests import Request
 
+from divisi.access.caller import Caller
+from divisi.access.shares import require_share, shares_spent
 from divisi.audio.encode import check_stem_format, parse_stem_format
 from divisi.audio.facts import AudioFacts
 from divisi.audio.inspect import inspect_audio_in_child
@@ -26,12 +28,11 @@ from divisi.bundles.fit_plan import fit_request_of
 from divisi.contract.fingerprint import fingerprint_of
 from divisi.contract.request import SeparationRequest
 from divisi.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
-from divisi.gateway.access import Caller, link_secret
+from divisi.gateway.access import link_secret
 from divisi.gateway.job_options import choose_models, read_options, voices_for, wanted_stems
 from divisi.gateway.offers import require_fitters
 from divisi.gateway.references import check_references, for_model
 from divisi.gateway.services import Services
-from divisi.gateway.shares import require_share, shares_spent
 from divisi.gateway.uploads import Upload, receive_upload
 from divisi.gateway.webhooks.request import check_webhook
 from divisi.gateway.webhooks.seal import seal
@@ -77,7 +78,9 @@ async def accept_upload(
     """
     settings = services.settings
     await _require_room(services)
-    await require_share(services, caller)
+    if caller.owner is not None:
+        await services.queue.require_job_room(caller.owner, settings.max_unfinished_jobs)
+    await require_share(services.limits, caller, settings)
     if idempotency_key is not None and caller.owner is not None:
         idempotency_key = f"{caller.owner} {idempotency_key}"
     async with (
@@ -105,7 +108,8 @@ async def accept_upload(
         if options.webhook_secret is not None:
             secret = await link_secret(services)
             jobs = tuple(_with_seal(job, options.webhook_secret, secret) for job in jobs)
-        async with shares_spent(services, caller, upload.total_bytes, facts.duration_seconds * len(jobs)) as shares:
+        seconds = facts.duration_seconds * len(jobs)
+        async with shares_spent(services.limits, caller, settings, upload.total_bytes, seconds) as shares:
             acceptance = await _publish(services, jobs, upload, reservation)
             shares.is_kept = not acceptance.is_replay
         return acceptance

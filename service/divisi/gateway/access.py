@@ -9,58 +9,17 @@ do everything, and limits count addresses, or nothing at all when only this mach
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from divisi.contract.files import LINKABLE_PATHS
+from divisi.access.caller import READING_METHODS, Caller, is_linkable, owner_at, scope_of
+from divisi.access.key_ring import Scope, deployment_secret
+from divisi.access.limits import WINDOW_SECONDS, Allowance
+from divisi.access.signed_links import EXPIRES, SIGNATURE, Link, check_link
 from divisi.errors import AccessError, LimitError, NotFoundError
 from divisi.gateway.services import GatewayServices, Services
-from divisi.jobs.keys import ApiKey, KeyRing, Scope
-from divisi.jobs.limits import WINDOW_SECONDS, Allowance
 from divisi.settings import Settings
-from divisi.storage.signed_links import EXPIRES, SIGNATURE, Link, check_link
-
-READING_METHODS = frozenset({"GET", "HEAD"})
-# What a signed link may open, by the part of the path after the job's id.
-LINKABLE = LINKABLE_PATHS | {"shared"}
-# One household has one IPv6 network of this length, and as many addresses in it as it likes.
-_IPV6_PREFIX = 64
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who sent a request.
-
-    Args:
-        owner: name that jobs and limits carry, `key:<id>` or `address:<ip>`; None: callers are not told apart.
-        key: the key that was shown.
-        sees_all: False: only jobs of the same owner.
-    """
-
-    owner: str | None
-    key: ApiKey | None = None
-    sees_all: bool = True
-
-
-def scope_of(method: str, template: str) -> Scope | None:
-    """What a key needs for a route, given by its template; None: any key will do."""
-    if template == "/metrics":
-        return Scope.METRICS
-    if not template.startswith(("/v1/jobs", "/v1/groups")):
-        return None
-    # A link to share opens no more than its maker may read.
-    is_reading = method in READING_METHODS or template.endswith("/links")
-    return Scope.JOBS_READ if is_reading else Scope.JOBS_WRITE
-
-
-def is_linkable(template: str) -> bool:
-    """True when signed links to this route, given by its template or a path of it, are honoured."""
-    parts = template.split("/")
-    return len(parts) > 4 and parts[4] in LINKABLE
 
 
 async def admit(request: Request, services: GatewayServices) -> None:
@@ -92,13 +51,6 @@ def _caller(request: Request) -> Caller:
 
 
 GatewayCaller = Annotated[Caller, Depends(_caller)]
-
-
-async def deployment_secret(settings: Settings, keys: KeyRing) -> bytes:
-    """What signs links and seals webhook secrets: of the settings, else one that all gateways share through Redis."""
-    if settings.signing_secret is not None:
-        return hashlib.sha256(settings.signing_secret.get_secret_value().encode()).digest()
-    return await keys.link_secret()
 
 
 async def link_secret(services: Services) -> bytes:
@@ -165,14 +117,4 @@ def _template(request: Request) -> str:
 
 
 def _address(request: Request) -> str:
-    """`address:<ip>` of the client; one name for all of an IPv6 network."""
-    host = request.client.host if request.client else "unknown"
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return "address:unknown"
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped:
-            return f"address:{address.ipv4_mapped}"
-        return f"address:{ipaddress.ip_network((address, _IPV6_PREFIX), strict=False).network_address}"
-    return f"address:{address}"
+    return owner_at(request.client.host if request.client else "unknown")

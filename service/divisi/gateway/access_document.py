@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from divisi.gateway.access import is_linkable, scope_of
+from divisi.access.caller import is_linkable, scope_of
 from divisi.gateway.openapi import problems
 from divisi.settings import Settings
 

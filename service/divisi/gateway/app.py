@@ -15,6 +15,8 @@ from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from divisi import DISTRIBUTION
+from divisi.access.key_ring import KeyRing
+from divisi.access.limits import Limits
 from divisi.bootstrap import open_bundles, open_door, open_store
 from divisi.bundles.store import BundleStore
 from divisi.door.redis_door import RedisDoor
@@ -45,8 +47,6 @@ from divisi.gateway.webhooks.sender import WebhookSender
 from divisi.jobs.deliveries import Deliveries
 from divisi.jobs.events import EventReader
 from divisi.jobs.figures import Figures
-from divisi.jobs.keys import KeyRing
-from divisi.jobs.limits import Limits
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall
 from divisi.process_end import end_process

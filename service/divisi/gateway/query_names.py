@@ -9,8 +9,8 @@ from __future__ import annotations
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 
-from divisi.gateway.access import READING_METHODS, is_linkable
-from divisi.storage.signed_links import EXPIRES, SIGNATURE
+from divisi.access.caller import READING_METHODS, is_linkable
+from divisi.access.signed_links import EXPIRES, SIGNATURE
 
 
 async def refuse_unknown_names(request: Request) -> None:

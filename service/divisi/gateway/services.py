@@ -10,6 +10,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from divisi.access.key_ring import KeyRing
+from divisi.access.limits import Limits
 from divisi.audio.facts import AudioLimits
 from divisi.bundles.store import BundleStore
 from divisi.door.redis_door import RedisDoor
@@ -18,8 +20,6 @@ from divisi.jobs.deliveries import Deliveries
 from divisi.jobs.events import EventReader
 from divisi.jobs.figures import Figures
 from divisi.jobs.job import ManifestFile
-from divisi.jobs.keys import KeyRing
-from divisi.jobs.limits import Limits
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall
 from divisi.settings import Settings

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 
+from divisi.access.caller import Caller
 from divisi.contract.request import SeparationRequest
 from divisi.errors import InputError
-from divisi.gateway.access import Caller
 from divisi.gateway.webhooks.address import check_webhook_url
 from divisi.gateway.webhooks.signature import check_webhook_secret
 from divisi.settings import Settings, listed

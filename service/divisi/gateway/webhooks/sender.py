@@ -20,16 +20,15 @@ from importlib.metadata import version
 import httpx
 
 from divisi import DISTRIBUTION
+from divisi.access.key_ring import KeyRing, deployment_secret
 from divisi.door.redis_door import RedisDoor
 from divisi.errors import UnavailableError
-from divisi.gateway.access import deployment_secret
 from divisi.gateway.schemas import job_body
 from divisi.gateway.webhooks.address import AddressRefusedError, Lookup, addresses_of
 from divisi.gateway.webhooks.seal import SealError, unseal
 from divisi.gateway.webhooks.signature import signature_of
 from divisi.jobs.deliveries import Deliveries, DeliveryAttempt, DeliveryStatus, DueDelivery, NothingDue
 from divisi.jobs.job import Job
-from divisi.jobs.keys import KeyRing
 from divisi.settings import Settings, listed
 from divisi.telemetry import get_logger
 

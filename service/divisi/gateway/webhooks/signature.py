@@ -7,8 +7,8 @@ import binascii
 import hashlib
 import hmac
 
+from divisi.access.key_ring import WEBHOOK_SECRET_PREFIX
 from divisi.errors import InputError
-from divisi.jobs.keys import WEBHOOK_SECRET_PREFIX
 
 SECRET_BYTES = range(24, 65)
 

@@ -7,9 +7,9 @@ import time
 import pytest
 import redis
 
+from divisi.access.key_ring import ApiKey, KeyRing, Scope
 from divisi.door.redis_door import RedisDoor
 from divisi.errors import AccessError, NotFoundError
-from divisi.jobs.keys import ApiKey, KeyRing, Scope
 from divisi.jobs.queue import JobQueue
 
 pytestmark = pytest.mark.anyio

@@ -19,6 +19,7 @@ from typing import Any
 
 from divisi.door.redis_door import RedisDoor
 from divisi.errors import AccessError, NotFoundError
+from divisi.settings import Settings
 
 KEY_ID_LENGTH = 16
 TOKEN = re.compile(rf"dv_([0-9a-f]{{{KEY_ID_LENGTH}}})_([0-9a-f]{{64}})")
@@ -156,6 +157,13 @@ class KeyRing:
             values["webhook_secret"],
         )
         return key, values["digest"]
+
+
+async def deployment_secret(settings: Settings, keys: KeyRing) -> bytes:
+    """What signs links and seals webhook secrets: of the settings, else one that all gateways share through Redis."""
+    if settings.signing_secret is not None:
+        return hashlib.sha256(settings.signing_secret.get_secret_value().encode()).digest()
+    return await keys.link_secret()
 
 
 def new_webhook_secret() -> str:

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 import redis
 
+from divisi.access.limits import Limits, UploadQuota
 from divisi.errors import LimitError
-from divisi.jobs.limits import Limits, UploadQuota
 from divisi.jobs.queue import JobQueue
 
 pytestmark = pytest.mark.anyio
