@@ -4,6 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 import pytest
+import redis
 
 from divisi.errors import NotFoundError
 from divisi.jobs.job import Job
@@ -45,6 +46,19 @@ async def test_a_shared_recording_is_erased_with_the_last_job_that_expires(
     await queue.cancel(second.job_id)
     assert await sweep_expired(queue, store, time.time() + A_DAY_LATER) == 1
     assert await store.list("uploads") == []
+
+
+async def test_a_record_that_cannot_be_read_keeps_no_other_job(
+    queue: JobQueue, store: ObjectStore, accept: Accept, redis_url: str
+) -> None:
+    unreadable, ended = await accept(), await accept()
+    await queue.cancel(unreadable.job_id)
+    await queue.cancel(ended.job_id)
+    with redis.Redis.from_url(redis_url) as client:
+        [key] = [key for key in client.scan_iter() if key.decode().endswith(f"job:{unreadable.job_id}")]
+        client.hset(key, "record", "{")
+    assert await sweep_expired(queue, store, time.time() + A_DAY_LATER) == 2
+    assert await store.list_folders("jobs") == []
 
 
 async def test_more_expired_jobs_than_one_look_shows_are_all_erased(

@@ -23,7 +23,7 @@ async def refuse_unknown_names(request: Request) -> None:
     if not given:
         return
     template, method = request.scope["route"].path, request.method
-    operation = request.app.openapi()["paths"][template][method.lower()]
+    operation = request.app.openapi()["paths"].get(template, {}).get(method.lower(), {})
     is_list = {
         parameter["name"]: parameter["schema"].get("type") == "array"
         for parameter in operation.get("parameters", ())
