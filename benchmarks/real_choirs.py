@@ -13,6 +13,7 @@ and holds `guests_held_back/` as `divisi_workshop.choirs.guest_choirs --held-bac
 - sections in rooms: four a part in the same rooms.
 - guests: singers and speakers nobody trained on sing chorales and hymns kept back; dry, and in a room of each kind.
 - transposed: dry, five semitones down and up as a tape is.
+- chorales: never trained on, re-sung by singer 4 (`syn_valid.json`), as far as CACHE/syn_valid holds them.
 
 The columns are the mixture itself, every bundle, and a ratio mask made from the true sources.
 """
@@ -29,7 +30,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from flagship import VOICES, Scores, separate
+from flagship import VOICES, Scores, load_choirs, separate
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -49,7 +50,7 @@ SINGERS = 4
 ROOM_SEEDS = 4
 ROOMS = {"0.6 s": (0.6, 2.5, (9.0, 8.0, 4.0)), "1.8 s": (1.8, 5.0, (16.0, 13.0, 7.5))}
 """Decay time in seconds, distance and mean size in metres."""
-GROUPS = ("dry", "pairs", "rooms", "sections", "sections in rooms", "guests", "transposed")
+GROUPS = ("dry", "pairs", "rooms", "sections", "sections in rooms", "guests", "transposed", "chorales")
 SEMITONES = (-5, 5)
 EVERYBODY = tuple(range(len(VOICES)))
 
@@ -136,6 +137,9 @@ def cases(group: str, data: Path, cache: Path) -> Iterator[Case]:
     elif group == "transposed":
         for semitones in SEMITONES:
             yield Case(f"transposed by {semitones:+d} semitones", taped(solo[:, 0], semitones))
+    elif group == "chorales":
+        for choir in load_choirs(cache / "syn_valid"):
+            yield Case("chorales, re-sung", choir.sources)
     elif group == "sections":
         yield Case("two a part", load_takes(data, [3, 4]).sum(1))
         yield Case("four a part", load_takes(data, [1, 2, 3, 4]).sum(1))
