@@ -24,13 +24,14 @@ from tests.gateway.receiver import Received, Receiver, receiving
 
 from divisi.access.key_ring import KeyRing, new_webhook_secret
 from divisi.door.redis_door import RedisDoor
+from divisi.gateway.delivery_routes import message_of
 from divisi.gateway.reconcile import reconcile
-from divisi.gateway.webhooks.seal import seal
-from divisi.gateway.webhooks.sender import RETRY_SECONDS, WebhookSender
-from divisi.jobs.deliveries import Deliveries, Delivery, DeliveryStatus
 from divisi.jobs.job import Job, new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
+from divisi.webhooks.deliveries import Deliveries, Delivery, DeliveryStatus
+from divisi.webhooks.seal import seal
+from divisi.webhooks.sender import RETRY_SECONDS, WebhookSender
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, Serve, WorkOff
@@ -53,7 +54,7 @@ async def sending(settings: Settings, **options) -> AsyncIterator[JobQueue]:
     """A sender at work; gives another connection to its queue."""
     async with RedisDoor(settings.redis_url) as own, RedisDoor(settings.redis_url) as door:
         queue = JobQueue(door)
-        task = asyncio.create_task(WebhookSender(own, settings, **options).run())
+        task = asyncio.create_task(WebhookSender(own, settings, message_of, **options).run())
         try:
             yield queue
         finally:

@@ -34,8 +34,6 @@ from divisi.gateway.offers import require_fitters
 from divisi.gateway.references import check_references, for_model
 from divisi.gateway.services import Services
 from divisi.gateway.uploads import Upload, receive_upload
-from divisi.gateway.webhooks.request import check_webhook
-from divisi.gateway.webhooks.seal import seal
 from divisi.jobs.job import Job, ManifestFile, new_job_id
 from divisi.jobs.queue import JobQueue, Reservation, Submission
 from divisi.storage.erasure import erase_audio, mark_sharers
@@ -44,6 +42,8 @@ from divisi.storage.keys import accepted_key, mixture_key
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
 from divisi.tracing import current_traceparent, span
+from divisi.webhooks.request import check_webhook
+from divisi.webhooks.seal import seal
 
 log = get_logger(__name__)
 

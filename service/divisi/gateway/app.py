@@ -43,8 +43,6 @@ from divisi.gateway.reconcile import keep_reconciled
 from divisi.gateway.request_context import RequestContext
 from divisi.gateway.root_path import RootPath
 from divisi.gateway.services import Services
-from divisi.gateway.webhooks.sender import WebhookSender
-from divisi.jobs.deliveries import Deliveries
 from divisi.jobs.events import EventReader
 from divisi.jobs.figures import Figures
 from divisi.jobs.queue import JobQueue
@@ -55,6 +53,8 @@ from divisi.settings import Settings, listed
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
 from divisi.tracing import configure_tracing, stop_tracing
+from divisi.webhooks.deliveries import Deliveries
+from divisi.webhooks.sender import WebhookSender
 
 log = get_logger(__name__)
 
@@ -76,7 +76,7 @@ def create_app(settings: Settings, door: RedisDoor, store: ObjectStore, bundles:
             log.warning("started without Redis", reason=error.message)
         background = [
             asyncio.create_task(keep_reconciled(JobQueue(door), store)),
-            asyncio.create_task(WebhookSender(door, settings).run()),
+            asyncio.create_task(WebhookSender(door, settings, delivery_routes.message_of).run()),
         ]
         try:
             with Scratch(settings.work_dir, "gateway") as scratch:

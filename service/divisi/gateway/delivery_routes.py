@@ -1,7 +1,8 @@
-"""What became of a job's webhooks."""
+"""What a webhook says, and what became of a job's webhooks."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 from fastapi import APIRouter
@@ -9,8 +10,10 @@ from pydantic import BaseModel, Field
 
 from divisi.gateway.job_routes import JobId
 from divisi.gateway.openapi import problems
+from divisi.gateway.schemas import job_body
 from divisi.gateway.services import GatewayServices
-from divisi.jobs.deliveries import Delivery, DeliveryStatus
+from divisi.jobs.job import Job
+from divisi.webhooks.deliveries import Delivery, DeliveryStatus
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 
@@ -51,6 +54,16 @@ async def list_deliveries(job_id: JobId, services: GatewayServices) -> DeliveryL
     job = await services.queue.get(job_id)
     deliveries = await services.deliveries.deliveries(job_id)
     return DeliveryListBody(webhook_url=job.webhook_url, deliveries=[_body(delivery) for delivery in deliveries])
+
+
+def message_of(job: Job, root: str, event: str) -> bytes:
+    """The body: what happened, when, and the job as `GET /v1/jobs/{id}` answers it."""
+    message = {
+        "type": f"job.{event}",
+        "timestamp": datetime.fromtimestamp(job.ended_at or job.submitted_at, UTC).isoformat(),
+        "data": job_body(job, root).model_dump(mode="json", exclude_none=True),
+    }
+    return json.dumps(message, separators=(",", ":")).encode()
 
 
 def _body(delivery: Delivery) -> DeliveryBody:

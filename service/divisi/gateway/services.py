@@ -16,7 +16,6 @@ from divisi.audio.facts import AudioLimits
 from divisi.bundles.store import BundleStore
 from divisi.door.redis_door import RedisDoor
 from divisi.gateway.metrics import Metrics
-from divisi.jobs.deliveries import Deliveries
 from divisi.jobs.events import EventReader
 from divisi.jobs.figures import Figures
 from divisi.jobs.job import ManifestFile
@@ -24,6 +23,7 @@ from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
+from divisi.webhooks.deliveries import Deliveries
 
 
 @dataclass(frozen=True)

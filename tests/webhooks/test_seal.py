@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from divisi.access.key_ring import new_webhook_secret
-from divisi.gateway.webhooks.seal import SealError, seal, unseal
+from divisi.webhooks.seal import SealError, seal, unseal
 
 DEPLOYMENT = b"d" * 32
 JOB, OTHER_JOB = "a" * 26, "b" * 26

@@ -7,9 +7,9 @@ import ipaddress
 from divisi.access.caller import Caller
 from divisi.contract.request import SeparationRequest
 from divisi.errors import InputError
-from divisi.gateway.webhooks.address import check_webhook_url
-from divisi.gateway.webhooks.signature import check_webhook_secret
 from divisi.settings import Settings, listed
+from divisi.webhooks.address import check_webhook_url
+from divisi.webhooks.signature import check_webhook_secret
 
 
 def check_webhook(options: SeparationRequest, caller: Caller, settings: Settings) -> None:

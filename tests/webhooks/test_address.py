@@ -6,7 +6,7 @@ import ipaddress
 
 import pytest
 
-from divisi.gateway.webhooks.address import AddressRefusedError, addresses_of
+from divisi.webhooks.address import AddressRefusedError, addresses_of
 
 pytestmark = pytest.mark.anyio
 

@@ -1,11 +1,12 @@
-"""The signature of Standard Webhooks 1.0: HMAC-SHA256 over id, time and body, in base64 after `v1,`."""
+"""The signature of Standard Webhooks 1.0, and which secrets can make one."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
+from datetime import UTC, datetime
+
+from standardwebhooks import Webhook
 
 from divisi.access.key_ring import WEBHOOK_SECRET_PREFIX
 from divisi.errors import InputError
@@ -20,14 +21,14 @@ def signature_of(secret: str, delivery_id: str, timestamp: int, body: bytes) -> 
         secret: `whsec_…`.
         timestamp: Unix seconds, as in `webhook-timestamp`.
     """
-    signed = b".".join((delivery_id.encode(), str(timestamp).encode(), body))
-    return "v1," + base64.b64encode(hmac.digest(_secret_bytes(secret), signed, hashlib.sha256)).decode()
+    return Webhook(secret).sign(delivery_id, datetime.fromtimestamp(timestamp, UTC), body.decode())
 
 
 def check_webhook_secret(secret: str) -> None:
     """InputError (`invalid-webhook-secret`) for what is no secret in the form of Standard Webhooks."""
+    prefix, text = secret[: len(WEBHOOK_SECRET_PREFIX)], secret[len(WEBHOOK_SECRET_PREFIX) :]
     try:
-        is_fit = secret.startswith(WEBHOOK_SECRET_PREFIX) and len(_secret_bytes(secret)) in SECRET_BYTES
+        is_fit = prefix == WEBHOOK_SECRET_PREFIX and len(base64.b64decode(text, validate=True)) in SECRET_BYTES
     except (binascii.Error, ValueError):
         is_fit = False
     if not is_fit:
@@ -36,7 +37,3 @@ def check_webhook_secret(secret: str) -> None:
             "bytes in base64",
             code="invalid-webhook-secret",
         )
-
-
-def _secret_bytes(secret: str) -> bytes:
-    return base64.b64decode(secret.removeprefix(WEBHOOK_SECRET_PREFIX), validate=True)

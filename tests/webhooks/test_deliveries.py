@@ -9,10 +9,10 @@ import pytest
 import redis
 
 from divisi.door.redis_door import RedisDoor
-from divisi.jobs.deliveries import Deliveries, DeliveryAttempt, DeliveryStatus, DueDelivery, NothingDue
 from divisi.jobs.job import Problem
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
+from divisi.webhooks.deliveries import Deliveries, DeliveryAttempt, DeliveryStatus, DueDelivery, NothingDue
 
 pytestmark = pytest.mark.anyio
 

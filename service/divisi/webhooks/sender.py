@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import random
 import ssl
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable
 from importlib.metadata import version
 
 import httpx
@@ -23,14 +22,13 @@ from divisi import DISTRIBUTION
 from divisi.access.key_ring import KeyRing, deployment_secret
 from divisi.door.redis_door import RedisDoor
 from divisi.errors import UnavailableError
-from divisi.gateway.schemas import job_body
-from divisi.gateway.webhooks.address import AddressRefusedError, Lookup, addresses_of
-from divisi.gateway.webhooks.seal import SealError, unseal
-from divisi.gateway.webhooks.signature import signature_of
-from divisi.jobs.deliveries import Deliveries, DeliveryAttempt, DeliveryStatus, DueDelivery, NothingDue
 from divisi.jobs.job import Job
 from divisi.settings import Settings, listed
 from divisi.telemetry import get_logger
+from divisi.webhooks.address import AddressRefusedError, Lookup, addresses_of
+from divisi.webhooks.deliveries import Deliveries, DeliveryAttempt, DeliveryStatus, DueDelivery, NothingDue
+from divisi.webhooks.seal import SealError, unseal
+from divisi.webhooks.signature import signature_of
 
 log = get_logger(__name__)
 
@@ -53,6 +51,7 @@ class WebhookSender:
         self,
         door: RedisDoor,
         settings: Settings,
+        message_of: Callable[[Job, str, str], bytes],
         *,
         retry_seconds: tuple[float, ...] = RETRY_SECONDS,
         lookup: Lookup | None = None,
@@ -62,6 +61,7 @@ class WebhookSender:
         Args:
             door: to the Redis with the deliveries and the keys.
             settings: networks that are allowed, how long an attempt may take, what stands in front of addresses.
+            message_of: the body for a job, the path in front of addresses, and the state that it ended in.
             retry_seconds: delays between attempts; one more attempt is made than there are delays.
             lookup: finds the addresses of a host; None: the system.
             trust: whose certificates count; None: the public authorities, or SSL_CERT_FILE's.
@@ -69,6 +69,7 @@ class WebhookSender:
         self._deliveries = Deliveries(door)
         self._keys = KeyRing(door)
         self._settings = settings
+        self._message_of = message_of
         self._seconds = settings.webhook_seconds
         self._networks = [ipaddress.ip_network(text) for text in listed(settings.webhook_allowed_networks)]
         self._retry_seconds = retry_seconds
@@ -148,7 +149,7 @@ class WebhookSender:
         assert due.job.webhook_url is not None
         url = httpx.URL(due.job.webhook_url)
         addresses = await addresses_of(due.job.webhook_url, self._networks, self._lookup)
-        body, now = message_of(due.job, self._settings.root_path, due.event), int(time.time())
+        body, now = self._message_of(due.job, self._settings.root_path, due.event), int(time.time())
         headers = {
             "Host": url.netloc.decode(),
             "Content-Type": "application/json",
@@ -185,13 +186,3 @@ class WebhookSender:
         if has_given_up or attempt > len(self._retry_seconds):
             return DeliveryStatus.FAILED, 0.0
         return DeliveryStatus.PENDING, self._retry_seconds[attempt - 1] * random.uniform(1.0, 1.0 + JITTER)
-
-
-def message_of(job: Job, root: str, event: str) -> bytes:
-    """The body: what happened, when, and the job as `GET /v1/jobs/{id}` answers it."""
-    message = {
-        "type": f"job.{event}",
-        "timestamp": datetime.fromtimestamp(job.ended_at or job.submitted_at, UTC).isoformat(),
-        "data": job_body(job, root).model_dump(mode="json", exclude_none=True),
-    }
-    return json.dumps(message, separators=(",", ":")).encode()
