@@ -9,6 +9,7 @@ seconds, the tuning is the path that agrees best with the residues and moves lea
 from __future__ import annotations
 
 import math
+from array import array
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,7 +86,7 @@ class TuningMeter:
         # Frames that wait for those around them; before the first there is silence.
         self._keys = np.full((num_voices, self._reach), np.nan)
         self._weights = np.zeros((num_voices, self._reach))
-        self._residues: list[complex] = []
+        self._residues = array("d")  # real and imaginary parts in turn: a list of numbers takes three times as much
 
     def push(self, f0_hz: NDArray[np.float32], voicing: NDArray[np.float32] | None = None) -> None:
         """Takes float32 (S, N) each: Hz, 0 where unvoiced, and 0..1 where the model says how sure it is."""
@@ -99,11 +100,12 @@ class TuningMeter:
     def finish(self) -> Tuning:
         """The tuning of all that was taken; 440 Hz where nobody sang."""
         self.push(np.zeros((len(self._keys), self._reach + self._step_frames), np.float32))
-        residues = np.array(self._residues, np.complex128)
+        residues = np.frombuffer(self._residues, np.complex128)
         weights = np.abs(residues)
         if not weights.sum() > 0:
             return CONCERT_TUNING
-        path = _steadiest_path(self._hop_seconds * residues, _MOVE_COST / (self._step_frames * self._hop_seconds))
+        # Residues count frames of singing, not seconds.
+        path = _steadiest_path(residues, _MOVE_COST / (self._step_frames * self._hop_seconds**2))
         # The grid is coarse; what all residues still differ by is not.
         path += np.angle((residues * np.exp(-2j * np.pi * path)).sum()) / (2 * np.pi)
         mean = float(np.average(path, weights=weights))
@@ -121,7 +123,8 @@ class TuningMeter:
         places = np.maximum(num_sung - 1, 0) // 2
         medians = np.take_along_axis(np.sort(windows, axis=2), places[:, :, None], axis=2)[:, :, 0]
         weights = self._weights[:, middle] * num_sung / windows.shape[2]
-        self._residues.append(complex((weights * np.exp(2j * np.pi * medians))[is_sung].sum()))
+        residue = complex((weights * np.exp(2j * np.pi * medians))[is_sung].sum())
+        self._residues.extend((residue.real, residue.imag))
         self._keys = self._keys[:, self._step_frames :]
         self._weights = self._weights[:, self._step_frames :]
 
@@ -130,8 +133,8 @@ def _steadiest_path(residues: NDArray[np.complex128], move_cost: float) -> NDArr
     """Offsets of the steps in semitones, starting within half a semitone of 440 Hz.
 
     Args:
-        residues: complex (steps,), their lengths in seconds of singing by one voice.
-        move_cost: of a semitone from one step to the next, in the same seconds.
+        residues: complex (steps,), their lengths in frames of singing by one voice.
+        move_cost: of a semitone from one step to the next, in the same frames.
     """
     count = round(_FARTHEST / _GRID)
     grid = np.linspace(-_FARTHEST, _FARTHEST, 2 * count + 1)
