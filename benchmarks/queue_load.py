@@ -23,9 +23,11 @@ import redis
 from rich.console import Console
 from rich.table import Table
 
+from divisi.contract.job import Job, new_job_id
+from divisi.contract.manifest import Manifest, ManifestStem
+from divisi.contract.request import Lane
 from divisi.door.redis_door import QueueOptions, RedisDoor
 from divisi.jobs.figures import Figures
-from divisi.jobs.job import Job, Lane, Manifest, ManifestStem, new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import Claim, WorkerSide
 from divisi.standalone import redis_executable

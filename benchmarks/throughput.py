@@ -31,8 +31,8 @@ from rich.table import Table
 from divisi.bootstrap import open_door
 from divisi.cli.service import free_port
 from divisi.client import Client
+from divisi.contract.job import Job, JobState
 from divisi.jobs.figures import Figures
-from divisi.jobs.job import Job, JobState
 from divisi.jobs.queue import JobQueue
 from divisi.sample import mixture_path
 from divisi.settings import Settings, child_environment

@@ -22,8 +22,8 @@ import psutil
 from bars import Row, at_most, exactly, report, told
 
 from deployment import Deployment, deployment
+from divisi.contract.job import Job, JobState
 from divisi.jobs.figures import Figures
-from divisi.jobs.job import Job, JobState
 from divisi.storage.keys import attempt_prefix
 
 QUEUED_SECONDS, FREED_SECONDS = 0.1, 2.0

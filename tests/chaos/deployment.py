@@ -34,10 +34,11 @@ from divisi.bootstrap import open_door, open_store
 from divisi.bundles.card import ModelCard
 from divisi.bundles.card_file import CARD_FILE, write_card
 from divisi.bundles.checksums import write_checksums
+from divisi.contract.job import ENDED_STATES, Job, JobEvent, JobState, new_job_id
+from divisi.contract.request import Lane
 from divisi.errors import UnavailableError
 from divisi.jobs.events import EventReader
 from divisi.jobs.figures import Figures
-from divisi.jobs.job import ENDED_STATES, Job, JobEvent, JobState, Lane, new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings, child_environment
 from divisi.standalone import redis_executable

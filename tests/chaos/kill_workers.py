@@ -15,7 +15,7 @@ import time
 from bars import Row, report, rows_of, told
 
 from deployment import LONGEST_SECONDS, deployment
-from divisi.jobs.job import JobState
+from divisi.contract.job import JobState
 
 LEASE_SECONDS = 2.0
 # Six segments of a tenth of a second: long enough to be hit in the middle.

@@ -16,7 +16,7 @@ import sys
 from bars import Row, exactly, report, rows_of, told
 
 from deployment import deployment
-from divisi.jobs.job import JobState
+from divisi.contract.job import JobState
 from engines import HUNGRY_LEVEL, KILLED_LEVEL, POISON_LEVEL
 
 AUDIO_SECONDS = 2.0

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from divisi.contract.job import Job, JobState, Problem, new_job_id
 from divisi.jobs.figures import Figures
-from divisi.jobs.job import Job, JobState, Problem, new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
 

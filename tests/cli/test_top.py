@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from divisi.cli.top import Snapshot, frame, look
-from divisi.jobs.job import Job, Lane, Problem, new_job_id
+from divisi.contract.job import Job, Problem, new_job_id
+from divisi.contract.request import Lane
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall, WorkerState, WorkerStatus
 from divisi.jobs.worker_side import WorkerSide

@@ -24,9 +24,10 @@ from divisi.bundles.card import ModelCard
 from divisi.bundles.card_file import CARD_FILE, write_card
 from divisi.bundles.checksums import write_checksums
 from divisi.bundles.store import BundleStore
+from divisi.contract.job import Job
+from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, ManifestWarning
 from divisi.door.redis_door import QueueOptions, RedisDoor
 from divisi.gateway.app import create_app
-from divisi.jobs.job import Job, Manifest, ManifestFile, ManifestStem, ManifestWarning
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
 from divisi.settings import Settings

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from divisi.contract.manifest import Manifest, StemScore
 from divisi.door.redis_door import RedisDoor
-from divisi.jobs.job import Manifest, StemScore
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
 

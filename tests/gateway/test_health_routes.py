@@ -8,9 +8,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from divisi.contract.job import Problem
 from divisi.gateway.metrics import COUNTER_NAMES
 from divisi.jobs.figures import COUNTERS
-from divisi.jobs.job import Problem
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall, WorkerState, WorkerStatus
 from divisi.jobs.worker_side import WorkerSide

@@ -17,9 +17,9 @@ import pytest
 import soundfile
 from tests.patience import PATIENCE_SECONDS
 
+from divisi.contract.manifest import Manifest, ManifestStem
 from divisi.door.redis_door import RedisDoor
 from divisi.gateway import file_routes, practice_mixes
-from divisi.jobs.job import Manifest, ManifestStem
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
 from divisi.storage.keys import stem_key

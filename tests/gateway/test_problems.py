@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from divisi.contract.job import Problem
 from divisi.errors import (
     KINDS,
     ConflictError,
@@ -18,7 +19,6 @@ from divisi.errors import (
     status_of,
 )
 from divisi.gateway.problems import job_problem
-from divisi.jobs.job import Problem
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway

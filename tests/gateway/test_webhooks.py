@@ -23,10 +23,10 @@ from tests.gateway.keyed import BOTH, keyed_gateway
 from tests.gateway.receiver import Received, Receiver, receiving
 
 from divisi.access.key_ring import KeyRing, new_webhook_secret
+from divisi.contract.job import Job, new_job_id
 from divisi.door.redis_door import RedisDoor
 from divisi.gateway.delivery_routes import message_of
 from divisi.gateway.reconcile import reconcile
-from divisi.jobs.job import Job, new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
 from divisi.webhooks.deliveries import Deliveries, Delivery, DeliveryStatus

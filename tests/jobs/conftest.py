@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import redis
 
+from divisi.contract.job import Job, new_job_id
+from divisi.contract.manifest import Manifest, ManifestStem
+from divisi.contract.request import Lane
 from divisi.door.redis_door import QueueOptions, RedisDoor
-from divisi.jobs.job import Job, Lane, Manifest, ManifestStem, new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import Claim
 

@@ -6,8 +6,10 @@ from collections.abc import Callable
 import pytest
 import redis
 
+from divisi.contract.job import Job, Problem, new_job_id
+from divisi.contract.manifest import Manifest
+from divisi.contract.request import Lane
 from divisi.jobs.figures import Figures
-from divisi.jobs.job import Job, Lane, Manifest, Problem, new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import Claim, WorkerSide
 

@@ -4,8 +4,10 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
+from divisi.contract.job import ENDED_STATES, Job, JobEvent, JobState, Problem, new_job_id
+from divisi.contract.manifest import Manifest, ManifestWarning
+from divisi.contract.request import Lane
 from divisi.errors import InputError
-from divisi.jobs.job import ENDED_STATES, Job, JobEvent, JobState, Lane, Manifest, ManifestWarning, Problem, new_job_id
 
 
 def test_a_job_survives_json(make_job: Callable[..., Job]) -> None:

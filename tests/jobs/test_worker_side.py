@@ -7,9 +7,11 @@ import pytest
 import redis
 from tests.patience import PATIENCE_SECONDS
 
+from divisi.contract.job import Job, JobState, Problem
+from divisi.contract.manifest import Manifest
+from divisi.contract.request import Lane
 from divisi.door.redis_door import QueueOptions, RedisDoor
 from divisi.jobs.figures import Figures
-from divisi.jobs.job import Job, JobState, Lane, Manifest, Problem
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall, WorkerState, WorkerStatus
 from divisi.jobs.worker_side import MAX_DEFERRALS, Claim, LeaseAnswer, WorkerSide

@@ -14,9 +14,9 @@ import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from divisi.contract.request import Lane
 from divisi.gateway.metrics import Metrics
 from divisi.jobs.figures import LaneDepth
-from divisi.jobs.job import Lane
 from divisi.jobs.overview import Overview
 from divisi.worker.messages import WorkFigures
 from divisi.worker.metrics import WorkerMetrics

@@ -8,8 +8,8 @@ import time
 import pytest
 import redis
 
+from divisi.contract.job import Problem
 from divisi.door.redis_door import RedisDoor
-from divisi.jobs.job import Problem
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
 from divisi.webhooks.deliveries import Deliveries, DeliveryAttempt, DeliveryStatus, DueDelivery, NothingDue

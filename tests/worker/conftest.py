@@ -15,7 +15,7 @@ from divisi.bootstrap import open_door, open_store
 from divisi.bundles.card import ModelCard
 from divisi.bundles.card_file import CARD_FILE, write_card
 from divisi.bundles.checksums import write_checksums
-from divisi.jobs.job import Job, new_job_id
+from divisi.contract.job import Job, new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
 from divisi.storage.keys import mixture_key

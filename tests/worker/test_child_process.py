@@ -12,7 +12,7 @@ import psutil
 import pytest
 from tests.patience import PATIENCE_SECONDS
 
-from divisi.jobs.job import Job, JobState
+from divisi.contract.job import Job, JobState
 from divisi.settings import Settings, child_environment
 from divisi.worker.child_process import ChildProcess
 from divisi.worker.messages import Done, Failed, Fault, Progress, Ready, Reply
@@ -131,7 +131,7 @@ async def test_a_child_dies_with_a_supervisor_that_is_killed(
     program = (
         "import asyncio, sys; from pathlib import Path\n"
         "from divisi.settings import load_settings; from divisi.worker.child_process import ChildProcess\n"
-        "from divisi.jobs.job import Job\n"
+        "from divisi.contract.job import Job\n"
         "async def main():\n"
         "    child = await ChildProcess.start(load_settings())\n"
         "    await child.reply()\n"

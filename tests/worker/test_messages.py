@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from divisi.jobs.job import Job, Manifest, ManifestStem, Problem
+from divisi.contract.job import Job, Problem
+from divisi.contract.manifest import Manifest, ManifestStem
 from divisi.worker.messages import (
     Assignment,
     Done,

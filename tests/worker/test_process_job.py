@@ -11,8 +11,9 @@ import pytest
 import soundfile
 
 from divisi.bundles.store import BundleStore
+from divisi.contract.job import Job, new_job_id
+from divisi.contract.manifest import Manifest, ManifestFile
 from divisi.errors import InputError, NotFoundError
-from divisi.jobs.job import Job, Manifest, ManifestFile, new_job_id
 from divisi.settings import Settings
 from divisi.storage.keys import attempt_prefix, mixture_key, reference_key
 from divisi.storage.object_store import ObjectStore

@@ -19,9 +19,10 @@ from tests.conftest import free_port
 from tests.patience import PATIENCE_SECONDS
 
 from divisi.bootstrap import open_store
+from divisi.contract.job import Job, JobEvent, JobState, Problem
+from divisi.contract.request import Lane
 from divisi.door.redis_door import RedisDoor
 from divisi.jobs.events import EventReader
-from divisi.jobs.job import Job, JobEvent, JobState, Lane, Problem
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall
 from divisi.jobs.worker_side import WorkerSide

@@ -26,6 +26,8 @@ from divisi.audio.inspect import inspect_audio_in_child
 from divisi.bundles.card import ModelCard
 from divisi.bundles.fit_plan import fit_request_of
 from divisi.contract.fingerprint import fingerprint_of
+from divisi.contract.job import Job, new_job_id
+from divisi.contract.manifest import ManifestFile
 from divisi.contract.request import SeparationRequest
 from divisi.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
 from divisi.gateway.access import link_secret
@@ -34,7 +36,6 @@ from divisi.gateway.offers import require_fitters
 from divisi.gateway.references import check_references, for_model
 from divisi.gateway.services import Services
 from divisi.gateway.uploads import Upload, receive_upload
-from divisi.jobs.job import Job, ManifestFile, new_job_id
 from divisi.jobs.queue import JobQueue, Reservation, Submission
 from divisi.storage.erasure import erase_audio, mark_sharers
 from divisi.storage.file_names import UNNAMED, clean_label, content_disposition

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 from stream_zip import NO_COMPRESSION_32, NO_COMPRESSION_64, AsyncMemberFile, async_stream_zip
 
+from divisi.contract.job import Job
+from divisi.contract.manifest import ManifestFile
 from divisi.gateway.schemas import job_body
-from divisi.jobs.job import Job, ManifestFile
 from divisi.storage.file_names import legal_name
 from divisi.storage.object_store import ObjectStore
 

@@ -17,6 +17,8 @@ from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
 from divisi.bundles.card import ModelCard
+from divisi.contract.job import Job
+from divisi.contract.manifest import ManifestFile
 from divisi.errors import ConflictError
 from divisi.gateway.access import GatewayCaller
 from divisi.gateway.archive import zip_of
@@ -25,7 +27,6 @@ from divisi.gateway.group_routes import ComparisonBody, GroupId, SystemBody, com
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
 from divisi.gateway.page_routes import page_files
 from divisi.gateway.services import GatewayServices, Services
-from divisi.jobs.job import Job, ManifestFile
 from divisi.storage.file_names import content_disposition, legal_name
 from divisi.storage.object_store import ObjectStore
 

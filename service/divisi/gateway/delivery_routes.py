@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from divisi.contract.job import Job
 from divisi.gateway.job_routes import JobId
 from divisi.gateway.openapi import problems
 from divisi.gateway.schemas import job_body
 from divisi.gateway.services import GatewayServices
-from divisi.jobs.job import Job
 from divisi.webhooks.deliveries import Delivery, DeliveryStatus
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 from sse_starlette import ServerSentEvent
 
+from divisi.contract.job import JobState
 from divisi.errors import NotFoundError, UnavailableError
 from divisi.gateway.problems import job_problem
 from divisi.gateway.schemas import EventBody
 from divisi.jobs.events import EventReader
-from divisi.jobs.job import JobState
 from divisi.telemetry import get_logger
 
 log = get_logger(__name__)

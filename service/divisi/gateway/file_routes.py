@@ -14,6 +14,8 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 from divisi.contract.files import FILES, FileRole
+from divisi.contract.job import Job, JobState
+from divisi.contract.manifest import Manifest, ManifestFile
 from divisi.errors import ConflictError, ModelError, NotFoundError
 from divisi.gateway.archive import archive_of
 from divisi.gateway.byte_ranges import matches_any, parse_range
@@ -21,7 +23,6 @@ from divisi.gateway.job_routes import JobId
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, FILE_HEAD_RESPONSES, file_responses, problems
 from divisi.gateway.practice_mixes import LOWER_DB, PracticeMix, all_mixes, ready_mix
 from divisi.gateway.services import GatewayServices, Services
-from divisi.jobs.job import Job, JobState, Manifest, ManifestFile
 from divisi.storage.file_names import content_disposition
 
 router = APIRouter(prefix="/v1/jobs/{job_id}")

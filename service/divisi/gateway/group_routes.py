@@ -10,13 +10,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, Field
 
+from divisi.contract.job import Job
 from divisi.errors import NotFoundError
 from divisi.gateway.access import GatewayCaller
 from divisi.gateway.job_routes import jobs_of_group
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
 from divisi.gateway.schemas import FileBody, InputBody, JobBody, StemBody, group_url, job_body, reference_bodies
 from divisi.gateway.services import GatewayServices, Services
-from divisi.jobs.job import Job
 from divisi.storage.file_names import content_disposition
 
 router = APIRouter(prefix="/v1/groups/{group}", tags=["groups"])

@@ -17,11 +17,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from divisi.contract.job import Job
+from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem
 from divisi.digests import digests_of
 from divisi.errors import ConflictError, ModelError, NotFoundError
 from divisi.gateway.services import Services
 from divisi.gateway.upload_sink import scratch_folder
-from divisi.jobs.job import Job, Manifest, ManifestFile, ManifestStem
 from divisi.storage.file_names import content_disposition
 from divisi.storage.keys import attempt_prefix, stem_key
 from divisi.telemetry import get_logger

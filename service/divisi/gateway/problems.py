@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from divisi.contract.job import Problem
 from divisi.errors import (
     KINDS,
     OUTAGE_SECONDS,
@@ -29,7 +30,6 @@ from divisi.errors import (
     status_of,
     status_of_class,
 )
-from divisi.jobs.job import Problem
 from divisi.telemetry import get_logger
 
 log = get_logger(__name__)

@@ -8,9 +8,10 @@ from divisi.audio.facts import AudioFacts, AudioLimits
 from divisi.audio.inspect import inspect_audio_in_child
 from divisi.audio.true_source import check_true_source, mismatch
 from divisi.bundles.card import ModelCard
+from divisi.contract.job import Job
+from divisi.contract.manifest import ManifestFile
 from divisi.errors import InputError
 from divisi.gateway.uploads import Upload
-from divisi.jobs.job import Job, ManifestFile
 from divisi.storage.keys import mixture_key, reference_key
 
 

@@ -10,9 +10,10 @@ from pydantic import BaseModel, Field
 
 from divisi.bundles.card import ModelCard
 from divisi.contract.files import FILES, RecordList, path_of
+from divisi.contract.job import Job, JobState
+from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, StemScore
 from divisi.contract.request import JobOptions
 from divisi.gateway.problems import ProblemBody, job_problem
-from divisi.jobs.job import Job, JobState, Manifest, ManifestFile, ManifestStem, StemScore
 
 
 class StemBody(BaseModel):

@@ -14,11 +14,11 @@ from divisi.access.key_ring import KeyRing
 from divisi.access.limits import Limits
 from divisi.audio.facts import AudioLimits
 from divisi.bundles.store import BundleStore
+from divisi.contract.manifest import ManifestFile
 from divisi.door.redis_door import RedisDoor
 from divisi.gateway.metrics import Metrics
 from divisi.jobs.events import EventReader
 from divisi.jobs.figures import Figures
-from divisi.jobs.job import ManifestFile
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall
 from divisi.settings import Settings

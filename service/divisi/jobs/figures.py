@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
+from divisi.contract.job import Job, JobState
+from divisi.contract.request import Lane
 from divisi.door.redis_door import GROUP, NoGroupError, RedisDoor
-from divisi.jobs.job import Job, JobState, Lane
 
 # Consumers of the group that stand for nobody, see door/scripts/shared.lua.
 _NOBODY = frozenset({"returned", "deferred", "fits"})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from divisi.contract.request import Lane
 from divisi.door.redis_door import RedisDoor
 from divisi.jobs.figures import Figures, LaneDepth
-from divisi.jobs.job import Lane
 from divisi.jobs.roll_call import RollCall, WorkerStatus
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from divisi.contract.job import Job, Problem
+from divisi.contract.manifest import Manifest
 from divisi.door.redis_door import MOST_BLOCKING_SECONDS, RedisDoor
-from divisi.jobs.job import Job, Manifest, Problem
 
 # Attempts that ended because something we lean on was away (object store, model server): retried with growing delays
 # for about half an hour, then a dead letter, because the job itself may be the cause.

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from divisi.jobs.job import Job
+from divisi.contract.job import Job
 from divisi.settings import Settings, child_environment
 from divisi.worker.messages import Assignment, Reply, reply_from_line, to_line
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from divisi.jobs.job import Job, Manifest, Problem
+from divisi.contract.job import Job, Problem
+from divisi.contract.manifest import Manifest
 
 
 class Fault(StrEnum):

@@ -16,7 +16,8 @@ from typing import Any
 from divisi.audio.inspect import AudioLimits, inspect_audio_in_child
 from divisi.audio.stacked_files import CONTAINER, unpack
 from divisi.bundles.fit_plan import fit_request_from
-from divisi.jobs.job import Job, Manifest, ManifestFile, ManifestStem, ManifestWarning, StemConfidence, StemScore
+from divisi.contract.job import Job
+from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, ManifestWarning, StemConfidence, StemScore
 from divisi.separation.deliver import AnySeparator, Delivery, separate_file
 from divisi.separation.options import SeparationOptions
 from divisi.separation.stem_file import DeliveredFile, StemFile

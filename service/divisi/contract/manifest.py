@@ -1,0 +1,142 @@
+"""What one attempt at a job made, as the job's record has it: files, figures, warnings, and JSON both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from pydantic import TypeAdapter
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """One delivered file: `name` ("soprano", "pitch.json"), `file_name` of a download, `key` where it rests.
+
+    `crc32` is None in jobs of version 0.1.
+    """
+
+    name: str
+    file_name: str
+    key: str
+    bytes: int
+    sha256: str
+    media_type: str
+    crc32: int | None = None
+
+
+@dataclass(frozen=True)
+class ManifestStem(ManifestFile):
+    """One delivered file of audio: a stem, the residual or the resynthesis.
+
+    `peak` is linear full scale; `clipped_samples` counts samples that a fixed-point format could not hold.
+    """
+
+    is_residual: bool = False
+    peak: float | None = None
+    clipped_samples: int = 0
+
+
+@dataclass(frozen=True)
+class StemConfidence:
+    """How far one stem is to be believed: `mean` and `values` 0..1, one for each step; None where it is silent."""
+
+    stem: str
+    mean: float | None
+    step_seconds: float
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class StemScore:
+    """SI-SDR of one stem and of the recording against its true source, in dB; None where the source is silent.
+
+    `frames_si_sdr_db` has one value for each `frame_seconds`, at most some dozens.
+    """
+
+    stem: str
+    si_sdr_db: float | None
+    mixture_si_sdr_db: float | None
+    frame_seconds: float
+    frames_si_sdr_db: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class ManifestWarning:
+    """What a person should know before relying on the result: code (slug), sentence, facts for machines."""
+
+    code: str
+    message: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one attempt made. Only what the committed manifest names is visible to anybody.
+
+    Args:
+        audio: facts of the input as counted by the worker (AudioFacts as JSON; sample count exact).
+        conservation_dbfs: peak of input − (sum of stems + residual) as delivered, in dBFS; None without a residual and
+            in lossy formats.
+        real_time_factor: seconds of work a second of audio.
+        engine: name, device, versions of what ran.
+        resynthesis: the mixture as the model sings it again, where it can; no part of the sum of stems and residual.
+        pitch: pitch tracks and notes, where the model has them.
+        voices: who was taken to sing; stems of others are silent.
+        are_voices_detected: True when they were heard, not named.
+        views: peaks, confidence, picture and spectrograms.
+        confidence: of each stem, in at most some dozens of steps.
+        scores: of the stems whose true sources came with the recording.
+        warnings: what to know before relying on the result.
+    """
+
+    attempt: int
+    model_id: str
+    model_version: str
+    stems: tuple[ManifestStem, ...]
+    audio: dict[str, Any]
+    conservation_dbfs: float | None
+    real_time_factor: float
+    wall_seconds: float
+    engine: dict[str, Any]
+    resynthesis: ManifestStem | None = None
+    pitch: tuple[ManifestFile, ...] = ()
+    voices: tuple[str, ...] = ()
+    are_voices_detected: bool = False
+    views: tuple[ManifestFile, ...] = ()
+    confidence: tuple[StemConfidence, ...] = ()
+    scores: tuple[StemScore, ...] = ()
+    warnings: tuple[ManifestWarning, ...] = ()
+
+    @property
+    def files(self) -> tuple[ManifestFile, ...]:
+        """Everything that was delivered."""
+        return (*self.stems, *((self.resynthesis,) if self.resynthesis else ()), *self.pitch, *self.views)
+
+    @property
+    def parts(self) -> tuple[ManifestStem, ...]:
+        """The stems without the residual."""
+        return tuple(stem for stem in self.stems if not stem.is_residual)
+
+    @property
+    def duration_seconds(self) -> float:
+        """Seconds of audio, 0 when not known."""
+        return duration_seconds_of(self.audio)
+
+    def to_json(self) -> str:
+        """As JSON text."""
+        return _MANIFEST.dump_json(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """From JSON text; ValueError when it is not a manifest."""
+        return _MANIFEST.validate_json(text)  # type: ignore[return-value]
+
+
+_MANIFEST: TypeAdapter[Manifest] = TypeAdapter(Manifest)
+
+
+def duration_seconds_of(audio: Mapping[str, Any]) -> float:
+    """Seconds of audio by its facts, 0 when not known."""
+    num_samples, sample_rate = audio.get("num_samples"), audio.get("sample_rate")
+    return num_samples / sample_rate if num_samples and sample_rate else 0.0
