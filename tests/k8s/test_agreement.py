@@ -23,8 +23,8 @@ from tests.k8s.manifests import (
 from divisi.bootstrap import open_bundles, open_door, open_store
 from divisi.contract.request import Lane
 from divisi.gateway.app import STOP_SECONDS, create_app
-from divisi.gateway.services import ANSWER_SECONDS
 from divisi.settings import Settings
+from divisi.time_limit import ANSWER_SECONDS
 from divisi.worker.health import STALE_HEARTBEAT_SECONDS
 from divisi.worker.supervisor import _LAST_WORDS_SECONDS as LAST_WORDS_SECONDS
 
