@@ -17,10 +17,10 @@ from divisi.contract.job import new_job_id
 from divisi.door.redis_door import RedisDoor
 from divisi.errors import UnavailableError
 from divisi.gateway.app import create_app
-from divisi.gateway.reconcile import ORPHAN_AGE, reconcile
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
-from divisi.storage.erasure import mark_sharers, sharers_of
+from divisi.life.erase import mark_sharers, sharers_of
+from divisi.life.reconcile import ORPHAN_AGE, reconcile
 from divisi.storage.keys import accepted_key, mixture_key
 from divisi.storage.object_store import ObjectStore
 

@@ -26,8 +26,8 @@ from divisi.access.key_ring import KeyRing, new_webhook_secret
 from divisi.contract.job import Job, new_job_id
 from divisi.door.redis_door import RedisDoor
 from divisi.gateway.delivery_routes import message_of
-from divisi.gateway.reconcile import reconcile
 from divisi.jobs.queue import JobQueue
+from divisi.life.reconcile import reconcile
 from divisi.settings import Settings
 from divisi.webhooks.deliveries import Deliveries, Delivery, DeliveryStatus
 from divisi.webhooks.seal import seal

@@ -10,10 +10,9 @@ from divisi.contract.job import Job
 from divisi.errors import NotFoundError
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
-from divisi.storage.erasure import mark_sharers
+from divisi.life.erase import mark_sharers, sweep_attempt, sweep_expired
 from divisi.storage.keys import job_prefix, mixture_key, stem_key
 from divisi.storage.object_store import ObjectStore
-from divisi.worker.sweeper import sweep_attempt, sweep_expired
 
 pytestmark = pytest.mark.anyio
 

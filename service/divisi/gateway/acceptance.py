@@ -4,7 +4,7 @@
     → mixture and accepted job are in the store → the queue has the job → 202
 
 A refusal at any step leaves nothing behind. Whatever was answered 202 is never lost: the store holds enough to rebuild
-the queue's entry (see `reconcile`).
+the queue's entry (see `life/reconcile.py`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from divisi.gateway.references import check_references, for_model
 from divisi.gateway.services import Services
 from divisi.gateway.uploads import Upload, receive_upload
 from divisi.jobs.queue import JobQueue, Reservation, Submission
-from divisi.storage.erasure import erase_audio, mark_sharers
+from divisi.life.erase import erase_audio, mark_sharers
 from divisi.storage.file_names import UNNAMED, clean_label, content_disposition
 from divisi.storage.keys import accepted_key, mixture_key
 from divisi.storage.object_store import ObjectStore

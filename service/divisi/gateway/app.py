@@ -39,7 +39,6 @@ from divisi.gateway.metrics import Metrics
 from divisi.gateway.openapi import DESCRIPTION, install_openapi
 from divisi.gateway.problems import install_error_handlers
 from divisi.gateway.query_names import refuse_unknown_names
-from divisi.gateway.reconcile import keep_reconciled
 from divisi.gateway.request_context import RequestContext
 from divisi.gateway.root_path import RootPath
 from divisi.gateway.services import Services
@@ -47,6 +46,7 @@ from divisi.jobs.events import EventReader
 from divisi.jobs.figures import Figures
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall
+from divisi.life.reconcile import keep_reconciled
 from divisi.process_end import end_process
 from divisi.scratch import Scratch
 from divisi.settings import Settings, listed

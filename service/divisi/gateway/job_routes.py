@@ -16,8 +16,7 @@ from divisi.gateway.events import follow
 from divisi.gateway.openapi import EVENT, IDEMPOTENCY_REPLAYED, JOB_LINKS, SUBMIT_REQUEST, problems
 from divisi.gateway.schemas import GroupBody, JobBody, JobListBody, group_url, job_body, job_url
 from divisi.gateway.services import GatewayServices, Services
-from divisi.storage.erasure import erase_audio
-from divisi.storage.keys import accepted_key
+from divisi.life import erase
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -150,13 +149,7 @@ async def cancel_job(job_id: JobId, services: GatewayServices) -> JobBody:
 )
 async def erase_job(job_id: JobId, services: GatewayServices) -> None:
     """Cancels the job if it has not ended, then erases recording, stems and record."""
-    queue, store = services.queue, services.store
-    job = await queue.get(job_id)
-    # First what the queue could be rebuilt from: whatever fails below, the job cannot rise again.
-    await store.delete(accepted_key(job_id))
-    await queue.cancel(job_id)
-    await erase_audio(store, job_id, job.upload)
-    await queue.delete(job_id)
+    await erase.erase_job(services.queue, services.store, job_id)
 
 
 async def jobs_of_group(services: Services, group: str, owner: str | None) -> list[Job]:

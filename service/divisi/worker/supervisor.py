@@ -25,6 +25,7 @@ from divisi.errors import DivisiError, UnavailableError
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall
 from divisi.jobs.worker_side import Claim, WorkerSide
+from divisi.life.erase import sweep_attempt, sweep_expired
 from divisi.process_end import end_process
 from divisi.scratch import Scratch
 from divisi.settings import Settings
@@ -35,7 +36,6 @@ from divisi.worker.attempt import Attempt, Ending
 from divisi.worker.child_process import ChildProcess
 from divisi.worker.health import WorkerHealth, serve_health
 from divisi.worker.messages import Failed, Ready
-from divisi.worker.sweeper import sweep_attempt, sweep_expired
 
 log = get_logger(__name__)
 
