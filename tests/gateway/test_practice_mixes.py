@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
@@ -127,6 +128,29 @@ def test_a_mix_that_many_ask_for_at_once_is_made_once(
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.content for answer in answers}) == 1
     assert counted(http, "made") == 1
+
+
+def test_two_gateways_that_make_one_mix_each_note_what_they_made(
+    http: httpx.Client, sung: tuple[str, dict[str, np.ndarray]], gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, _ = sung
+    run = practice_mixes._run
+
+    def run_otherwise(parts: Sequence[tuple[str, float]], out: Path, encoding: str) -> None:
+        run(parts, out, encoding)
+        out.write_bytes(out.read_bytes()[:-1] + b"!")
+
+    first = http.get(f"{url}/mixes/alto")
+    [note] = (gateway.folder / "store").rglob("mix-*.json")
+    of_the_first = note.read_bytes()
+    note.unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(practice_mixes, "_run", run_otherwise)
+        second = http.get(f"{url}/mixes/alto")
+    assert second.content != first.content
+    note.write_bytes(of_the_first)
+    again = http.get(f"{url}/mixes/alto")
+    assert (again.content, again.headers["etag"]) == (first.content, first.headers["etag"])
 
 
 def test_a_job_keeps_so_many_mixes_with_levels_of_their_own_and_the_usual_ones(

@@ -144,7 +144,10 @@ def _make(services: Services, job: Job, manifest: Manifest, mix: PracticeMix, no
         out = scratch / "mix"
         _run(parts, out, job.encoding)
         digests, encoding = digests_of(out), job.encoding
-        key = note_key.removesuffix(_NOTE)
+        # Two gateways may make one mix at once, and lossy formats differ from time to time: no note, whichever comes
+        # last, is of the other's bytes.
+        file_name = f"{mix.name}-{digests.sha256[:16]}{encoding.extension}"
+        key = stem_key(job.job_id, manifest.attempt, file_name)
         made = ManifestFile(
             mix.name,
             f"{mix.label}{encoding.extension}",
