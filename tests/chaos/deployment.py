@@ -42,7 +42,7 @@ from divisi.jobs.figures import Figures
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings, child_environment
 from divisi.standalone import redis_executable
-from divisi.storage.keys import accepted_key, attempt_prefix, mixture_key
+from divisi.storage.object_keys import accepted_key, attempt_prefix, mixture_key
 from divisi.storage.object_store import ObjectStore
 
 SAMPLE_RATE = 16_000

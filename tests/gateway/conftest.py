@@ -31,7 +31,7 @@ from divisi.gateway.app import create_app
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
 from divisi.settings import Settings
-from divisi.storage.keys import stem_key
+from divisi.storage.object_keys import stem_key
 from divisi.storage.object_store import ObjectStore, open_object_store
 
 WorkOff = Callable[..., Awaitable[Job]]

@@ -23,7 +23,7 @@ from divisi.door.redis_door import RedisDoor
 from divisi.gateway import file_routes, practice_mixes
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
-from divisi.storage.keys import stem_key
+from divisi.storage.object_keys import stem_key
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway

@@ -21,7 +21,7 @@ from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
 from divisi.life.erase import mark_sharers, sharers_of
 from divisi.life.reconcile import ORPHAN_AGE, reconcile
-from divisi.storage.keys import accepted_key, mixture_key
+from divisi.storage.object_keys import accepted_key, mixture_key
 from divisi.storage.object_store import ObjectStore
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from divisi.contract.request import Lane
-from divisi.gateway.metrics import Metrics
+from divisi.gateway.gateway_metrics import GatewayMetrics
 from divisi.jobs.figures import LaneDepth
 from divisi.jobs.overview import Overview
 from divisi.worker.messages import WorkFigures
-from divisi.worker.metrics import WorkerMetrics
+from divisi.worker.worker_metrics import WorkerMetrics
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "service" / "monitoring"
@@ -32,7 +32,7 @@ _INFRASTRUCTURE_LABELS = {"instance", "job", "le"}
 
 def exposed() -> dict[str, set[str]]:
     """Every sample that gateway and worker expose, with its labels."""
-    gateway, worker = Metrics(), WorkerMetrics()
+    gateway, worker = GatewayMetrics(), WorkerMetrics()
     gateway.observe_request("GET", "/v1/jobs", 200, 0.1)
     gateway.observe_upload(1)
     depth = {lane: LaneDepth(1, 1, 2, 3.0) for lane in Lane}
@@ -87,7 +87,7 @@ def test_units_stand_in_the_names_and_counters_end_in_total() -> None:
     for name in exposed():
         assert name.startswith("divisi_")
         assert not re.search(r"_(ms|milliseconds|minutes|kb|mb)(_|$)", name), name
-    for registry in (Metrics().registry, WorkerMetrics().registry):
+    for registry in (GatewayMetrics().registry, WorkerMetrics().registry):
         for family in text_string_to_metric_families(_text(registry)):
             if family.type == "counter":
                 assert {sample.name for sample in family.samples} <= {
@@ -142,6 +142,6 @@ def test_prometheus_own_tool_is_content(promtool: str, arguments: tuple[str | Pa
 
 
 def test_what_is_exposed_has_names_that_prometheus_own_tool_accepts(promtool: str) -> None:
-    for text in (Metrics().render(None), _text(WorkerMetrics().registry).encode()):
+    for text in (GatewayMetrics().render(None), _text(WorkerMetrics().registry).encode()):
         run = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
         assert run.returncode == 0, run.stdout.decode() + run.stderr.decode()

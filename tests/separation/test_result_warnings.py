@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from divisi.audio.encode import StemFormat
-from divisi.separation.deliver import Delivery, separate_file
+from divisi.separation.deliver import SeparatedFile, separate_file
 from divisi.separation.options import SeparationOptions
 from divisi.separation.separator import Separator
 
@@ -34,7 +34,7 @@ class Share:
 def deliver(tmp_path, make_card):
     """Separates samples at 16 kHz; gives the delivery."""
 
-    def run(samples, *factors, stem_format=StemFormat.WAV, options=None, **fields) -> Delivery:
+    def run(samples, *factors, stem_format=StemFormat.WAV, options=None, **fields) -> SeparatedFile:
         path = tmp_path / "recording"
         soundfile.write(path, samples.T, 16_000, format="WAV", subtype="FLOAT")
         separator = Separator(Share(*factors), make_card(**fields))
@@ -48,11 +48,11 @@ def tone(peak: float, num_channels: int = 1) -> np.ndarray:
     return np.tile(peak * np.sin(2 * np.pi * 330 * times), (num_channels, 1)).astype(np.float32)
 
 
-def codes(delivery: Delivery) -> list[str]:
+def codes(delivery: SeparatedFile) -> list[str]:
     return [warning.code for warning in delivery.warnings]
 
 
-def miss_of(delivery: Delivery, samples: np.ndarray) -> float:
+def miss_of(delivery: SeparatedFile, samples: np.ndarray) -> float:
     """Largest difference between the sum of the delivered files and the recording."""
     total = sum(soundfile.read(file.path, dtype="float64", always_2d=True)[0] for file in delivery.files)
     return float(np.abs(total.T - samples).max())

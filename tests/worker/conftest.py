@@ -18,7 +18,7 @@ from divisi.bundles.checksums import write_checksums
 from divisi.contract.job import Job, new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
-from divisi.storage.keys import mixture_key
+from divisi.storage.object_keys import mixture_key
 from divisi.storage.object_store import ObjectStore
 
 SAMPLE_RATE = 16_000

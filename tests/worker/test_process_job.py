@@ -15,7 +15,7 @@ from divisi.contract.job import Job, new_job_id
 from divisi.contract.manifest import Manifest, ManifestFile
 from divisi.errors import InputError, NotFoundError
 from divisi.settings import Settings
-from divisi.storage.keys import attempt_prefix, mixture_key, reference_key
+from divisi.storage.object_keys import attempt_prefix, mixture_key, reference_key
 from divisi.storage.object_store import ObjectStore
 from divisi.worker.process_job import process_job
 from divisi.worker.warm_models import WarmModels

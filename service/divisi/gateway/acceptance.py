@@ -39,7 +39,7 @@ from divisi.gateway.uploads import Upload, receive_upload
 from divisi.jobs.queue import JobQueue, Reservation, Submission
 from divisi.life.erase import erase_audio, mark_sharers
 from divisi.storage.file_names import UNNAMED, clean_label, content_disposition
-from divisi.storage.keys import accepted_key, mixture_key
+from divisi.storage.object_keys import accepted_key, mixture_key
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
 from divisi.tracing import current_traceparent, span

@@ -35,7 +35,7 @@ from divisi.gateway import (
 from divisi.gateway.access import admit
 from divisi.gateway.access_document import describe_access
 from divisi.gateway.answer_headers import CROSS_ORIGIN, AnswerHeaders
-from divisi.gateway.metrics import Metrics
+from divisi.gateway.gateway_metrics import GatewayMetrics
 from divisi.gateway.openapi import DESCRIPTION, install_openapi
 from divisi.gateway.problems import install_error_handlers
 from divisi.gateway.query_names import refuse_unknown_names
@@ -114,7 +114,7 @@ def create_app(settings: Settings, door: RedisDoor, store: ObjectStore, bundles:
         generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
     )
-    metrics = Metrics(store.failures)
+    metrics = GatewayMetrics(store.failures)
     is_known_query = Depends(refuse_unknown_names)
     app.include_router(health_routes.router, dependencies=[is_known_query])
     app.include_router(page_routes.router)

@@ -24,7 +24,7 @@ from divisi.errors import ConflictError, ModelError, NotFoundError
 from divisi.gateway.services import Services
 from divisi.gateway.upload_sink import scratch_folder
 from divisi.storage.file_names import content_disposition
-from divisi.storage.keys import attempt_prefix, stem_key
+from divisi.storage.object_keys import attempt_prefix, stem_key
 from divisi.telemetry import get_logger
 
 log = get_logger(__name__)

@@ -12,7 +12,7 @@ from divisi.contract.job import Job
 from divisi.contract.manifest import ManifestFile
 from divisi.errors import InputError
 from divisi.gateway.uploads import Upload
-from divisi.storage.keys import mixture_key, reference_key
+from divisi.storage.object_keys import mixture_key, reference_key
 
 
 def check_references(

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from divisi.gateway.metrics import Metrics
+from divisi.gateway.gateway_metrics import GatewayMetrics
 from divisi.gateway.problems import problem_response
 from divisi.telemetry import get_logger
 from divisi.tracing import Span, span
@@ -34,7 +34,7 @@ UNTRACED_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
 class RequestContext:
     """ASGI middleware; see the module's docstring."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: GatewayMetrics) -> None:
         self._app = app
         self._metrics = metrics
 

@@ -16,7 +16,7 @@ from divisi.audio.facts import AudioLimits
 from divisi.bundles.store import BundleStore
 from divisi.contract.manifest import ManifestFile
 from divisi.door.redis_door import RedisDoor
-from divisi.gateway.metrics import Metrics
+from divisi.gateway.gateway_metrics import GatewayMetrics
 from divisi.jobs.events import EventReader
 from divisi.jobs.figures import Figures
 from divisi.jobs.queue import JobQueue
@@ -41,7 +41,7 @@ class Services:
     deliveries: Deliveries
     store: ObjectStore
     bundles: BundleStore
-    metrics: Metrics
+    metrics: GatewayMetrics
     work_dir: Path  # for what is on its way through this process
     # Practice mixes that are being looked for or made, by the key of their note; see practice_mixes.
     mixes: dict[str, asyncio.Task[ManifestFile]] = field(default_factory=dict)

@@ -11,7 +11,14 @@ from collections.abc import Sequence
 
 from divisi.errors import NotFoundError, UnavailableError
 from divisi.jobs.queue import JobQueue
-from divisi.storage.keys import accepted_key, attempt_prefix, job_prefix, sharer_key, sharers_prefix, upload_prefix
+from divisi.storage.object_keys import (
+    accepted_key,
+    attempt_prefix,
+    job_prefix,
+    sharer_key,
+    sharers_prefix,
+    upload_prefix,
+)
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
 

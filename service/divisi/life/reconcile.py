@@ -14,7 +14,7 @@ from divisi.contract.job import Job, new_job_id
 from divisi.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
 from divisi.jobs.queue import JobQueue
 from divisi.life.erase import erase_audio, leave_upload, sharers_of
-from divisi.storage.keys import JOBS_PREFIX, UPLOADS_PREFIX, accepted_key, job_prefix, upload_prefix
+from divisi.storage.object_keys import JOBS_PREFIX, UPLOADS_PREFIX, accepted_key, job_prefix, upload_prefix
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
 

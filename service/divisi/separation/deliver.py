@@ -52,7 +52,7 @@ AnySeparator = Separator | FittedSeparator
 
 
 @dataclass(frozen=True)
-class Delivery:
+class SeparatedFile:
     """What was made of one recording.
 
     Attributes:
@@ -103,7 +103,7 @@ def separate_file(
     limits: AudioLimits | None = None,
     references: Mapping[str, Path] | None = None,
     title: str | None = None,
-) -> Delivery:
+) -> SeparatedFile:
     """Separates a recording into files beside each other; when it fails, it leaves none.
 
     Args:
@@ -159,7 +159,7 @@ def separate_file(
             resynthesis = files.resynthesis.publish(destination) if files.resynthesis else None
             has_all_stems = len(names) == len(card.stems)
             outcome = Outcome(files.energies, heard_nobody, has_all_stems, is_fitted=card.fitting is not None)
-            return Delivery(
+            return SeparatedFile(
                 files=audio,
                 pitch=tuple(publish(path, destination) for path in pitch_paths),
                 resynthesis=resynthesis,

@@ -90,6 +90,6 @@ class DeliveryFiles:
 
     @property
     def conservation_dbfs(self) -> float:
-        """Peak of the difference, see `Delivery`."""
+        """Peak of the difference, see `SeparatedFile`."""
         difference = self.largest_difference
         return max(20 * math.log10(difference), _EXACT_DBFS) if difference else _EXACT_DBFS

@@ -19,7 +19,7 @@ from obstore.store import LocalStore, MemoryStore, S3Store
 
 from divisi.errors import UnavailableError
 from divisi.room import require_room
-from divisi.storage.keys import JOBS_PREFIX, UPLOADS_PREFIX
+from divisi.storage.object_keys import JOBS_PREFIX, UPLOADS_PREFIX
 
 PING_KEY = "ping"
 REMEMBERED_SECONDS = 1.0

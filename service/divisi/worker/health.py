@@ -19,7 +19,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import make_wsgi_app
 
 from divisi.jobs.roll_call import WorkerState, WorkerStatus
-from divisi.worker.metrics import WorkerMetrics
+from divisi.worker.worker_metrics import WorkerMetrics
 
 # Every wait of the loop is shorter: a socket timeout of 5 s with one retry is the longest.
 STALE_HEARTBEAT_SECONDS = 30.0

@@ -18,13 +18,13 @@ from divisi.audio.stacked_files import CONTAINER, unpack
 from divisi.bundles.fit_plan import fit_request_from
 from divisi.contract.job import Job
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, ManifestWarning, StemConfidence, StemScore
-from divisi.separation.deliver import AnySeparator, Delivery, separate_file
+from divisi.separation.deliver import AnySeparator, SeparatedFile, separate_file
 from divisi.separation.options import SeparationOptions
 from divisi.separation.stem_file import DeliveredFile, StemFile
 from divisi.settings import Settings
 from divisi.stage_clock import StageClock
 from divisi.storage.file_names import content_disposition
-from divisi.storage.keys import mixture_key, stem_key
+from divisi.storage.object_keys import mixture_key, stem_key
 from divisi.storage.object_store import ObjectStore
 from divisi.tracing import span
 from divisi.worker.warm_models import engine_facts
@@ -149,7 +149,7 @@ def _fetch_references(job: Job, store: ObjectStore, work_dir: Path) -> dict[str,
     return references
 
 
-def _confidence(delivery: Delivery) -> tuple[StemConfidence, ...]:
+def _confidence(delivery: SeparatedFile) -> tuple[StemConfidence, ...]:
     if delivery.confidence is None:
         return ()
     stems = [file.name for file in delivery.files if not file.is_residual]
@@ -160,7 +160,7 @@ def _confidence(delivery: Delivery) -> tuple[StemConfidence, ...]:
     )
 
 
-def _scores(delivery: Delivery) -> tuple[StemScore, ...]:
+def _scores(delivery: SeparatedFile) -> tuple[StemScore, ...]:
     return tuple(
         StemScore(score.stem, score.si_sdr_db, score.mixture_si_sdr_db, *score.summary()) for score in delivery.scores
     )

@@ -1,6 +1,6 @@
 """Figures of one worker for Prometheus: its attempts, the stages of its jobs, its engine, whether it is ready.
 
-What all workers did together is counted in Redis and shown by the gateway (`gateway/metrics.py`).
+What all workers did together is counted in Redis and shown by the gateway (`gateway/gateway_metrics.py`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections import Counter as Counts
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from divisi.storage.metrics import StoreErrors
+from divisi.storage.store_errors import StoreErrors
 from divisi.worker.messages import WorkFigures
 
 # From a short song on a GPU to an hour's concert on one slow core.

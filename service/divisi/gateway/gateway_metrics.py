@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from divisi.jobs.figures import COUNTERS
 from divisi.jobs.overview import Overview
 from divisi.jobs.roll_call import WorkerState
-from divisi.storage.metrics import StoreErrors
+from divisi.storage.store_errors import StoreErrors
 
 METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"})
 # An upload of an hour of audio over a slow line takes minutes.
@@ -39,7 +39,7 @@ COUNTER_NAMES = {
 }
 
 
-class Metrics:
+class GatewayMetrics:
     """The registry of one app; several apps in one process do not share counts."""
 
     def __init__(self, store_failures: Counts[str] | None = None) -> None:

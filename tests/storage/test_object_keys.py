@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from divisi.errors import InputError
-from divisi.storage import keys
+from divisi.storage import object_keys as keys
 
 
 def test_everything_of_a_job_lies_below_its_prefix() -> None:
