@@ -327,7 +327,7 @@ async def test_a_worker_that_looks_for_its_redis_in_vain_stops_all_the_same(
 ) -> None:
     never = (
         "import socket, time; socket.getaddrinfo = lambda *_, **__: time.sleep(3600)\n"
-        "from divisi.jobs import door; door._CONNECT_SECONDS = 0.1"
+        "from divisi.door import redis_door; redis_door._CONNECT_SECONDS = 0.1"
     )
     worker = worker_process(never, redis_url="redis://redis.away:6379/0")
     try:
