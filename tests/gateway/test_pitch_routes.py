@@ -13,8 +13,8 @@ import pytest
 from tests.gateway.conftest import PITCH_JSON
 
 from divisi.client import Client
+from divisi.contract.pitch_file import PitchBody, TuningBody
 from divisi.door.redis_door import RedisDoor
-from divisi.gateway.schemas import PitchBody, TuningBody
 from divisi.jobs.queue import JobQueue
 
 if TYPE_CHECKING:

@@ -84,7 +84,7 @@ def demo(
                 seconds = time.monotonic() - submitted
                 paths = client.download_stems(job, out)
             client.delete(job["id"])
-    length = job["input"]["duration_seconds"]
+    length = job["input"]["duration_seconds"] or 0.0
     say(
         f"{mixture.name}, {length:.1f} s, separated by {job['model']} {job['model_version']} through the REST API "
         f"in {seconds:.1f} s: {length / seconds:.1f} times as fast as it plays."

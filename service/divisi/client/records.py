@@ -1,14 +1,44 @@
-"""What the server answers, as the API's document has it: dictionaries whose keys are known to type checkers."""
+"""What the server answers, as dictionaries whose keys are known to type checkers.
+
+Made of `divisi.contract.answers` by `python -m tests.contract.test_client_records`: change that, not this.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypedDict
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Lane = Literal["interactive", "batch"]
+
+
+class Input(TypedDict):
+    """What is known of the recording."""
+
+    container: str | None
+    codec: str | None
+    sample_rate: int | None
+    num_channels: int | None
+    num_samples: int | None
+    duration_seconds: float | None
+    exact: bool | None
+
+
+class Stem(TypedDict):
+    """One delivered stem."""
+
+    name: str
+    href: str
+    file_name: str
+    bytes: int
+    sha256: str
+    media_type: str
+    is_residual: bool
+    peak: float | None
+    clipped_samples: int
 
 
 class File(TypedDict):
-    """One file to download; `name` is the stem's, or the file's own."""
+    """One file to download."""
 
     name: str
     href: str
@@ -18,16 +48,24 @@ class File(TypedDict):
     media_type: str
 
 
-class Stem(File):
-    """One delivered stem."""
+class Track(TypedDict):
+    """A picture of one track: the mixture, a stem or the residual."""
 
-    is_residual: bool
-    peak: float | None
-    clipped_samples: int
+    name: str
+    href: str
+
+
+class Views(TypedDict):
+    """What a page draws without decoding audio."""
+
+    peaks: str
+    confidence: str
+    report: str
+    spectrograms: list[Track]
 
 
 class Confidence(TypedDict):
-    """How far a stem is to be believed, 0..1; None where it is silent."""
+    """How far a stem is to be believed: the share of its energy that is expected to be the voice's own."""
 
     stem: str
     mean: float | None
@@ -36,41 +74,26 @@ class Confidence(TypedDict):
 
 
 class Score(TypedDict):
-    """A stem against the true source that was sent, in dB."""
+    """A stem measured against the true source that was sent with the recording."""
 
     stem: str
     si_sdr_db: float | None
     mixture_si_sdr_db: float | None
     frame_seconds: float
     frames_si_sdr_db: list[float | None]
+    reference: File | None
 
 
 class Mix(TypedDict):
-    """Addresses of the practice mixes for one part."""
+    """Practice mixes for one part; made when first asked for."""
 
     part: str
     in_front: str
     without: str
 
 
-class Track(TypedDict):
-    """Address of one spectrogram."""
-
-    name: str
-    href: str
-
-
-class Views(TypedDict):
-    """Addresses of what can be looked at."""
-
-    peaks: str
-    confidence: str
-    report: str
-    spectrograms: list[Track]
-
-
 class ResultWarning(TypedDict):
-    """What to know before relying on a result: a slug, a sentence to show, and its values."""
+    """What a person should know before relying on the result."""
 
     code: str
     message: str
@@ -78,19 +101,50 @@ class ResultWarning(TypedDict):
 
 
 class Report(TypedDict):
-    """How the separation went; servers before 0.2 give no warnings."""
+    """How the separation went."""
 
     conservation_dbfs: float | None
+    warnings: NotRequired[list[ResultWarning]]
     real_time_factor: float
     wall_seconds: float
     voices: list[str]
     are_voices_detected: bool
     engine: dict[str, Any]
-    warnings: NotRequired[list[ResultWarning]]
+
+
+class FieldProblem(TypedDict):
+    """What is wrong with one part of a request."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(TypedDict):
+    """RFC 9457 problem document; `code` is the part to act on."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    fault: Literal["caller", "service"]
+    advice: str
+    instance: str | None
+    request_id: str | None
+    facts: dict[str, Any]
+    errors: list[FieldProblem]
+
+
+class Links(TypedDict):
+    """Where to go from here."""
+
+    self: str
+    events: str
+    archive: str | None
 
 
 class Job(TypedDict):
-    """One job; stems and all that follows are empty or None until it has succeeded."""
+    """One job: what was asked, how far it got, and what came of it."""
 
     id: str
     state: JobState
@@ -101,21 +155,37 @@ class Job(TypedDict):
     attempt: int
     model: str
     model_version: str
-    file_name: str
-    input: dict[str, Any]
+    include_residual: bool
+    stem_format: str
+    lane: Lane
+    requested_stems: list[str] | None
+    fit: dict[str, Any] | None
+    requested_voices: list[str] | Literal["auto"] | None
     group: str | None
+    file_name: str
+    input: Input
     submitted_at: str
+    started_at: str | None
     ended_at: str | None
     expires_at: str | None
     stems: list[Stem]
     resynthesis: Stem | None
     pitch: list[File]
+    views: Views | None
     confidence: list[Confidence]
     scores: list[Score]
     mixes: list[Mix]
-    views: Views | None
+    recording: File | None
     report: Report | None
-    problem: NotRequired[dict[str, Any] | None]
+    problem: Problem | None
+    links: Links
+
+
+class JobPage(TypedDict):
+    """One page of jobs, newest first."""
+
+    jobs: list[Job]
+    next_cursor: str | None
 
 
 class Cell(TypedDict):
@@ -142,16 +212,11 @@ class Comparison(TypedDict):
 
     group: str
     file_name: str
+    submitted_at: str
     state: Literal["running", "ended"]
+    input: Input
     voices: list[str]
     references: list[File]
     systems: list[System]
     table: str
     folder: str
-
-
-class JobPage(TypedDict):
-    """Jobs, newest first."""
-
-    jobs: list[Job]
-    next_cursor: str | None

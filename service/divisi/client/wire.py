@@ -163,7 +163,7 @@ def require_success(job: Job) -> Job:
         ConflictError: it was cancelled.
     """
     if job["state"] == "failed":
-        problem = job.get("problem") or {}
+        problem: Mapping[str, Any] = job.get("problem") or {}
         message = problem.get("detail") or problem.get("title") or "the job failed"
         raise (InputError if problem.get("fault") == "caller" else ModelError)(message, code=problem.get("code"))
     if job["state"] == "cancelled":

@@ -10,7 +10,7 @@ from stream_zip import NO_COMPRESSION_32, NO_COMPRESSION_64, AsyncMemberFile, as
 
 from divisi.contract.job import Job
 from divisi.contract.manifest import ManifestFile
-from divisi.gateway.schemas import job_body
+from divisi.gateway.bodies import job_body
 from divisi.storage.file_names import legal_name
 from divisi.storage.object_store import ObjectStore
 

@@ -9,9 +9,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from divisi.contract.job import Job
+from divisi.gateway.bodies import job_body
 from divisi.gateway.job_routes import JobId
 from divisi.gateway.openapi import problems
-from divisi.gateway.schemas import job_body
 from divisi.gateway.services import GatewayServices
 from divisi.webhooks.deliveries import Delivery, DeliveryStatus
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 from sse_starlette import ServerSentEvent
 
+from divisi.contract.answers import EventBody
 from divisi.contract.job import JobState
 from divisi.errors import NotFoundError, UnavailableError
 from divisi.gateway.problems import job_problem
-from divisi.gateway.schemas import EventBody
 from divisi.jobs.events import EventReader
 from divisi.telemetry import get_logger
 

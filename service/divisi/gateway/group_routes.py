@@ -4,58 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, Field
 
+from divisi.contract.answers import CellBody, ComparisonBody, JobBody, SystemBody
 from divisi.contract.job import Job
 from divisi.errors import NotFoundError
 from divisi.gateway.access import GatewayCaller
+from divisi.gateway.bodies import group_url, job_body, reference_bodies
 from divisi.gateway.job_routes import jobs_of_group
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
-from divisi.gateway.schemas import FileBody, InputBody, JobBody, StemBody, group_url, job_body, reference_bodies
 from divisi.gateway.services import GatewayServices, Services
 from divisi.storage.file_names import content_disposition
 
 router = APIRouter(prefix="/v1/groups/{group}", tags=["groups"])
 
 GroupId = Annotated[str, Path(pattern=r"^[0-9a-z]{26}$", description="Id of a group.")]
-
-
-class CellBody(BaseModel):
-    """One voice as one system gives it."""
-
-    voice: str
-    stem: StemBody | None = Field(None, description="Null until the job has succeeded, and for voices it has not.")
-    si_sdr_db: float | None = Field(None, description="Against the true source, where one was sent.")
-
-
-class SystemBody(BaseModel):
-    """One model on the recording."""
-
-    model: str
-    title: str
-    job: JobBody
-    cells: list[CellBody] = Field(description="One for each of the group's voices.")
-    resynthesis: StemBody | None = Field(None, description="The mixture as this model sings it again, where it can.")
-    mean_si_sdr_db: float | None = None
-
-
-class ComparisonBody(BaseModel):
-    """Voices by systems."""
-
-    group: str
-    file_name: str
-    submitted_at: datetime
-    state: Literal["running", "ended"]
-    input: InputBody
-    voices: list[str] = Field(description="Of all systems, in the order of their stems.")
-    references: list[FileBody] = Field(description="The true sources that were sent.")
-    systems: list[SystemBody] = Field(description="In the order in which the models were asked for.")
-    table: str = Field(description="The scores as a table, CSV.")
-    folder: str = Field(description="All of it as a folder that opens from disk, ZIP; once the state is `ended`.")
 
 
 @router.get("", response_model=ComparisonBody, summary="Look at a comparison", responses=problems(404, 422, 503))

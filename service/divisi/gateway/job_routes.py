@@ -8,13 +8,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from sse_starlette import EventSourceResponse
 
+from divisi.contract.answers import GroupBody, JobBody, JobListBody
 from divisi.contract.job import ENDED_STATES, Job, JobState
 from divisi.errors import ConflictError, UnavailableError
 from divisi.gateway.acceptance import Acceptance, accept_upload
 from divisi.gateway.access import GatewayCaller
+from divisi.gateway.bodies import group_url, job_body, job_url
 from divisi.gateway.events import follow
 from divisi.gateway.openapi import EVENT, IDEMPOTENCY_REPLAYED, JOB_LINKS, SUBMIT_REQUEST, problems
-from divisi.gateway.schemas import GroupBody, JobBody, JobListBody, group_url, job_body, job_url
 from divisi.gateway.services import GatewayServices, Services
 from divisi.life import erase
 

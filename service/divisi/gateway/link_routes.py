@@ -12,13 +12,14 @@ from pydantic import BaseModel, Field
 
 from divisi.access.caller import is_linkable
 from divisi.access.signed_links import EXPIRES, SIGNATURE, Link, sign_link
+from divisi.contract.answers import JobBody
 from divisi.contract.files import path_of
 from divisi.gateway.access import GatewayCaller, link_secret
+from divisi.gateway.bodies import group_url, job_body, job_url
 from divisi.gateway.file_routes import finished_job
 from divisi.gateway.group_routes import ComparisonBody, GroupId, comparison_body, known_group
 from divisi.gateway.job_routes import JobId
 from divisi.gateway.openapi import problems
-from divisi.gateway.schemas import JobBody, group_url, job_body, job_url
 from divisi.gateway.services import GatewayServices, Services
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["stems"])

@@ -6,13 +6,20 @@ import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Path
+from pydantic import BaseModel, Field
 
-from divisi.gateway.offers import with_offers
+from divisi.gateway.offers import ModelBody, with_offers
 from divisi.gateway.openapi import problems
-from divisi.gateway.schemas import ModelBody, ModelListBody
 from divisi.gateway.services import GatewayServices
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+class ModelListBody(BaseModel):
+    """The newest version of every model that this service runs."""
+
+    models: list[ModelBody]
+    default_model: str = Field(description="Used when a request names no model.")
 
 
 @router.get("", response_model=ModelListBody, summary="List models")

@@ -8,11 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pydantic import Field
+
 from divisi.bundles.card import ModelCard
 from divisi.errors import UnavailableError
-from divisi.gateway.schemas import ModelBody
 from divisi.gateway.services import Services
 from divisi.jobs.roll_call import WorkerStatus
+
+
+class ModelBody(ModelCard):
+    """The card of a model, and whether it can be run now."""
+
+    needs: list[str] = Field(description="Extras that a worker must have to run it.", examples=[["torch"]])
+    is_offered: bool | None = Field(
+        description="False: no worker at work can run it, jobs for it are refused (`no-worker-for-model`); "
+        "null: not known yet, or no worker is heard of; jobs wait for one."
+    )
 
 
 async def require_fitters(services: Services, cards: Sequence[ModelCard]) -> None:

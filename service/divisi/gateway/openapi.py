@@ -8,9 +8,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from divisi.contract.answers import EventBody
+from divisi.contract.pitch_file import PitchBody
 from divisi.contract.request import SeparationRequest
 from divisi.gateway.problems import MEDIA_TYPE
-from divisi.gateway.schemas import EventBody, PitchBody
 
 DESCRIPTION = (
     "Separates a recording of a choir or an ensemble into one stem per voice or instrument. Submit a recording, follow "

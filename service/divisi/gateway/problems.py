@@ -12,17 +12,16 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from divisi.contract.answers import FieldProblem, ProblemBody
 from divisi.contract.job import Problem
 from divisi.errors import (
     KINDS,
     OUTAGE_SECONDS,
     AccessError,
     DivisiError,
-    Fault,
     InputError,
     Kind,
     ModelError,
@@ -42,31 +41,6 @@ CHALLENGES = {
     "key-expired": 'Bearer realm="divisi", error="invalid_token", error_description="expired"',
     "scope-missing": 'Bearer realm="divisi", error="insufficient_scope", scope="{scope}"',
 }
-
-
-class FieldProblem(BaseModel):
-    """What is wrong with one part of a request."""
-
-    pointer: str = Field(description="Where: `/query/limit`, `/body/stems`, `/header/last-event-id`.")
-    detail: str
-
-
-class ProblemBody(BaseModel):
-    """RFC 9457 problem document; `code` is the part to act on."""
-
-    model_config = ConfigDict(json_schema_extra={"title": "Problem"})
-
-    type: str = Field(description="URN of the code.", examples=["urn:divisi:problem:audio-too-long"])
-    title: str = Field(examples=["Audio too long"])
-    status: int = Field(ge=100, le=599)
-    detail: str = Field(examples=["the file lasts 12000 s; this service accepts 10800 s"])
-    code: str = Field(description="Stable slug.", examples=["audio-too-long"])
-    fault: Fault = Field(description="Whose it is: `caller`, who must change something, or `service`.")
-    advice: str = Field(description="What a person can do.", examples=["Save the recording as WAV or FLAC."])
-    instance: str | None = Field(None, description="Path of the request.")
-    request_id: str | None = Field(None, description="The X-Request-ID of the answer; name it when asking for help.")
-    facts: dict[str, Any] = Field(default_factory=dict, description="Values such as limits, by name.")
-    errors: list[FieldProblem] = Field(default_factory=list, description="What is wrong where, for invalid requests.")
 
 
 def job_problem(problem: Problem) -> ProblemBody:
