@@ -1,4 +1,4 @@
-"""Rectangular rooms by image sources (pyroomacoustics, a development dependency), for choirs to sing in.
+"""Rectangular rooms by image sources (pyroomacoustics), for choirs to sing in.
 
     python -m divisi_workshop.choirs.shoebox_rooms --out CACHE/halls --count 60
 

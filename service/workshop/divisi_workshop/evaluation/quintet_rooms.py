@@ -1,6 +1,6 @@
 """Simulated recordings of the quintet: five players in a room, a spot microphone at each and three for the room.
 
-The rooms are pyroomacoustics' image-source model (a development dependency), the players are `instruments`. What each
+The rooms are pyroomacoustics' image-source model, the players are `instruments`. What each
 instrument alone brings to each microphone is kept: these source images are what a multichannel model is scored against.
 """
 

@@ -42,7 +42,7 @@ python=${PYTHON:-.venv/bin/python}
 "$python" -m divisi_workshop.learning.choir_examples --data "$data" --guests "$cache/guests" --halls "$cache/halls" \
     --chorus "$runs/chorus/checkpoint.pt" --out "$cache/choir_examples" --count 600
 "$python" -m divisi_workshop.learning.refine --chorus "$runs/chorus/checkpoint.pt" \
-    --examples "$cache/choir_examples" --out "$runs/refine" --minutes 60
+    --examples "$cache/choir_examples" --out "$runs/refine" --minutes 80 --batch-size 2
 
 export_bundle() {
     "$divisi" export divisi_workshop.networks.chorus:build "$runs/refine/checkpoint.pt" \
