@@ -20,7 +20,7 @@ class Caller:
     """Who sent a request.
 
     Args:
-        owner: name that jobs and limits carry, `key:<id>` or `address:<ip>`; None: callers are not told apart.
+        owner: name that jobs and limits carry, `key:<id>` or `address:<ip>`; None: callers are not distinguished.
         key: the key that was shown.
         sees_all: False: only jobs of the same owner.
     """

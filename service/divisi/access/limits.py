@@ -44,7 +44,7 @@ class Limits:
         return Allowance(admitted == 1, limit, remaining, math.ceil(reset_ms / 1000))
 
     async def spend_upload(self, owner: str, quota: UploadQuota, num_bytes: int = 0, audio_seconds: float = 0) -> None:
-        """Takes an upload off the owner's quota; negative amounts give back, none asks whether anything is left.
+        """Takes an upload off the owner's quota; negative amounts return it, none asks whether anything is left.
 
         Raises:
             LimitError: the quota does not suffice (`upload-quota-used-up`); nothing was taken.

@@ -1,4 +1,4 @@
-"""A caller's share of a day's uploads: asked for before an upload, taken with it, given back if nothing comes of it."""
+"""A caller's share of a day's uploads: asked for before an upload, taken with it, returned if nothing comes of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from divisi.settings import Settings
 
 @dataclass
 class Shares:
-    """What an upload took; given back unless it is kept."""
+    """What an upload took; returned unless it is kept."""
 
     is_kept: bool = False
 

@@ -113,7 +113,7 @@ class JobQueue:
         """Holds a key while its upload is under way; `prolong` a reservation before its `seconds` are over.
 
         A reservation ends with submit, release, or by itself. When its `job_ids` is not empty the key has been used;
-        the upload must still be read and fingerprinted, so that submit can tell a replay from a misuse.
+        the upload must still be read and fingerprinted, so that submit can distinguish a replay from a misuse.
 
         Raises:
             ConflictError: another upload with this key is under way (`idempotency-key-in-flight`).

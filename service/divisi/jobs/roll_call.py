@@ -72,10 +72,10 @@ class RollCall:
         await self.door.run("announce", consumer, "", int(FORGET_SECONDS * 1000))
 
     async def workers(self) -> tuple[WorkerStatus, ...]:
-        """All workers that were heard of within a minute, by name."""
+        """All workers that were seen within a minute, by name."""
         answer = await self.door.run("roll_call", int(FORGET_SECONDS * 1000))
-        heard = [
+        seen = [
             replace(_STATUS.validate_json(text), silent_seconds=int(ago_ms) / 1000)
             for text, ago_ms in zip(answer[::2], answer[1::2], strict=True)
         ]
-        return tuple(sorted(heard, key=lambda status: status.consumer))
+        return tuple(sorted(seen, key=lambda status: status.consumer))

@@ -81,7 +81,7 @@ class WorkerSide:
         return LeaseAnswer(await self.door.run("beat", *_token(claim)))
 
     async def report(self, claim: Claim, progress: float, stage: str) -> LeaseAnswer:
-        """Notes progress (0..1; a fall is ignored) and stage, and tells listeners at each whole per cent."""
+        """Notes progress (0..1; a fall is ignored) and stage, and notifies listeners at each whole per cent."""
         return LeaseAnswer(await self.door.run("report", *_token(claim), f"{min(max(progress, 0.0), 1.0):.4f}", stage))
 
     async def commit(self, claim: Claim, manifest: Manifest) -> LeaseAnswer:

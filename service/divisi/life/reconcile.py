@@ -83,12 +83,12 @@ async def _bring_back(queue: JobQueue, store: ObjectStore, jobs: list[Job]) -> I
     try:
         submission = await queue.submit(*jobs)
     except ConflictError:
-        return []  # its key is in use by an upload under way: the next time will tell
+        return []  # its key is in use by an upload under way: the next round will know
     except DivisiError as error:
         log.warning("accepted jobs not brought back yet", job_ids=job_ids, reason=error.message)
         return []
     if submission.is_replay:
-        # Nobody was told of these: the caller has sent the recording again meanwhile, and follows those jobs.
+        # No caller got these ids: the caller has sent the recording again meanwhile, and follows those jobs.
         for job in jobs:
             await erase_audio(store, job.job_id, job.upload)
         return []

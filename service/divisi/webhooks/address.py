@@ -89,7 +89,7 @@ def _check(parts: SplitResult, address: Address, networks: Sequence[Network]) ->
     if is_special or not real.is_global or real.is_multicast or real.is_reserved:
         raise AddressRefusedError("the host is not at a public address")
     if parts.scheme != "https":
-        raise AddressRefusedError("public receivers are told by https:// only")
+        raise AddressRefusedError("webhooks go to public receivers by https:// only")
 
 
 def _unwrapped(address: Address) -> Address:

@@ -41,7 +41,7 @@ class DeliveryAttempt:
 
 @dataclass(frozen=True)
 class Delivery:
-    """One end of a job that is to be told. `attempts` counts those begun, `log` has those whose outcome is known."""
+    """The end of a job, to be sent. `attempts` counts those begun, `log` has those whose outcome is known."""
 
     delivery_id: str
     event: str

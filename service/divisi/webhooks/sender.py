@@ -2,7 +2,7 @@
 
     claim a delivery → look up and check its address → POST, signed → settle: delivered, again later, or given up
 
-A delivery is told at least once: a sender that dies after the POST and before it settled has it sent again, under the
+A delivery is sent at least once: a sender that dies after the POST and before it settled has it sent again, under the
 same `webhook-id`. Redirects are not followed, proxies not asked, answers not read beyond their status.
 """
 

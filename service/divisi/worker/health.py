@@ -21,7 +21,7 @@ from prometheus_client import make_wsgi_app
 from divisi.jobs.roll_call import WorkerState, WorkerStatus
 from divisi.worker.worker_metrics import WorkerMetrics
 
-# Every wait of the loop is shorter: a socket timeout of 5 s with one retry is the longest.
+# Every wait of the loop is shorter: a claim from a Redis that hangs, a few answers of 2 s each, is the longest.
 STALE_HEARTBEAT_SECONDS = 30.0
 
 
