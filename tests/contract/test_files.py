@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from divisi.contract.answers import ViewsBody
 from divisi.contract.files import FILES, LINKABLE_PATHS, FileRole, media_type_of, path_of
 from divisi.errors import KINDS
 from divisi.separation.pitch_files import PITCH_NAMES
@@ -41,3 +42,8 @@ def test_a_file_that_no_row_is_about_is_noticed() -> None:
         media_type_of("scores.xml")
     with pytest.raises(KeyError):
         path_of("pitch", "scores.xml")
+
+
+def test_the_answer_names_every_view_that_a_job_has_one_of() -> None:
+    alone = {row.path.partition(".")[0] for row in FILES.values() if row.is_one_view}
+    assert alone | {"spectrograms"} == set(ViewsBody.model_fields)

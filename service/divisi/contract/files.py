@@ -69,6 +69,11 @@ class FileRole:
         return self.maker == "gateway"
 
     @property
+    def is_one_view(self) -> bool:
+        """True of a view that a job has one of; `ViewsBody` names it by the first part of its path."""
+        return self.held_in == "views" and self.variable is None
+
+    @property
     def variable(self) -> str | None:
         """Name of the part in braces."""
         found = _BRACED.search(self.path)

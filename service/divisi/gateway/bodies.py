@@ -104,11 +104,9 @@ def _score_body(job: Job, root: str, score: StemScore) -> ScoreBody:
 def _views_body(url: str, manifest: Manifest) -> ViewsBody:
     image = FILES["spectrogram"]
     tracks = [(image.value_in(file.name), f"{url}/{image.path_of(file.name)}") for file in manifest.views]
+    alone = {row.path.partition(".")[0]: f"{url}/{row.path}" for row in FILES.values() if row.is_one_view}
     return ViewsBody(
-        peaks=f"{url}/{FILES['peaks_json'].path}",
-        confidence=f"{url}/{FILES['confidence_json'].path}",
-        report=f"{url}/{FILES['report_png'].path}",
-        spectrograms=[TrackImageBody(name=track, href=href) for track, href in tracks if track is not None],
+        **alone, spectrograms=[TrackImageBody(name=track, href=href) for track, href in tracks if track is not None]
     )
 
 
