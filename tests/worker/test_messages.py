@@ -39,7 +39,15 @@ def test_a_reply_is_one_line_and_comes_back_the_same(reply: Reply) -> None:
 
 
 def test_an_assignment_carries_the_number_of_the_attempt() -> None:
-    job = Job("a" * 26, "satb-small", "1.0.0", "flac", 1.0, stems=("alto",), attempt=3)
+    job = Job(
+        job_id="a" * 26,
+        model_id="satb-small",
+        model_version="1.0.0",
+        stem_format="flac",
+        submitted_at=1.0,
+        stems=("alto",),
+        attempt=3,
+    )
     assignment = assignment_from_line(to_line(Assignment(job, "/tmp/x")))
     assert assignment.job == job
     assert assignment.job.attempt == 3
