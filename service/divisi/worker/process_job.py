@@ -60,16 +60,9 @@ def process_job(
     began = time.monotonic()
     clock = clock or StageClock()
     report(0.0, "fetching")
-    mixture = work_dir / "mixture"
     with clock.stage("download"), span("download"):
-        store.download(mixture_key(job.job_id, job.upload), mixture)
+        mixture = _fetch_mixture(job, store, work_dir)
         references = _fetch_references(job, store, work_dir)
-
-    if job.audio.get("container") == CONTAINER:
-        packed, mixture = mixture, work_dir / "files"
-        unpack(packed, mixture)
-        packed.unlink()
-
     limits = AudioLimits(
         settings.max_duration_seconds,
         settings.max_channels,
@@ -93,15 +86,7 @@ def process_job(
             work_dir / "stems",
             separator,
             job.encoding,
-            SeparationOptions(
-                **job.delivery_options(),
-                stems=job.stems,
-                include_pitch=True,
-                include_resynthesis=True,
-                include_views=True,
-                voices=job.voices,
-                fit=None if job.fit is None else fit_request_from(job.fit),
-            ),
+            _options_of(job),
             report_separation,
             clock,
             limits,
@@ -111,32 +96,20 @@ def process_job(
         now.set(real_time_factor=delivery.real_time_factor, num_samples=delivery.num_samples)
         for stage in ("decode", "separate", "encode"):
             now.set(**{f"{stage}_seconds": clock.seconds.get(stage, 0.0)})
+    _upload_all(job, delivery, store, report, clock)
+    return _manifest_of(job, separator, delivery, facts, time.monotonic() - began)
 
-    resynthesis = () if delivery.resynthesis is None else (delivery.resynthesis,)
-    delivered: list[DeliveredFile] = [*delivery.files, *resynthesis, *delivery.pitch, *delivery.views]
-    for number, file in enumerate(delivered):
-        report(_UPLOADING_FROM + (1 - _UPLOADING_FROM) * number / len(delivered), "uploading")
-        with clock.stage("upload"), span("upload", stem=file.name, bytes=file.bytes):
-            _upload(job, file, store)
-    return Manifest(
-        attempt=job.attempt,
-        model_id=separator.card.id,
-        model_version=separator.card.version,
-        stems=tuple(_stem(job, file) for file in delivery.files),
-        audio=facts | {"num_samples": delivery.num_samples, "exact": True},
-        conservation_dbfs=delivery.conservation_dbfs,
-        warnings=tuple(ManifestWarning(**asdict(warning)) for warning in delivery.warnings),
-        real_time_factor=delivery.real_time_factor,
-        wall_seconds=time.monotonic() - began,
-        engine=engine_facts(separator),
-        resynthesis=None if delivery.resynthesis is None else _stem(job, delivery.resynthesis),
-        pitch=tuple(ManifestFile(**_file(job, file)) for file in delivery.pitch),
-        voices=delivery.voices,
-        are_voices_detected=delivery.are_voices_detected,
-        views=tuple(ManifestFile(**_file(job, file)) for file in delivery.views),
-        confidence=_confidence(delivery),
-        scores=_scores(delivery),
-    )
+
+def _fetch_mixture(job: Job, store: ObjectStore, work_dir: Path) -> Path:
+    """The recording as one file, or a folder of the files that it came in."""
+    mixture = work_dir / "mixture"
+    store.download(mixture_key(job.job_id, job.upload), mixture)
+    if job.audio.get("container") != CONTAINER:
+        return mixture
+    folder = work_dir / "files"
+    unpack(mixture, folder)
+    mixture.unlink()
+    return folder
 
 
 def _fetch_references(job: Job, store: ObjectStore, work_dir: Path) -> dict[str, Path]:
@@ -147,6 +120,54 @@ def _fetch_references(job: Job, store: ObjectStore, work_dir: Path) -> dict[str,
     for reference in job.references:
         store.download(reference.key, references[reference.name])
     return references
+
+
+def _options_of(job: Job) -> SeparationOptions:
+    """What the job asks for, and what every job gets."""
+    return SeparationOptions(
+        **job.delivery_options(),
+        stems=job.stems,
+        include_pitch=True,
+        include_resynthesis=True,
+        include_views=True,
+        voices=job.voices,
+        fit=None if job.fit is None else fit_request_from(job.fit),
+    )
+
+
+def _upload_all(job: Job, delivery: SeparatedFile, store: ObjectStore, report: Report, clock: StageClock) -> None:
+    """All of it into the attempt's own folder."""
+    resynthesis = () if delivery.resynthesis is None else (delivery.resynthesis,)
+    delivered: list[DeliveredFile] = [*delivery.files, *resynthesis, *delivery.pitch, *delivery.views]
+    for number, file in enumerate(delivered):
+        report(_UPLOADING_FROM + (1 - _UPLOADING_FROM) * number / len(delivered), "uploading")
+        with clock.stage("upload"), span("upload", stem=file.name, bytes=file.bytes):
+            _upload(job, file, store)
+
+
+def _manifest_of(
+    job: Job, separator: AnySeparator, delivery: SeparatedFile, facts: dict[str, Any], wall_seconds: float
+) -> Manifest:
+    """What the commit makes visible."""
+    return Manifest(
+        attempt=job.attempt,
+        model_id=separator.card.id,
+        model_version=separator.card.version,
+        stems=tuple(_stem(job, file) for file in delivery.files),
+        audio=facts | {"num_samples": delivery.num_samples, "exact": True},
+        conservation_dbfs=delivery.conservation_dbfs,
+        warnings=tuple(ManifestWarning(**asdict(warning)) for warning in delivery.warnings),
+        real_time_factor=delivery.real_time_factor,
+        wall_seconds=wall_seconds,
+        engine=engine_facts(separator),
+        resynthesis=None if delivery.resynthesis is None else _stem(job, delivery.resynthesis),
+        pitch=tuple(ManifestFile(**_file(job, file)) for file in delivery.pitch),
+        voices=delivery.voices,
+        are_voices_detected=delivery.are_voices_detected,
+        views=tuple(ManifestFile(**_file(job, file)) for file in delivery.views),
+        confidence=_confidence(delivery),
+        scores=_scores(delivery),
+    )
 
 
 def _confidence(delivery: SeparatedFile) -> tuple[StemConfidence, ...]:
