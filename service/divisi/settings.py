@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     trusted_proxies: str = Field("", description="Addresses or networks of proxies whose X-Forwarded-For is believed.")
     root_path: str = Field("", description="Path that a proxy serves the gateway below, such as `/divisi`.")
     behind_tls: bool = Field(
-        False, description="Clients reach the gateway by HTTPS only; they are told to remember it."
+        False, description="Clients reach the gateway by HTTPS only; answers ask them to remember it (HSTS)."
     )
     cors_origins: str = Field("", description="Origins whose pages may call the API, such as `https://choir.example`.")
     signing_secret: SecretStr | None = Field(
