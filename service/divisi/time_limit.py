@@ -10,7 +10,8 @@ from typing import TypeVar
 ANSWER_SECONDS = 2.0
 # It is waited in so many turns, so that a process whose own loop is late does not take a healthy Redis for a silent
 # one: what has come meanwhile is read before the next turn begins, and a late turn counts no more than one on time.
-_TURNS = 20
+# A first question on a new connection takes some twenty steps, each of which may need a turn of its own.
+_TURNS = 100
 
 T = TypeVar("T")
 
@@ -21,15 +22,15 @@ async def in_time(answer: Awaitable[T], blocking_seconds: float = 0.0) -> T:
     Raises:
         TimeoutError: there was no answer; the question is withdrawn.
     """
-    seconds = ANSWER_SECONDS + blocking_seconds
     asked = asyncio.ensure_future(answer)
     try:
-        for _ in range(_TURNS):
-            done, _pending = await asyncio.wait([asked], timeout=seconds / _TURNS)
+        # A blocking question is left alone for as long as it asks for: thousands of them may wait.
+        for seconds in (blocking_seconds, *(_TURNS * (ANSWER_SECONDS / _TURNS,))):
+            done, _pending = await asyncio.wait([asked], timeout=seconds)
             if done:
                 return asked.result()
     finally:
         if not asked.done():
             asked.cancel()
             await asyncio.gather(asked, return_exceptions=True)
-    raise TimeoutError(f"no answer within {seconds:g} s")
+    raise TimeoutError(f"no answer within {blocking_seconds + ANSWER_SECONDS:g} s")

@@ -20,9 +20,10 @@ from divisi.errors import UnavailableError
 from divisi.time_limit import in_time
 
 GROUP = "workers"
-# A connection that is silent for longer than this has lost its server. Blocking reads stay well below it.
-_SILENT_SECONDS = 5.0
-_CONNECT_SECONDS = 2.0
+# Bounds of redis-py's own, by the clock on the wall: a process whose loop is late would lose healthy connections to
+# short ones. Whoever asks has given up long before (`time_limit`).
+_SILENT_SECONDS = 30.0
+_CONNECT_SECONDS = 30.0
 MOST_BLOCKING_SECONDS = 2.0
 # Each listener to events holds a connection while it waits.
 _MAX_CONNECTIONS = 10_000
