@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from divisi.bundles.store import BundleStore, ModelBundle
+from divisi.contract.errors import ModelError
 from divisi.engines.engine import Engine, EngineOptions, open_engine
 from divisi.engines.pace import find_pace, measure_pace
-from divisi.errors import ModelError
 from divisi.settings import load_settings
 
 _REPEATS = 3

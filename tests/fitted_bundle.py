@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from divisi.bundles.card import CardDraft
-from divisi.bundles.fitting import Fitting
 from divisi.bundles.store import ModelBundle
+from divisi.contract.card import CardDraft, Fitting
 from divisi_workshop.export.fitted import export_fitted
 
 RATE = 8000

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 from divisi.scratch import Scratch
 
 

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from divisi.errors import UnavailableError
+from divisi.contract.errors import UnavailableError
 from divisi.time_limit import ANSWER_SECONDS, in_time
 
 pytestmark = pytest.mark.anyio

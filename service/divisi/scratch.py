@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 _LOCK = "lock"
 

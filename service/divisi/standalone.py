@@ -25,7 +25,7 @@ from typing import IO, Self
 import httpx
 
 from divisi.bootstrap import open_bundles
-from divisi.errors import InputError, ModelError, UnavailableError
+from divisi.contract.errors import InputError, ModelError, UnavailableError
 from divisi.settings import Settings, child_environment
 from divisi.telemetry import get_logger
 

@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from divisi.access.key_ring import ApiKey, KeyRing, Scope
+from divisi.contract.errors import AccessError, NotFoundError
 from divisi.door.redis_door import RedisDoor
-from divisi.errors import AccessError, NotFoundError
 from divisi.jobs.queue import JobQueue
 
 pytestmark = pytest.mark.anyio

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from divisi.access.limits import Limits, UploadQuota
-from divisi.errors import LimitError
+from divisi.contract.errors import LimitError
 from divisi.jobs.queue import JobQueue
 
 pytestmark = pytest.mark.anyio

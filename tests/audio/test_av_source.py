@@ -7,7 +7,7 @@ import pytest
 from divisi.audio.decode import open_decoder
 from divisi.audio.facts import AudioLimits
 from divisi.audio.inspect import inspect_audio_in_child
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 av = pytest.importorskip("av")
 

@@ -13,7 +13,7 @@ import soundfile
 from divisi.audio.decode import open_decoder
 from divisi.audio.facts import AudioLimits
 from divisi.audio.inspect import inspect_audio, inspect_audio_in_child
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 RATE, CHANNELS, SECONDS = 8_000, 8, 100
 DECODED_BYTES = RATE * CHANNELS * SECONDS * 4

@@ -9,7 +9,7 @@ from divisi.audio.aiff import read_aiff
 from divisi.audio.caf import read_caf
 from divisi.audio.chunks import ChunkedSound
 from divisi.audio.riff import read_riff
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 MakeFile = Callable[..., Path]
 

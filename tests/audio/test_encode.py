@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from divisi.audio.decode import open_decoder
 from divisi.audio.encode import StemFormat, check_stem_format, open_encoder, parse_stem_format
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 LOSSLESS = [stem_format for stem_format in StemFormat if stem_format.is_lossless]
 # Half a step of each format; float is exact.

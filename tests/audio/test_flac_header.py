@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from divisi.audio.flac_header import FlacHeader, find_flac_streams, read_flac_header
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 
 def read(content: bytes) -> FlacHeader:

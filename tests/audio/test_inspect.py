@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from divisi.audio.inspect import AudioFacts, AudioLimits, inspect_audio, inspect_audio_in_child
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 MakeFile = Callable[..., Path]
 WriteBytes = Callable[[bytes], Path]

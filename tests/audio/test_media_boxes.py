@@ -3,7 +3,7 @@ import io
 import pytest
 
 from divisi.audio.media_boxes import begins_with_box, check_is_whole
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 
 def box(name: bytes, body: bytes) -> bytes:

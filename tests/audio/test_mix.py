@@ -8,7 +8,7 @@ import soundfile
 
 from divisi.audio.encode import StemFormat
 from divisi.audio.mix import MixPart, mix_files
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 RATE = 16_000
 # Half a step of 24 bits, and float32.

@@ -13,7 +13,7 @@ from tests.audio.plain_files import BY_FFMPEG, BY_SOX, HAS_PROGRAMS, decode_with
 from divisi.audio.decode import open_decoder
 from divisi.audio.facts import AudioLimits
 from divisi.audio.inspect import inspect_audio, inspect_audio_in_child
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 pytestmark = pytest.mark.skipif(not HAS_PROGRAMS, reason="needs ffmpeg and sox")
 

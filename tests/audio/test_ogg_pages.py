@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from divisi.audio.ogg_pages import OggStream, read_ogg_links, set_serial_number
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 MakeFile = Callable[..., Path]
 WriteBytes = Callable[[bytes], Path]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from divisi.audio.sniff import Sniffed, sniff
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 MakeFile = Callable[..., Path]
 WriteBytes = Callable[[bytes], Path]

@@ -11,7 +11,7 @@ import soundfile
 from divisi.audio.decode import open_decoder
 from divisi.audio.facts import AudioLimits
 from divisi.audio.stacked_files import as_one_recording, file_name, pack, unpack
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 RATE = 8000
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from divisi.bundles.card import CardDraft, ModelCard, version_key
 from divisi.bundles.card_file import read_card, write_card
-from divisi.errors import ModelError
+from divisi.contract.card import CardDraft, ModelCard, version_key
+from divisi.contract.errors import ModelError
 
 
 def fields(**changes: Any) -> dict[str, Any]:

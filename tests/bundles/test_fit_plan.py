@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from divisi.bundles.card import ModelCard
 from divisi.bundles.fit_plan import FitRequest, Spot, fit_request_from, parse_spots, plan_fit
-from divisi.bundles.fitting import Fitting
-from divisi.errors import InputError
+from divisi.contract.card import Fitting, ModelCard
+from divisi.contract.errors import InputError
 
 QUINTET = ("flute", "clarinet", "cello", "violin_1", "violin_2")
 

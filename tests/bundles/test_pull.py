@@ -13,7 +13,7 @@ from tests.bundles.test_store import publish
 
 from divisi.bundles.pull import pull_bundle
 from divisi.bundles.store import BundleStore
-from divisi.errors import ConflictError, DivisiError, InputError, UnavailableError
+from divisi.contract.errors import ConflictError, DivisiError, InputError, UnavailableError
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

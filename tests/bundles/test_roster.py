@@ -6,7 +6,7 @@ import pytest
 from tests.engines.tiny_bundle import tiny_draft
 
 from divisi.bundles.roster import check_voices, parse_voices
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 QUARTET = ("soprano", "alto", "tenor", "bass")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from divisi.bundles.card import Artifact, ModelCard, Parity
 from divisi.bundles.card_file import CARD_FILE, write_card
 from divisi.bundles.checksums import CHECKSUMS_FILE, write_checksums
 from divisi.bundles.store import BundleStore
-from divisi.errors import ModelError, NotFoundError
+from divisi.contract.card import Artifact, ModelCard, Parity
+from divisi.contract.errors import ModelError, NotFoundError
 
 CONTENT = b"not a graph, but bytes"
 

@@ -31,12 +31,12 @@ import redis.asyncio
 import soundfile
 
 from divisi.bootstrap import open_door, open_store
-from divisi.bundles.card import ModelCard
 from divisi.bundles.card_file import CARD_FILE, write_card
 from divisi.bundles.checksums import write_checksums
+from divisi.contract.card import ModelCard
+from divisi.contract.errors import UnavailableError
 from divisi.contract.job import ENDED_STATES, Job, JobEvent, JobState, new_job_id
 from divisi.contract.request import Lane
-from divisi.errors import UnavailableError
 from divisi.jobs.events import EventReader
 from divisi.jobs.figures import Figures
 from divisi.jobs.queue import JobQueue

@@ -17,7 +17,7 @@ import time
 from bars import Row, at_most, exactly, report, rows_of, told
 
 from deployment import LONGEST_SECONDS, Deployment, deployment
-from divisi.errors import UnavailableError
+from divisi.contract.errors import UnavailableError
 from divisi.jobs.figures import Figures
 
 LEASE_SECONDS = 5.0

@@ -9,7 +9,7 @@ import pytest
 
 from divisi.cli.batches import digest_of, ends_the_run, folder_name, folders_for, reason_of
 from divisi.cli.out_folder import OutFolder
-from divisi.errors import AccessError, InputError, LimitError, ModelError, NotFoundError, UnavailableError
+from divisi.contract.errors import AccessError, InputError, LimitError, ModelError, NotFoundError, UnavailableError
 
 
 def separated(folder: Path, digest: str) -> Path:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from divisi.bundles.card import ModelCard
 from divisi.bundles.card_file import CARD_FILE, write_card
 from divisi.bundles.checksums import write_checksums
+from divisi.contract.card import ModelCard
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Divisi, Ran

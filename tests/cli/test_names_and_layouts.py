@@ -20,8 +20,8 @@ from divisi.cli import separate as command
 from divisi.cli.batches import digest_of
 from divisi.cli.out_folder import NOTE_NAME, OutFolder
 from divisi.contract.command import CommandRequest
+from divisi.contract.errors import InputError
 from divisi.contract.formats import StemFormat
-from divisi.errors import InputError
 
 NUM_EXAMPLES = 2000
 # In memory, where there is such a place: folders of a disk take most of the time.

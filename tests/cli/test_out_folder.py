@@ -9,7 +9,7 @@ import pytest
 
 from divisi.cli import out_folder
 from divisi.cli.out_folder import NOTE_NAME, OutFolder, check_writable, identity_of, read_note
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 Files = dict[str, str]
 

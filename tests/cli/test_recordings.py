@@ -10,7 +10,7 @@ from divisi.audio.extensions import EXTENSIONS
 from divisi.audio.sndfile_source import SNDFILE_CONTAINERS
 from divisi.cli.out_folder import NOTE_NAME, OutFolder
 from divisi.cli.recordings import check_readable, distinct, find_recordings
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 
 def make(root: Path, *names: str) -> list[Path]:

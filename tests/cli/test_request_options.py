@@ -13,8 +13,8 @@ from divisi.cli.batches import digest_of
 from divisi.cli.request_options import request_from
 from divisi.cli.separate import separate
 from divisi.contract.command import CommandRequest
+from divisi.contract.errors import InputError
 from divisi.contract.request import offer_of
-from divisi.errors import InputError
 
 
 def test_every_option_of_the_contract_that_has_flags_is_one_of_the_command() -> None:

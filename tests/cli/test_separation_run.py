@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from divisi.cli.app import app
 from divisi.cli.out_folder import OutFolder
 from divisi.contract.command import CommandRequest
-from divisi.errors import InputError, ModelError, UnavailableError
+from divisi.contract.errors import InputError, ModelError, UnavailableError
 
 FAULTS: dict[bytes, Exception] = {
     b"undecodable": InputError("the file cannot be decoded", code="undecodable"),

@@ -10,7 +10,7 @@ from rich.progress import TextColumn
 from rich.table import Table
 
 from divisi.cli.terminal import EXIT_FAILED, errors, exit_on_error, printable, progress_bar, say, show_table
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 
 def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from tests.engines.tiny_bundle import HOP, STEMS, noise, replace_artifact, restate
 
-from divisi.bundles.card import ArtifactKind
 from divisi.bundles.store import ModelBundle, open_bundle
+from divisi.contract.card import ArtifactKind
+from divisi.contract.errors import ModelError
 from divisi.engines.engine import ENGINES, Engine, EngineOptions, open_engine
-from divisi.errors import ModelError
 
 # Matrix products over another batch size sum in another order: some float32 rounding (6e-8) at full scale.
 ROUNDING = 1e-5

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from divisi.contract.answers import ViewsBody
+from divisi.contract.errors import KINDS
 from divisi.contract.files import FILES, LINKABLE_PATHS, FileRole, media_type_of, path_of
-from divisi.errors import KINDS
 from divisi.separation.pitch_files import PITCH_NAMES
 from divisi.separation.views import CONFIDENCE_NAME, PEAKS_NAME, REPORT_NAME, spectrogram_name
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from tests.patience import PATIENCE_SECONDS
 
-from divisi.errors import InputError, NotFoundError, UnavailableError
+from divisi.contract.errors import InputError, NotFoundError, UnavailableError
 from divisi.storage.file_names import content_disposition
 from divisi.storage.object_store import PART_BYTES, READ_BYTES, ObjectStore, open_object_store
 

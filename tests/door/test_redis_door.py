@@ -10,9 +10,9 @@ import pytest
 import redis
 from tests.conftest import free_port, running_redis
 
+from divisi.contract.errors import UnavailableError
 from divisi.contract.job import Job, new_job_id
 from divisi.door.redis_door import RedisDoor
-from divisi.errors import UnavailableError
 from divisi.jobs.figures import Figures
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide

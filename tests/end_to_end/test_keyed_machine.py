@@ -15,7 +15,7 @@ from tests.conftest import free_port
 from tests.patience import PATIENCE_SECONDS
 
 from divisi.client import Client
-from divisi.errors import AccessError
+from divisi.contract.errors import AccessError
 
 DIVISI = [sys.executable, "-m", "divisi.cli"]
 

@@ -22,7 +22,7 @@ from tests.patience import PATIENCE_SECONDS
 from divisi.cli.out_folder import NOTE_NAME
 from divisi.cli.terminal import EXIT_BAD_INPUT
 from divisi.client import Client
-from divisi.errors import NotFoundError
+from divisi.contract.errors import NotFoundError
 from divisi.gateway.app import STOP_SECONDS
 from divisi.sample import mixture_path
 from divisi.standalone import GATEWAY_STOP_SECONDS, redis_executable

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from tests.engines.tiny_bundle import HOP, tiny_draft
 
-from divisi.bundles.card import ModelCard
+from divisi.contract.card import ModelCard
+from divisi.contract.errors import ModelError
 from divisi.engines.agreement import check_outputs, check_signature, signature_of, silence
-from divisi.errors import ModelError
 
 HOPS = 10
 LENGTH = HOPS * HOP

@@ -11,9 +11,9 @@ from tests.engines.tiny_bundle import HOP, tiny_draft, tiny_network
 from tests.patience import PATIENCE_SECONDS
 
 from divisi.bundles.store import BundleStore
+from divisi.contract.errors import ModelError
 from divisi.engines.agreement import silence
 from divisi.engines.engine import EngineOptions, open_engine
-from divisi.errors import ModelError
 from divisi.settings import default_model_store
 from divisi_workshop.export.export import export_bundle
 

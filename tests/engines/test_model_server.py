@@ -14,8 +14,8 @@ import pytest
 from tests.conftest import free_port
 from tests.patience import PATIENCE_SECONDS
 
+from divisi.contract.errors import ModelError, UnavailableError
 from divisi.engines.model_server import ModelServer, ModelServerOptions
-from divisi.errors import ModelError, UnavailableError
 
 DIED = (507, {"code": 507, "type": "InternalServerException", "message": "Worker died."})
 KEY_REFUSED = (400, {"code": 400, "type": "InvalidKeyException", "message": "Token Authorization failed."})

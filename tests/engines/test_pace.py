@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from tests.engines.tiny_bundle import HOP, tiny_draft
 
-from divisi.bundles.card import ModelCard
+from divisi.contract.card import ModelCard
+from divisi.contract.errors import ModelError
 from divisi.engines.pace import LARGEST_BATCH, batch_size_for, find_pace, measure_pace
-from divisi.errors import ModelError
 
 
 class Device:

@@ -11,9 +11,9 @@ from tests.fitted_bundle import RATE, publish_fitted, two_players
 
 from divisi.bundles.fit_plan import FitPlan, FitRequest, Spot, plan_fit
 from divisi.bundles.store import ModelBundle
+from divisi.contract.errors import ModelError
 from divisi.engines.engine import EngineOptions, open_fitter
 from divisi.engines.script_fitter import ScriptFitter
-from divisi.errors import ModelError
 from divisi_workshop.evaluation.metrics import si_sdr_db
 
 SUM_BAR = 10 ** (-90 / 20)

@@ -16,9 +16,9 @@ from tests.engines.running_torch_serve import CHECK, RunningTorchServe
 from tests.engines.tiny_bundle import HOP, TinyNetwork, noise, restate, tiny_draft
 
 from divisi.bundles.store import ModelBundle
+from divisi.contract.errors import ModelError, UnavailableError
 from divisi.engines.engine import EngineOptions, open_engine
 from divisi.engines.model_server import ModelServerOptions
-from divisi.errors import ModelError, UnavailableError
 from divisi_workshop.export.export import export_bundle
 
 # Both run the same file in the same torch.

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from divisi.bundles.card import CardDraft, ModelCard
 from divisi.bundles.card_file import CARD_FILE, write_card
 from divisi.bundles.checksums import read_checksums, sha256_of, write_checksums
 from divisi.bundles.store import ModelBundle, open_bundle
+from divisi.contract.card import CardDraft, ModelCard
 
 HOP = 64
 WINDOW = 256

@@ -20,10 +20,10 @@ import redis
 import soundfile
 import uvicorn
 
-from divisi.bundles.card import ModelCard
 from divisi.bundles.card_file import CARD_FILE, write_card
 from divisi.bundles.checksums import write_checksums
 from divisi.bundles.store import BundleStore
+from divisi.contract.card import ModelCard
 from divisi.contract.job import Job
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, ManifestWarning
 from divisi.door.redis_door import QueueOptions, RedisDoor

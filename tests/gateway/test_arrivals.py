@@ -13,7 +13,7 @@ from tests.unsteady_proxy import UnsteadyProxy, cut_after, damage, unsteady
 
 from divisi.client import AsyncClient, Client, Comparison, Job
 from divisi.client.wire import MOST_TRIES
-from divisi.errors import InputError, UnavailableError
+from divisi.contract.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, StemBytes, WorkOff

@@ -23,8 +23,8 @@ from divisi.access.limits import WINDOW_SECONDS
 from divisi.client import AsyncClient, Client, Job, Submission
 from divisi.client.arrivals import Arrival
 from divisi.client.wire import Patience, address_of
+from divisi.contract.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from divisi.door.redis_door import RedisDoor
-from divisi.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
 

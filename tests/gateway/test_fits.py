@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from tests.gateway.conftest import publish_model
 
-from divisi.bundles.fitting import Fitting
+from divisi.contract.card import Fitting
 from divisi.jobs.roll_call import RollCall, WorkerState, WorkerStatus
 from divisi.storage.object_keys import mixture_key
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from divisi.contract.job import Problem
-from divisi.errors import (
+from divisi.contract.errors import (
     KINDS,
     ConflictError,
     DivisiError,
@@ -18,6 +17,7 @@ from divisi.errors import (
     UnavailableError,
     status_of,
 )
+from divisi.contract.job import Problem
 from divisi.gateway.problems import job_problem
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import redis
 from obstore.store import LocalStore
 
 from divisi.bundles.store import BundleStore
+from divisi.contract.errors import UnavailableError
 from divisi.contract.job import new_job_id
 from divisi.door.redis_door import RedisDoor
-from divisi.errors import UnavailableError
 from divisi.gateway.app import create_app
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide

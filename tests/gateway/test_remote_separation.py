@@ -16,7 +16,7 @@ from divisi.cli.remote_separation import remote_separation
 from divisi.client import Client, Job
 from divisi.client.arrivals import Arrival
 from divisi.contract.command import CommandRequest
-from divisi.errors import DivisiError, InputError, NotFoundError, UnavailableError
+from divisi.contract.errors import DivisiError, InputError, NotFoundError, UnavailableError
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, StemBytes, WorkOff

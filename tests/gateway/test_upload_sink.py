@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from divisi.errors import UnavailableError
+from divisi.contract.errors import UnavailableError
 from divisi.gateway.upload_sink import UploadSink
 
 pytestmark = pytest.mark.anyio

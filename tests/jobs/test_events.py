@@ -8,9 +8,9 @@ import pytest
 import redis
 from tests.patience import PATIENCE_SECONDS
 
+from divisi.contract.errors import InputError, NotFoundError
 from divisi.contract.job import Job, JobEvent, JobState, Problem, new_job_id
 from divisi.contract.manifest import Manifest
-from divisi.errors import InputError, NotFoundError
 from divisi.jobs.events import EventReader
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import Claim, WorkerSide

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 import redis
 
+from divisi.contract.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from divisi.contract.job import Job, JobState, Problem, new_job_id
 from divisi.contract.manifest import Manifest
 from divisi.contract.request import Lane
 from divisi.door.redis_door import QueueOptions, RedisDoor
-from divisi.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from divisi.jobs.figures import Figures
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import Claim, WorkerSide

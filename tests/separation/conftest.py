@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from divisi.bundles.card import ModelCard
 from divisi.bundles.store import ModelBundle
+from divisi.contract.card import ModelCard
 from divisi.engines.engine import EngineOptions
 from divisi.engines.passthrough import PassthroughEngine
 

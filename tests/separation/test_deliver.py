@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from divisi.audio.encode import StemFormat
-from divisi.errors import InputError, ModelError
+from divisi.contract.errors import InputError, ModelError
 from divisi.separation.deliver import separate_file
 from divisi.separation.options import SeparationOptions
 from divisi.separation.separator import Separator

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 from divisi.separation.options import SeparationOptions
 
 STEMS = ("soprano", "alto", "tenor", "bass")

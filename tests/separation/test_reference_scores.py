@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 from divisi.separation.reference_scores import ReferenceScores
 from divisi_workshop.evaluation.metrics import si_sdr_db
 

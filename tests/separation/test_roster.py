@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 from divisi.separation import roster
 from divisi.separation.options import SeparationOptions
 from divisi.separation.roster import (

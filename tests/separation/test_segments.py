@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from divisi.errors import ModelError
+from divisi.contract.errors import ModelError
 from divisi.separation.overlap_add import OverlapAdd
 from divisi.separation.segments import Segment, Segmenter, SegmentPlan
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 from divisi.separation.options import SeparationOptions
 from divisi.separation.separator import Separator
 from divisi.separation.survey import survey

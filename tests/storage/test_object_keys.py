@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 from divisi.storage import object_keys as keys
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from divisi.errors import UnavailableError
+from divisi.contract.errors import UnavailableError
 from divisi.storage.object_store import open_object_store
 
 pytestmark = pytest.mark.anyio

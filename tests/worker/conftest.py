@@ -12,9 +12,9 @@ import pytest
 import soundfile
 
 from divisi.bootstrap import open_door, open_store
-from divisi.bundles.card import ModelCard
 from divisi.bundles.card_file import CARD_FILE, write_card
 from divisi.bundles.checksums import write_checksums
+from divisi.contract.card import ModelCard
 from divisi.contract.job import Job, new_job_id
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings

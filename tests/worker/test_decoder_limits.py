@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from divisi.bundles.store import BundleStore
+from divisi.contract.errors import InputError
 from divisi.contract.job import Job
-from divisi.errors import InputError
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
 from divisi.worker.process_job import process_job

@@ -11,9 +11,9 @@ import pytest
 import soundfile
 
 from divisi.bundles.store import BundleStore
+from divisi.contract.errors import InputError, NotFoundError
 from divisi.contract.job import Job, new_job_id
 from divisi.contract.manifest import Manifest, ManifestFile
-from divisi.errors import InputError, NotFoundError
 from divisi.settings import Settings
 from divisi.storage.object_keys import attempt_prefix, mixture_key, reference_key
 from divisi.storage.object_store import ObjectStore

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 import redis
 
+from divisi.contract.errors import NotFoundError
 from divisi.contract.job import Job
-from divisi.errors import NotFoundError
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
 from divisi.life.erase import mark_sharers, sweep_attempt, sweep_expired

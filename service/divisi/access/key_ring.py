@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from divisi.contract.errors import AccessError, NotFoundError
 from divisi.door.redis_door import RedisDoor
-from divisi.errors import AccessError, NotFoundError
 from divisi.settings import Settings
 
 KEY_ID_LENGTH = 16

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from divisi.contract.errors import LimitError
 from divisi.door.redis_door import RedisDoor
-from divisi.errors import LimitError
 
 WINDOW_SECONDS = 60
 

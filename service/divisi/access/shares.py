@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from divisi.access.caller import Caller
 from divisi.access.limits import Limits, UploadQuota
-from divisi.errors import UnavailableError
+from divisi.contract.errors import UnavailableError
 from divisi.settings import Settings
 
 

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
-from divisi.errors import AccessError
+from divisi.contract.errors import AccessError
 
 EXPIRES, SIGNATURE = "expires", "signature"
 # Keeps these signatures apart from any other use of the same secret.

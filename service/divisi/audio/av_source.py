@@ -17,7 +17,7 @@ from divisi.audio.facts import AudioFacts, check_sample_rate
 from divisi.audio.media_boxes import check_is_whole
 from divisi.audio.spliced_file import Piece, SplicedFile
 from divisi.audio.waveform import Samples
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 # FFmpeg's names. Said outright: left to guess, it would take a file for a playlist and open what that names.
 _DEMUXERS = {

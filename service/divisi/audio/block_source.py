@@ -10,7 +10,7 @@ from typing import Protocol
 from divisi.audio.facts import AudioFacts
 from divisi.audio.spliced_file import Piece
 from divisi.audio.waveform import Samples
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 
 class BlockSource(Protocol):

@@ -6,7 +6,7 @@ import struct
 
 from divisi.audio.chunks import Chunk, ChunkedSound, bytes_at, data_range, is_mark, read_chunks, refuse_without
 from divisi.audio.spliced_file import Piece, Seekable
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 _WANTED = frozenset({b"desc", b"data"})
 # What a decoder needs besides: the codec's own header, and the lengths of packets.

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from divisi.audio.block_source import BlockSource, check_promise
 from divisi.audio.waveform import Samples
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 
 class ChainedSource:

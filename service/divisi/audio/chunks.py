@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from divisi.audio.spliced_file import Piece, Seekable
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 # Writers that cannot seek put 0, all ones, or a little less than 2 or 4 GiB: sox 0x7f000000 and 0x7ffff000, others
 # 0x7fffffff, 0x80000000, or all ones less the header. No file that ends long before means these.

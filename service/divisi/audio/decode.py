@@ -21,7 +21,7 @@ from divisi.audio.sniff import Sniffed, sniff
 from divisi.audio.spliced_file import Piece
 from divisi.audio.stacked_files import StackedSource, open_parts
 from divisi.audio.waveform import Samples
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 # By name, because PyAV is an extra and 100 MB: only a file that needs it loads it.
 _AV_SOURCE = ("divisi.audio.av_source", "AvSource")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 # Below, no singing is left to separate; above, no recorder delivers. Both ends are far outside of what converters do.
 MIN_SAMPLE_RATE = 1_000

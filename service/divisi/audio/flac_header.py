@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from divisi.audio.spliced_file import Seekable
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 # Marker `fLaC`, block header, then STREAMINFO; its bytes 10 to 17 hold rate (20 bits), channels (3), word length (5),
 # samples (36).

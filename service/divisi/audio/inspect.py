@@ -19,7 +19,7 @@ from pathlib import Path
 
 from divisi.audio.decode import open_decoder
 from divisi.audio.facts import AudioFacts, AudioLimits
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 __all__ = ["AudioFacts", "AudioLimits", "inspect_audio", "inspect_audio_in_child"]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from divisi.audio.facts import AudioLimits
 from divisi.audio.inspect import inspect_audio
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 
 def main() -> None:

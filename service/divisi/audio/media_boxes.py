@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 
 from divisi.audio.spliced_file import Seekable
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 _SEGMENT_ID = b"\x18\x53\x80\x67"
 # Outermost boxes of MP4 and QuickTime. Old QuickTime has no `ftyp`. Sound lies in `mdat`; `moov` and `moof` say where.

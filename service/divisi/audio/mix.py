@@ -14,7 +14,7 @@ import numpy as np
 from divisi.audio.decode import open_decoder
 from divisi.audio.encode import StemFormat, open_encoder
 from divisi.audio.waveform import Samples
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 _BLOCK_LENGTH = 1 << 16
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from divisi.audio.spliced_file import Seekable
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 _CAPTURE = b"OggS"
 _FIXED_HEADER_LENGTH = 27

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from divisi.audio.chunks import Chunk, ChunkedSound, bytes_at, data_range, is_mark, read_chunks, refuse_without
 from divisi.audio.spliced_file import Seekable
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 _WANTED = frozenset({b"ds64", b"fmt ", b"data"})
 _ALL_ONES = 0xFFFF_FFFF

@@ -31,7 +31,7 @@ from divisi.audio.riff import read_riff
 from divisi.audio.sniff import Sniffed
 from divisi.audio.spliced_file import Piece, SplicedFile, joined, part_of
 from divisi.audio.waveform import Samples
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 # libsndfile's word for "unknown", SF_COUNT_MAX.
 _UNKNOWN_LENGTH = 0x7FFF_FFFF_FFFF_FFFF

@@ -10,7 +10,7 @@ from divisi.audio.media_boxes import begins_with_box
 from divisi.audio.mpeg_frames import find_mpeg_stream
 from divisi.audio.spliced_file import SplicedFile
 from divisi.audio.tags import end_of_front_tags, start_of_tags_behind
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 _HEAD_LENGTH = 400
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 
 def check_true_source(stem: str, source_rate: int, source_channels: int, sample_rate: int, num_channels: int) -> None:

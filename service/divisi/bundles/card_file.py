@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from divisi.bundles.card import CardDraft
-from divisi.errors import ModelError
+from divisi.contract.card import CardDraft
+from divisi.contract.errors import ModelError
 
 CARD_FILE = "card.yaml"
 

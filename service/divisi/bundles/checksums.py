@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from divisi.bundles.card import FILE_PATTERN
-from divisi.errors import ModelError
+from divisi.contract.card import FILE_PATTERN
+from divisi.contract.errors import ModelError
 
 CHECKSUMS_FILE = "SHA256SUMS"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from divisi.bundles.card import AUTO, RESERVED_STEMS, STEM_PATTERN, ModelCard
-from divisi.bundles.fitting import Fitting
+from divisi.contract.card import AUTO, RESERVED_STEMS, STEM_PATTERN, Fitting, ModelCard
+from divisi.contract.errors import InputError
 from divisi.contract.request import (
     FIT_OPTIONS,
     LONGEST_FFT,
@@ -25,7 +25,6 @@ from divisi.contract.request import (
     Precision,
     SeparationRequest,
 )
-from divisi.errors import InputError
 
 _LONGEST_NAME = 64
 

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from divisi.bundles.card import MODEL_ID_PATTERN, VERSION_PATTERN
 from divisi.bundles.checksums import CHECKSUMS_FILE, read_checksums
 from divisi.bundles.store import ModelBundle, open_bundle
-from divisi.errors import ConflictError, InputError, UnavailableError
+from divisi.contract.card import MODEL_ID_PATTERN, VERSION_PATTERN
+from divisi.contract.errors import ConflictError, InputError, UnavailableError
 
 MOST_CHECKSUM_BYTES = 64 * 1024
 MOST_FILE_BYTES = 2 * 1024**3

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from divisi.bundles.card import AUTO, CardDraft
-from divisi.errors import InputError
+from divisi.contract.card import AUTO, CardDraft
+from divisi.contract.errors import InputError
 
 Voices = tuple[str, ...] | Literal["auto"] | None
 """Names of the voices that may sing; `auto`: whoever is heard; None: all of the model's."""

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from divisi.bundles.card import (
+from divisi.bundles.card_file import CARD_FILE, read_card
+from divisi.bundles.checksums import check_file, read_checksums
+from divisi.contract.card import (
     MODEL_ID_PATTERN,
     VERSION_PATTERN,
     Artifact,
@@ -17,9 +19,7 @@ from divisi.bundles.card import (
     ModelCard,
     version_key,
 )
-from divisi.bundles.card_file import CARD_FILE, read_card
-from divisi.bundles.checksums import check_file, read_checksums
-from divisi.errors import ModelError, NotFoundError
+from divisi.contract.errors import ModelError, NotFoundError
 from divisi.telemetry import get_logger
 
 log = get_logger(__name__)

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 
 from divisi.cli.out_folder import NOTE_NAME, read_note
-from divisi.errors import AccessError, DivisiError, LimitError, UnavailableError
+from divisi.contract.errors import AccessError, DivisiError, LimitError, UnavailableError
 from divisi.separation.destination import UNFINISHED_PREFIX
 
 # What ends a run at once: every other recording would meet the same.

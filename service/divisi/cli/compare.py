@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from divisi.cli.jobs import DEFAULT_SERVER
 from divisi.cli.terminal import exit_on_error, printable, progress_bar, say, settings_with, show_table
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 if TYPE_CHECKING:
     from divisi.client.records import System

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from divisi.cli.queue import Data, with_door
 from divisi.cli.terminal import exit_on_error, printable, say, show_table
+from divisi.contract.errors import InputError
 from divisi.contract.job import Job, JobEvent
 from divisi.door.redis_door import RedisDoor
-from divisi.errors import InputError
 from divisi.jobs.events import EventReader
 from divisi.jobs.queue import DeadLetter, JobQueue
 

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 from divisi.separation.destination import UNFINISHED_PREFIX, place_new, replaces_recording
 
 NOTE_NAME = ".divisi.json"

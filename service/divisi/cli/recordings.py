@@ -11,10 +11,10 @@ from functools import cache
 from pathlib import Path
 
 from divisi.audio.extensions import EXTENSIONS
-from divisi.bundles.card import RESERVED_STEMS
 from divisi.cli.out_folder import NOTE_NAME
 from divisi.cli.terminal import settings_with
-from divisi.errors import DivisiError, InputError
+from divisi.contract.card import RESERVED_STEMS
+from divisi.contract.errors import DivisiError, InputError
 
 # What systems put beside files: previews, waste, and what a foreign file system cannot hold. Besides hidden folders.
 _LITTER_FOLDERS = frozenset(

@@ -15,7 +15,7 @@ from divisi.cli.out_folder import OutFolder
 from divisi.cli.separation_run import SeparateOne, report_voices, report_warnings
 from divisi.cli.terminal import errors, say, settings_with
 from divisi.contract.command import CommandRequest
-from divisi.errors import DivisiError, NotFoundError
+from divisi.contract.errors import DivisiError, NotFoundError
 
 if TYPE_CHECKING:
     from divisi.client import Client, Job

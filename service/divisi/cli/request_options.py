@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from divisi.contract.command import CommandRequest
+from divisi.contract.errors import InputError
 from divisi.contract.request import FIT_OPTIONS, offer_of, values_of
-from divisi.errors import InputError
 
 _OFFERED = {name: field for name, field in CommandRequest.model_fields.items() if offer_of(field).flags}
 

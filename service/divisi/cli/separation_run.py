@@ -14,7 +14,7 @@ from divisi.cli.out_folder import OutFolder, check_writable, identity_of
 from divisi.cli.recordings import check_readable
 from divisi.cli.terminal import complain, errors, printable, say
 from divisi.contract.command import CommandRequest
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 SeparateOne = Callable[[Sequence[Path], OutFolder, Callable[[float], None]], None]
 """Separates one recording, in one file or in several, into a folder, calling back with its progress 0..1."""

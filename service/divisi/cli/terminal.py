@@ -20,7 +20,7 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from divisi.errors import DivisiError, InputError, NotFoundError
+from divisi.contract.errors import DivisiError, InputError, NotFoundError
 from divisi.settings import Settings, load_settings
 
 EXIT_FAILED = 1

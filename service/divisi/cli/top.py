@@ -17,9 +17,9 @@ from rich.text import Text
 
 from divisi.cli.queue import Data, with_door
 from divisi.cli.terminal import console, printable, show_table
+from divisi.contract.errors import NotFoundError, UnavailableError
 from divisi.contract.job import Job, JobState
 from divisi.door.redis_door import RedisDoor
-from divisi.errors import NotFoundError, UnavailableError
 from divisi.jobs.overview import Overview, overview
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import WorkerState, WorkerStatus

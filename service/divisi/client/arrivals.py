@@ -22,7 +22,7 @@ import httpx
 
 from divisi.client.records import File
 from divisi.client.wire import Tries, address_of, problem_to_error, target_of
-from divisi.errors import DivisiError, InputError, UnavailableError
+from divisi.contract.errors import DivisiError, InputError, UnavailableError
 from divisi.separation.destination import UNFINISHED_PREFIX, place_new
 
 _RANGE_NOT_SATISFIABLE = 416

@@ -32,8 +32,8 @@ from divisi.client.wire import (
     require_success,
     standing_of,
 )
+from divisi.contract.errors import DivisiError, LimitError, UnavailableError
 from divisi.contract.request import RequestArguments
-from divisi.errors import DivisiError, LimitError, UnavailableError
 
 
 class AsyncClient:

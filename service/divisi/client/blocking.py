@@ -33,12 +33,12 @@ from divisi.client.wire import (
     require_success,
     standing_of,
 )
+from divisi.contract.errors import DivisiError, LimitError, UnavailableError
 from divisi.contract.request import RequestArguments
-from divisi.errors import DivisiError, LimitError, UnavailableError
 
 
 class Client:
-    """A connection to one divisi server. Methods raise the errors of `divisi.errors`, built from the server's problems.
+    """A connection to one divisi server. Methods raise the errors of `divisi.contract.errors`, made of its problems.
 
     Args:
         base_url: address of the gateway, such as `http://127.0.0.1:8000`.

@@ -1,4 +1,4 @@
-"""What both clients say and hear: form fields out, errors of `divisi.errors` back. No connection here."""
+"""What both clients say and hear: form fields out, errors of `divisi.contract.errors` back. No connection here."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import httpx
 
 from divisi.bundles.fit_plan import FitRequest
 from divisi.client.records import Comparison, File, Job
-from divisi.contract.request import RequestArguments, form_fields
-from divisi.errors import (
+from divisi.contract.errors import (
     ConflictError,
     DivisiError,
     InputError,
@@ -23,6 +22,7 @@ from divisi.errors import (
     UnavailableError,
     class_of,
 )
+from divisi.contract.request import RequestArguments, form_fields
 from divisi.storage.file_names import clean_label
 
 ENDED_STATES = frozenset({"succeeded", "failed", "cancelled"})

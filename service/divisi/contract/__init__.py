@@ -1,1 +1,1 @@
-"""What is agreed with whoever uses the service, each part written once. Imports nothing of ours but the errors."""
+"""What is agreed with whoever uses the service, each part written once. Imports nothing of ours."""

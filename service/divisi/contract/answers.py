@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from divisi.contract.errors import Fault
 from divisi.contract.job import JobState
 from divisi.contract.request import JobOptions
-from divisi.errors import Fault
 
 
 @dataclass(frozen=True)

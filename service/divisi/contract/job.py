@@ -16,9 +16,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, TypeAdapter
 
+from divisi.contract.errors import DivisiError
 from divisi.contract.manifest import Manifest, ManifestFile, duration_seconds_of
 from divisi.contract.request import JobOptions
-from divisi.errors import DivisiError
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 

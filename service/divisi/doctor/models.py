@@ -7,9 +7,9 @@ import time
 import numpy as np
 
 from divisi.bundles.store import BundleStore
+from divisi.contract.errors import DivisiError, ModelError
 from divisi.doctor.finding import Finding, bad, doubtful, good
 from divisi.engines.engine import EngineOptions, open_engine
-from divisi.errors import DivisiError, ModelError
 from divisi.separation.separator import Separator
 from divisi.settings import Settings
 

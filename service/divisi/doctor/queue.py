@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from divisi.contract.errors import UnavailableError
 from divisi.doctor.finding import Finding, bad, doubtful, good
 from divisi.door.redis_door import RedisDoor
-from divisi.errors import UnavailableError
 from divisi.jobs.figures import Figures
 from divisi.jobs.server_facts import RedisFacts, server_facts
 

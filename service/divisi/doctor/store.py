@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import httpx
 
+from divisi.contract.errors import DivisiError, UnavailableError
 from divisi.doctor.finding import Finding, bad, doubtful, good
-from divisi.errors import DivisiError, UnavailableError
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
 

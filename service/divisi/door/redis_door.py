@@ -15,8 +15,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
+from divisi.contract.errors import UnavailableError
 from divisi.contract.request import Lane
-from divisi.errors import UnavailableError
 from divisi.time_limit import in_time
 
 GROUP = "workers"

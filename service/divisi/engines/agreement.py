@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from divisi.bundles.card import CardDraft, ModelCard
-from divisi.errors import ModelError
+from divisi.contract.card import CardDraft, ModelCard
+from divisi.contract.errors import ModelError
 
 # A length in samples or frames that the card does not fix.
 ANY = None

@@ -14,9 +14,9 @@ from typing import Protocol, Self, cast
 import numpy as np
 
 from divisi.bundles.store import ModelBundle
+from divisi.contract.errors import ModelError
 from divisi.engines.fitter import Fitter
 from divisi.engines.model_server import ModelServerOptions
-from divisi.errors import ModelError
 from divisi.settings import Settings
 
 ENGINES = {

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from divisi.errors import ModelError, UnavailableError
+from divisi.contract.errors import ModelError, UnavailableError
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0

@@ -6,9 +6,9 @@ import numpy as np
 import onnxruntime
 
 from divisi.bundles.store import ModelBundle
+from divisi.contract.errors import ModelError
 from divisi.engines.agreement import check_mixture, check_outputs, check_roster, check_signature, silence
 from divisi.engines.engine import EngineOptions
-from divisi.errors import ModelError
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _ERRORS_ONLY = 3

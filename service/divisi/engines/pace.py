@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from divisi.bundles.card import ModelCard
+from divisi.contract.card import ModelCard
+from divisi.contract.errors import ModelError
 from divisi.engines.engine import Engine
-from divisi.errors import ModelError
 
 LARGEST_BATCH = 64
 # A batch twice as large must be this much faster per segment to be worth its memory.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from divisi.bundles.store import ModelBundle
+from divisi.contract.errors import ModelError
 from divisi.engines.agreement import check_mixture, check_outputs, check_roster
 from divisi.engines.engine import EngineOptions
-from divisi.errors import ModelError
 
 SURE = np.float32(10.0)
 """Log odds that whoever may sing does."""

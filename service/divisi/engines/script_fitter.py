@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from divisi.bundles.fit_plan import FitPlan
 from divisi.bundles.store import ModelBundle
+from divisi.contract.errors import ModelError
 from divisi.engines.engine import EngineOptions
 from divisi.engines.torch_script import ScriptMethods
-from divisi.errors import ModelError
 
 METHODS = (
     "analyse",

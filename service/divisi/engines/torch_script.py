@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from divisi.bundles.store import ModelBundle
+from divisi.contract.errors import ModelError
 from divisi.engines.agreement import check_mixture, check_outputs, check_roster, check_signature, silence
 from divisi.engines.engine import EngineOptions
-from divisi.errors import ModelError
 
 SIGNATURE_FILE = "signature.json"
 

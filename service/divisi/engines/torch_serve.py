@@ -10,10 +10,10 @@ import numpy as np
 import safetensors.numpy
 
 from divisi.bundles.store import ModelBundle
+from divisi.contract.errors import ModelError
 from divisi.engines.agreement import check_mixture, check_outputs, check_roster, silence
 from divisi.engines.engine import EngineOptions
 from divisi.engines.model_server import ModelServer
-from divisi.errors import ModelError
 
 _ARTIFACT_HEADER = "X-Divisi-Artifact"
 _DEVICE_HEADER = "X-Divisi-Device"

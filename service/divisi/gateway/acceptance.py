@@ -23,13 +23,13 @@ from divisi.access.shares import require_share, shares_spent
 from divisi.audio.encode import check_stem_format, parse_stem_format
 from divisi.audio.facts import AudioFacts
 from divisi.audio.inspect import inspect_audio_in_child
-from divisi.bundles.card import ModelCard
 from divisi.bundles.fit_plan import fit_request_of
+from divisi.contract.card import ModelCard
+from divisi.contract.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
 from divisi.contract.fingerprint import fingerprint_of
 from divisi.contract.job import Job, new_job_id
 from divisi.contract.manifest import ManifestFile
 from divisi.contract.request import SeparationRequest
-from divisi.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
 from divisi.gateway.access import link_secret
 from divisi.gateway.job_options import choose_models, read_options, voices_for, wanted_stems
 from divisi.gateway.offers import require_fitters

@@ -17,7 +17,7 @@ from divisi.access.caller import READING_METHODS, Caller, is_linkable, owner_at,
 from divisi.access.key_ring import Scope, deployment_secret
 from divisi.access.limits import WINDOW_SECONDS, Allowance
 from divisi.access.signed_links import EXPIRES, SIGNATURE, Link, check_link
-from divisi.errors import AccessError, LimitError, NotFoundError
+from divisi.contract.errors import AccessError, LimitError, NotFoundError
 from divisi.gateway.services import GatewayServices, Services
 from divisi.settings import Settings
 

@@ -19,8 +19,8 @@ from divisi.access.key_ring import KeyRing
 from divisi.access.limits import Limits
 from divisi.bootstrap import open_bundles, open_door, open_store
 from divisi.bundles.store import BundleStore
+from divisi.contract.errors import UnavailableError
 from divisi.door.redis_door import RedisDoor
-from divisi.errors import UnavailableError
 from divisi.gateway import (
     comparison_folder,
     delivery_routes,

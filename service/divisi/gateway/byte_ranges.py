@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 _RANGE = re.compile(r"bytes=[ \t]*(\d{0,20})-(\d{0,20})[ \t]*")
 

@@ -16,10 +16,10 @@ from typing import Any
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
-from divisi.bundles.card import ModelCard
+from divisi.contract.card import ModelCard
+from divisi.contract.errors import ConflictError
 from divisi.contract.job import Job
 from divisi.contract.manifest import ManifestFile
-from divisi.errors import ConflictError
 from divisi.gateway.access import GatewayCaller
 from divisi.gateway.archive import zip_of
 from divisi.gateway.comparison_page import STYLE_NAME, Cell, Column, Row, Wave, colour_of, comparison_page, title_of

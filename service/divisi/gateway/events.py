@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from sse_starlette import ServerSentEvent
 
 from divisi.contract.answers import EventBody
+from divisi.contract.errors import NotFoundError, UnavailableError
 from divisi.contract.job import JobState
-from divisi.errors import NotFoundError, UnavailableError
 from divisi.gateway.problems import job_problem
 from divisi.jobs.events import EventReader
 from divisi.telemetry import get_logger

@@ -13,10 +13,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
+from divisi.contract.errors import ConflictError, ModelError, NotFoundError
 from divisi.contract.files import FILES, FileRole
 from divisi.contract.job import Job, JobState
 from divisi.contract.manifest import Manifest, ManifestFile
-from divisi.errors import ConflictError, ModelError, NotFoundError
 from divisi.gateway.archive import archive_of
 from divisi.gateway.byte_ranges import matches_any, parse_range
 from divisi.gateway.job_routes import JobId

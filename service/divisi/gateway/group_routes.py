@@ -9,8 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from divisi.contract.answers import CellBody, ComparisonBody, JobBody, SystemBody
+from divisi.contract.errors import NotFoundError
 from divisi.contract.job import Job
-from divisi.errors import NotFoundError
 from divisi.gateway.access import GatewayCaller
 from divisi.gateway.bodies import group_url, job_body, reference_bodies
 from divisi.gateway.job_routes import jobs_of_group

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
-from divisi.errors import DivisiError, UnavailableError
+from divisi.contract.errors import DivisiError, UnavailableError
 from divisi.gateway.access import admit
 from divisi.gateway.openapi import problems
 from divisi.gateway.problems import problem_response

@@ -9,12 +9,12 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from divisi.audio.facts import AudioFacts
-from divisi.bundles.card import ModelCard
 from divisi.bundles.fit_plan import FitRequest, fit_request_of, fitting_of, plan_fit
 from divisi.bundles.roster import Voices, check_voices, parse_voices
 from divisi.bundles.store import BundleStore
+from divisi.contract.card import ModelCard
+from divisi.contract.errors import InputError, NotFoundError
 from divisi.contract.request import REPEATABLE, SeparationRequest, values_of
-from divisi.errors import InputError, NotFoundError
 
 
 def read_options(form: dict[str, list[str]], query: Iterable[tuple[str, str]]) -> SeparationRequest:

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from sse_starlette import EventSourceResponse
 
 from divisi.contract.answers import GroupBody, JobBody, JobListBody
+from divisi.contract.errors import ConflictError, UnavailableError
 from divisi.contract.job import ENDED_STATES, Job, JobState
-from divisi.errors import ConflictError, UnavailableError
 from divisi.gateway.acceptance import Acceptance, accept_upload
 from divisi.gateway.access import GatewayCaller
 from divisi.gateway.bodies import group_url, job_body, job_url

@@ -10,7 +10,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 from divisi.gateway.upload_names import file_name_in
 from divisi.gateway.upload_sink import UploadSink
 from divisi.storage.file_names import clean_label

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from divisi.bundles.card import ModelCard
-from divisi.errors import UnavailableError
+from divisi.contract.card import ModelCard
+from divisi.contract.errors import UnavailableError
 from divisi.gateway.services import Services
 from divisi.jobs.roll_call import WorkerStatus
 

@@ -13,8 +13,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
+from divisi.contract.errors import NotFoundError
 from divisi.contract.request import page_options
-from divisi.errors import NotFoundError
 from divisi.sample import MIXTURE, SOURCES, mixture_path, source_path
 
 router = APIRouter(include_in_schema=False)

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from divisi.contract.errors import ConflictError, ModelError, NotFoundError
 from divisi.contract.job import Job
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem
 from divisi.digests import digests_of
-from divisi.errors import ConflictError, ModelError, NotFoundError
 from divisi.gateway.services import Services
 from divisi.gateway.upload_sink import scratch_folder
 from divisi.storage.file_names import content_disposition

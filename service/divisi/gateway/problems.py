@@ -16,8 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from divisi.contract.answers import FieldProblem, ProblemBody
-from divisi.contract.job import Problem
-from divisi.errors import (
+from divisi.contract.errors import (
     KINDS,
     OUTAGE_SECONDS,
     AccessError,
@@ -29,6 +28,7 @@ from divisi.errors import (
     status_of,
     status_of_class,
 )
+from divisi.contract.job import Problem
 from divisi.telemetry import get_logger
 
 log = get_logger(__name__)

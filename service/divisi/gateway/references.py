@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from divisi.audio.facts import AudioFacts, AudioLimits
 from divisi.audio.inspect import inspect_audio_in_child
 from divisi.audio.true_source import check_true_source, mismatch
-from divisi.bundles.card import ModelCard
+from divisi.contract.card import ModelCard
+from divisi.contract.errors import InputError
 from divisi.contract.job import Job
 from divisi.contract.manifest import ManifestFile
-from divisi.errors import InputError
 from divisi.gateway.uploads import Upload
 from divisi.storage.object_keys import mixture_key, reference_key
 

@@ -13,8 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
+from divisi.contract.errors import InputError, UnavailableError
 from divisi.digests import Digests
-from divisi.errors import InputError, UnavailableError
 
 WRITE_BYTES = 1024 * 1024
 

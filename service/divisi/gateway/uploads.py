@@ -20,7 +20,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from divisi.audio.stacked_files import file_name, pack
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 from divisi.gateway.multipart_form import FILE_FIELD, MULTIPART_OVERHEAD_BYTES, MultipartForm
 from divisi.gateway.upload_names import file_name_in
 from divisi.gateway.upload_sink import UploadSink, needing_room, scratch_folder, too_large

@@ -13,9 +13,9 @@ import secrets
 import time
 from dataclasses import dataclass
 
+from divisi.contract.errors import ConflictError, InputError, LimitError, NotFoundError, UnavailableError
 from divisi.contract.job import Job, JobState, Problem
 from divisi.door.redis_door import RedisDoor
-from divisi.errors import ConflictError, InputError, LimitError, NotFoundError, UnavailableError
 
 _JOB_ID = re.compile(r"[0-9a-z]{26}")
 _UNFINISHED_RETRY_SECONDS = 30

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from divisi.errors import NotFoundError, UnavailableError
+from divisi.contract.errors import NotFoundError, UnavailableError
 from divisi.jobs.queue import JobQueue
 from divisi.storage.object_keys import (
     accepted_key,

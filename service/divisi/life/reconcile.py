@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
+from divisi.contract.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
 from divisi.contract.job import Job, new_job_id
-from divisi.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
 from divisi.jobs.queue import JobQueue
 from divisi.life.erase import erase_audio, leave_upload, sharers_of
 from divisi.storage.object_keys import JOBS_PREFIX, UPLOADS_PREFIX, accepted_key, job_prefix, upload_prefix

@@ -15,8 +15,8 @@ from pathlib import Path
 from divisi.audio.decode import open_decoder
 from divisi.audio.encode import StemFormat, check_stem_format, open_encoder
 from divisi.audio.facts import AudioLimits
-from divisi.bundles.card import AUTO, ModelCard
 from divisi.bundles.roster import check_voices
+from divisi.contract.card import AUTO, ModelCard
 from divisi.separation.confidence import ConfidenceResult
 from divisi.separation.delivery_files import DeliveryFiles
 from divisi.separation.destination import Destination, PlainFolder

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 # Of folders for files that are not complete; what a killed process leaves has it, too.
 UNFINISHED_PREFIX = ".unfinished-"

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from divisi.audio.resample import StreamResampler
 from divisi.audio.waveform import Samples
-from divisi.bundles.card import ModelCard
-from divisi.errors import InputError
+from divisi.contract.card import ModelCard
+from divisi.contract.errors import InputError
 from divisi.separation.segments import Segment, Segmenter, SegmentPlan
 from divisi.separation.survey import Survey
 

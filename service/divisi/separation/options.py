@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from divisi.bundles.fit_plan import FitRequest
 from divisi.bundles.roster import Voices
+from divisi.contract.errors import InputError
 from divisi.contract.request import DeliveryOptions
-from divisi.errors import InputError
 
 
 class SeparationOptions(DeliveryOptions):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from divisi.audio.waveform import Samples
-from divisi.bundles.card import ModelCard
+from divisi.contract.card import ModelCard
 from divisi.separation.full_band import Stems
 from divisi.separation.overlap_add import OverlapAdd
 from divisi.separation.pitch_join import PitchJoin, Tracks

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from divisi.audio.waveform import Samples
-from divisi.bundles.card import ModelCard
+from divisi.contract.card import ModelCard
 from divisi.engines.engine import Engine
 from divisi.separation.model_input import ModelInput
 from divisi.separation.segments import Segment, SegmentPlan

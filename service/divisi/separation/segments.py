@@ -18,8 +18,8 @@ from typing import Self
 import numpy as np
 
 from divisi.audio.waveform import Samples
-from divisi.bundles.card import ModelCard
-from divisi.errors import ModelError
+from divisi.contract.card import ModelCard
+from divisi.contract.errors import ModelError
 
 # Long enough to hide that two neighbours disagree, short enough not to smear an onset over both.
 _FADE_SECONDS = 0.05

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from divisi.audio.resample import StreamResampler, fit_length
 from divisi.audio.waveform import Samples, check_samples
-from divisi.bundles.card import AUTO, ModelCard
 from divisi.bundles.roster import check_voices
+from divisi.contract.card import AUTO, ModelCard
 from divisi.engines.engine import Engine
 from divisi.separation.full_band import BandPlan, FullBand, Stems
 from divisi.separation.model_input import ModelInput

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 JOBS_PREFIX, UPLOADS_PREFIX = "jobs", "uploads"
 _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")

@@ -24,7 +24,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, NotSupportedError
 from obstore.store import LocalStore, MemoryStore, S3Store
 
-from divisi.errors import InputError, NotFoundError, UnavailableError
+from divisi.contract.errors import InputError, NotFoundError, UnavailableError
 from divisi.storage.object_keys import check_key
 from divisi.storage.write_probe import PING_KEY, WriteProbe
 from divisi.time_limit import in_time

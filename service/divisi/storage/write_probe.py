@@ -17,7 +17,7 @@ from obstore.exceptions import (
 )
 from obstore.store import LocalStore, MemoryStore, S3Store
 
-from divisi.errors import UnavailableError
+from divisi.contract.errors import UnavailableError
 from divisi.room import require_room
 from divisi.storage.object_keys import JOBS_PREFIX, UPLOADS_PREFIX
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 
 from divisi.access.caller import Caller
+from divisi.contract.errors import InputError
 from divisi.contract.request import SeparationRequest
-from divisi.errors import InputError
 from divisi.settings import Settings, listed
 from divisi.webhooks.address import check_webhook_url
 from divisi.webhooks.signature import check_webhook_secret

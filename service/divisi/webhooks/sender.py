@@ -20,9 +20,9 @@ import httpx
 
 from divisi import DISTRIBUTION
 from divisi.access.key_ring import KeyRing, deployment_secret
+from divisi.contract.errors import UnavailableError
 from divisi.contract.job import Job
 from divisi.door.redis_door import RedisDoor
-from divisi.errors import UnavailableError
 from divisi.settings import Settings, listed
 from divisi.telemetry import get_logger
 from divisi.webhooks.address import AddressRefusedError, Lookup, addresses_of

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from standardwebhooks import Webhook
 
 from divisi.access.key_ring import WEBHOOK_SECRET_PREFIX
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 SECRET_BYTES = range(24, 65)
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from divisi.contract.errors import UnavailableError
 from divisi.contract.job import Problem
 from divisi.contract.manifest import Manifest
-from divisi.errors import UnavailableError
 from divisi.jobs.worker_side import Claim, LeaseAnswer, WorkerSide
 from divisi.settings import Settings
 from divisi.telemetry import get_logger

@@ -21,9 +21,9 @@ from typing import BinaryIO
 import structlog
 
 from divisi.bootstrap import open_bundles, open_store
+from divisi.contract.errors import DivisiError, InputError, UnavailableError
 from divisi.contract.job import Job, Problem
 from divisi.contract.manifest import Manifest
-from divisi.errors import DivisiError, InputError, UnavailableError
 from divisi.settings import Settings, load_settings
 from divisi.stage_clock import StageClock
 from divisi.telemetry import configure_logging, get_logger

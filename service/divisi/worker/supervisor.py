@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 import structlog
 
 from divisi.bootstrap import open_door, open_store
+from divisi.contract.errors import DivisiError, UnavailableError
 from divisi.door.redis_door import RedisDoor
-from divisi.errors import DivisiError, UnavailableError
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall
 from divisi.jobs.worker_side import Claim, WorkerSide

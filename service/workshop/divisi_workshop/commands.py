@@ -69,8 +69,8 @@ def export_fitted(
     notes: Annotated[Path | None, typer.Option(help="Markdown for the end of MODEL_CARD.md.")] = None,
 ) -> None:
     """Export a model that is fitted to each recording as a bundle: its steps as TorchScript, card, checksums."""
-    from divisi.bundles.card import CardDraft
     from divisi.bundles.card_file import read_card
+    from divisi.contract.card import CardDraft
     from divisi_workshop.export.command import git_commit
     from divisi_workshop.export.export import ExportOptions
     from divisi_workshop.export.fitted import export_fitted as publish

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from divisi.errors import InputError, NotFoundError
+from divisi.contract.errors import InputError, NotFoundError
 from divisi_workshop.choirs.choir_folders import CSD_SONGS, load_dataset
 from divisi_workshop.choirs.takes import SAMPLE_RATE, Choir
 

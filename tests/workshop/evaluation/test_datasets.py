@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from divisi.errors import InputError, NotFoundError
+from divisi.contract.errors import InputError, NotFoundError
 from divisi_workshop.evaluation.datasets import EXCERPT_LENGTH, SAMPLE_RATE, VOICES, load_dataset
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from divisi.bundles.roster import Voices
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 from divisi.separation.separator import Separator
 from divisi_workshop.evaluation.datasets import VOICES, load_dataset
 from divisi_workshop.evaluation.evaluate import MIXTURE, ORACLE, evaluate

@@ -11,8 +11,8 @@ import torch
 from tests.engines.tiny_bundle import HOP, TinyNetwork, noise, tiny_draft
 
 from divisi.bundles.card_file import write_card
+from divisi.contract.errors import InputError, ModelError
 from divisi.engines.engine import EngineOptions, open_engine
-from divisi.errors import InputError, ModelError
 from divisi_workshop.export.command import export_from_checkpoint
 
 NETWORK = "tests.engines.tiny_bundle:build"

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 import divisi
 from divisi.bundles.store import BundleStore, ModelBundle
+from divisi.contract.errors import ConflictError, ModelError
 from divisi.engines.engine import EngineOptions, open_engine
-from divisi.errors import ConflictError, ModelError
 from divisi_workshop.export.export import ExportOptions, export_bundle
 from divisi_workshop.export.parity import TOLERANCE, parity_lengths
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from divisi.bundles.card import CardDraft
-from divisi.errors import InputError
+from divisi.contract.card import CardDraft
+from divisi.contract.errors import InputError
 from divisi_workshop.export.measured import read_quality
 
 DRAFT = CardDraft(

@@ -13,8 +13,8 @@ from tests.engines.tiny_bundle import HOP, TinyNetwork, noise, tiny_draft, tiny_
 from torch import Tensor, nn
 
 from divisi.bundles.store import ModelBundle
+from divisi.contract.errors import ModelError
 from divisi.engines.engine import EngineOptions, open_engine
-from divisi.errors import ModelError
 from divisi_workshop.export.export import export_bundle
 from divisi_workshop.export.onnx_graph import export_onnx
 from divisi_workshop.export.packing import ByteConstant, HalfConstant, SparseConstant, pack

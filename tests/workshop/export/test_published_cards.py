@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from divisi.bundles.card import CardDraft
+from divisi.contract.card import CardDraft
 from divisi_workshop.export import published_cards
 from divisi_workshop.learning.system_config import find_config, parse_system
 from divisi_workshop.learning.train_system import SystemRun

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 from divisi_workshop.export.published_weights import (
     import_joint,
     import_umss,

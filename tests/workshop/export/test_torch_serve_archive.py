@@ -13,7 +13,7 @@ import yaml
 from tests.engines.tiny_bundle import restate
 
 from divisi.bundles.store import ModelBundle
-from divisi.errors import ModelError
+from divisi.contract.errors import ModelError
 from divisi_workshop.export.torch_serve_archive import HANDLER, ArchiveOptions, write_archive
 
 SERVER_LIBRARIES = {"numpy", "safetensors", "torch"}

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 from divisi_workshop.choirs.takes import SAMPLE_RATE, VOICES, Choir
 from divisi_workshop.learning.choir_examples import (
     FRAMES,

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from divisi.errors import InputError, NotFoundError
+from divisi.contract.errors import InputError, NotFoundError
 from divisi_workshop.choirs.f0_labels import LABEL_HOP_SECONDS, VOICE_RANGES_HZ, label_f0
 from divisi_workshop.choirs.takes import SAMPLE_RATE, VOICES, Choir, Part
 

@@ -15,7 +15,7 @@ import numpy as np
 from divisi.audio.decode import open_decoder
 from divisi.audio.resample import resample
 from divisi.audio.waveform import Samples
-from divisi.errors import InputError, NotFoundError
+from divisi.contract.errors import InputError, NotFoundError
 from divisi.sample import SOURCES, source_path
 
 SAMPLE_RATE = 16_000

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from divisi.audio.waveform import Samples
-from divisi.bundles.card import AUTO
 from divisi.bundles.roster import Voices, check_voices
+from divisi.contract.card import AUTO
 from divisi.separation.options import SeparationOptions
 from divisi.separation.separator import OnProgress, Separator
 from divisi.separation.survey import survey

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from divisi.bundles.card import CardDraft
 from divisi.bundles.card_file import read_card
 from divisi.bundles.store import ModelBundle
-from divisi.errors import InputError
+from divisi.contract.card import CardDraft
+from divisi.contract.errors import InputError
 from divisi_workshop.export.export import ExportOptions, export_bundle
 from divisi_workshop.export.measured import read_quality
 from divisi_workshop.export.parity import SEED

@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from divisi.bundles.card import CardDraft, Quality
-from divisi.errors import InputError
+from divisi.contract.card import CardDraft, Quality
+from divisi.contract.errors import InputError
 
 MIXTURE = "mixture"
 _STRETCHES = {"frames": "1 s frames", "excerpts": "4 s excerpts"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from divisi.bundles.card import ModelCard, Quality
+from divisi.contract.card import ModelCard, Quality
 
 MODEL_CARD_FILE = "MODEL_CARD.md"
 

@@ -13,8 +13,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from divisi.bundles.card import CardDraft
-from divisi.errors import ModelError
+from divisi.contract.card import CardDraft
+from divisi.contract.errors import ModelError
 from divisi_workshop.export.onnx_operators import accurate_operators
 from divisi_workshop.export.packed_onnx import pack_constants
 

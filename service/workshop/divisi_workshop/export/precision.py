@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from divisi.errors import ModelError
+from divisi.contract.errors import ModelError
 
 
 def round_to_half(network: nn.Module) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 from divisi_workshop.networks import umss, unet
 from divisi_workshop.networks.multi_f0 import MultiF0
 from divisi_workshop.networks.voice_assigner import VoiceAssigner

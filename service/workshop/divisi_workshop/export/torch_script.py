@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from divisi.bundles.card import CardDraft
+from divisi.contract.card import CardDraft
 from divisi.engines.agreement import signature_of
 from divisi.engines.torch_script import SIGNATURE_FILE
 from divisi_workshop.export.packed_torch_script import pack_constants

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from divisi.bundles.store import ModelBundle
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 
 HANDLER = Path(__file__).resolve().parents[3] / "torchserve" / "handler.py"
 _ARTIFACT = "model.ts"

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from divisi.errors import InputError
+from divisi.contract.errors import InputError
 from divisi_workshop.choirs.takes import VOICES
 from divisi_workshop.learning.refine import RefineConfig, train
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from divisi import errors
-from divisi.errors import KINDS, DivisiError, Fault, Kind, ModelError, UnavailableError, class_of, status_of
+from divisi.contract import errors
+from divisi.contract.errors import KINDS, DivisiError, Fault, Kind, ModelError, UnavailableError, class_of, status_of
 
-PACKAGE = Path(errors.__file__).parent
+PACKAGE = Path(errors.__file__).parents[1]
 CLASSES = {kind.__name__: kind for kind in (DivisiError, *DivisiError.__subclasses__())}
 
 

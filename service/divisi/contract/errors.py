@@ -1,8 +1,7 @@
 """The one tree of errors, and the one table of their codes.
 
 The class of an error says whose fault it is, the code which one it is, the message what to do. What a code means
-elsewhere stands in `KINDS`, once: gateway, clients, command line and page read it from there. Ground floor: imported by
-every room, imports none.
+elsewhere stands in `KINDS`, once: gateway, clients, command line and page read it from there.
 """
 
 from __future__ import annotations

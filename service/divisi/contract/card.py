@@ -13,7 +13,14 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from divisi.bundles.fitting import Fitting
+from divisi.contract.request import (
+    LONGEST_FFT,
+    MOST_BASES,
+    MOST_ITERATIONS,
+    MOST_SOURCES,
+    SHORTEST_FFT,
+    Initialisation,
+)
 
 MODEL_ID_PATTERN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 VERSION_PATTERN = re.compile(r"(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){2}")
@@ -124,6 +131,30 @@ class TrainingData(_Part):
 class Training(_Part):
     summary: Text
     data: tuple[TrainingData, ...] = ()
+
+
+class Fitting(_Part):
+    """The part of a card that makes a model one that is fitted to each recording.
+
+    Such a model has no trained weights: it explains the several microphones of one recording, iteration by iteration.
+    These are its defaults; what a request may ask instead is in `bundles/fit_plan.py`.
+    """
+
+    algorithm: Literal["fastmnmf2", "ilrma"]
+    num_sources: int | None = Field(None, ge=1, le=MOST_SOURCES, description="None: as many as microphones.")
+    num_bases: int = Field(ge=1, le=MOST_BASES, description="Spectral patterns of each source.")
+    num_iterations: int = Field(ge=1, le=MOST_ITERATIONS)
+    fft_length: int = Field(ge=SHORTEST_FFT, le=LONGEST_FFT, description="At 44.1 and 48 kHz.")
+    initialisation: Initialisation
+    updates: Literal["steering", "projection"] = "steering"
+    stems_have_spots: bool = Field(
+        False, description="The recording's first channels are the spot microphones of the stems, in order."
+    )
+
+    @property
+    def takes_as_many_sources_as_microphones(self) -> bool:
+        """True where the algorithm knows no other number."""
+        return self.algorithm == "ilrma"
 
 
 class CardDraft(_Part):

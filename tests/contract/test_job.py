@@ -1,22 +1,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+from divisi.contract.errors import InputError
 from divisi.contract.job import ENDED_STATES, Job, JobEvent, JobState, Problem, new_job_id
 from divisi.contract.manifest import Manifest, ManifestWarning
 from divisi.contract.request import Lane
-from divisi.errors import InputError
 
 
-def test_a_job_survives_json(make_job: Callable[..., Job]) -> None:
-    job = make_job(stems=("alto", "bass"), lane=Lane.BATCH, group="g", idempotency_key="k", fingerprint="f")
+def job_with(**changes: Any) -> Job:
+    """A job that differs from a plain one by what is given."""
+    audio = {"container": "wav", "sample_rate": 48000, "num_channels": 2, "num_samples": 480000, "exact": True}
+    plain = {"job_id": new_job_id(), "model_id": "satb-small", "model_version": "1.0.0", "submitted_at": 1.8e9}
+    return Job(**(plain | {"stem_format": "flac", "file_name": "Ave verum.wav", "audio": audio} | changes))
+
+
+def test_a_job_survives_json() -> None:
+    job = job_with(stems=("alto", "bass"), lane=Lane.BATCH, group="g", idempotency_key="k", fingerprint="f")
     assert Job.from_json(job.to_json()) == job
 
 
-def test_how_far_a_job_got_is_not_part_of_what_was_asked(make_job: Callable[..., Job]) -> None:
-    job = make_job()
+def test_how_far_a_job_got_is_not_part_of_what_was_asked() -> None:
+    job = job_with()
     standing = {"state": JobState.RUNNING, "attempt": 2, "progress": 0.5, "stage": "a", "problem": Problem("a", "b")}
     ran = job.model_copy(update=standing)
     assert ran.to_json() == job.to_json()
@@ -35,8 +42,8 @@ def test_a_record_of_version_0_1_is_read() -> None:
     assert job.recording.key == "k"
 
 
-def test_a_record_holds_its_options_though_they_are_the_defaults(make_job: Callable[..., Job]) -> None:
-    record = json.loads(make_job(stem_format="wav").to_json())
+def test_a_record_holds_its_options_though_they_are_the_defaults() -> None:
+    record = json.loads(job_with(stem_format="wav").to_json())
     assert (record["stem_format"], record["include_residual"], record["lane"]) == ("wav", True, "interactive")
     assert "group" not in record
 
@@ -64,9 +71,9 @@ def test_an_event_of_progress_has_no_state_and_is_not_the_last() -> None:
     assert (event.kind, event.progress, event.stage, event.is_last) == (None, 0.25, "separating", False)
 
 
-def test_duration_is_counted_from_samples(make_job: Callable[..., Job]) -> None:
-    assert make_job().duration_seconds == 10.0
-    assert make_job(audio={}).duration_seconds == 0.0
+def test_duration_is_counted_from_samples() -> None:
+    assert job_with().duration_seconds == 10.0
+    assert job_with(audio={}).duration_seconds == 0.0
 
 
 # As version 0.1 wrote it.
