@@ -8,7 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from divisi_workshop.networks.harmonic_mask import sample
-from divisi_workshop.networks.sine_system import SineSystem, conjugate_gradients
+from divisi_workshop.networks.sine_system import (
+    EXCUSING_STEPS,
+    MENDING_STEPS,
+    SPLITTING_STEPS,
+    SineSystem,
+    conjugate_gradients,
+)
 
 FADE_HZ = 100.0
 QUIETEST_POWER = 1e-10
@@ -90,10 +96,10 @@ class SineFit(nn.Module):
             total = total + functional.pad(blocks[:, :, :, j], (0, 0, j, overlap - 1 - j))
         return total.flatten(2)
 
-    def waves(self, f0_hz: Tensor) -> Tensor:
+    def waves(self, f0_hz: Tensor) -> list[Tensor]:
         """Windowed cosines, then sines, of every partial, in phase 0 at the centre.
 
-        Shape: (B, 4, L) in Hz -> (B, M, 2P, W).
+        Shape: (B, 4, L) in Hz -> 2P times (B, M, W).
         """
         between = f0_hz[:, :, :-1, None] * (1 - self.slope) + f0_hz[:, :, 1:, None] * self.slope
         cycles = torch.cumsum(self.frames(between.flatten(2), "replicate"), dim=3)
@@ -111,7 +117,7 @@ class SineFit(nn.Module):
                     real * cos[:, :, voice] - imag * sin[:, :, voice],
                     imag * cos[:, :, voice] + real * sin[:, :, voice],
                 )
-        return torch.stack(cosines + sines, dim=2)
+        return cosines + sines
 
     def partial_frequencies(self, f0_hz: Tensor) -> Tensor:
         """Multiples of all pitches, voice by voice. Shape: (B, 4, L) -> (B, P, L)."""
@@ -139,22 +145,21 @@ class SineFit(nn.Module):
 
         Shape: mixture (B, T), pitches (B, 4, L) in Hz, prior power of every partial's amplitude (B, P, L).
         """
-        frames = self.frames(low[:, None], "constant") * self.window
-        waves = self.waves(f0_hz)
+        frames = self.frames(low[:, None], "constant")[:, :, 0] * self.window
+        rows = torch.stack([*self.waves(f0_hz), frames], dim=2)
         power = self.at_centres(prior) + QUIETEST_POWER
         deviation = torch.sqrt(torch.cat([power, power], dim=2))[..., None]
-        gram = torch.matmul(waves, waves.transpose(2, 3)) / self.energy
-        unexplained = noise * frames.square().sum(3, keepdim=True) / self.energy + QUIETEST_POWER
-        return SineSystem(frames, waves, gram, deviation, unexplained, self.energy)
-
-    def amplitudes(self, system: SineSystem) -> Tensor:
-        """Posterior means, cosines before sines. Shape: (B, M, 2P, 1)."""
-        return system.solve(torch.matmul(system.waves, system.frames.transpose(2, 3)) / self.energy)
+        products = torch.matmul(rows, rows.transpose(2, 3)) / self.energy
+        gram, right = products[:, :, :-1, :-1], products[:, :, :-1, -1:]
+        unexplained = noise * products[:, :, -1:, -1:] + QUIETEST_POWER
+        return SineSystem(rows, gram, right, deviation, unexplained)
 
     def voices(self, system: SineSystem, length: int) -> Tensor:
         """What each voice sings of the low band. Shape: (B, 4, length)."""
-        amplitudes = self.amplitudes(system).transpose(2, 3) * torch.cat([self.membership, self.membership], dim=1)
-        return self.overlap_add(torch.matmul(amplitudes, system.waves), length)
+        amplitudes = system.amplitudes(SPLITTING_STEPS).transpose(2, 3) * torch.cat(
+            [self.membership, self.membership], dim=1
+        )
+        return self.overlap_add(system.weighted(amplitudes), length)
 
     def mend(self, low: Tensor, f0_hz: Tensor, voicing: Tensor, prior: Tensor) -> Tensor:
         """One Gauss-Newton step of every pitch. Shape: as `system`, voicing (B, 4, L) -> (B, 4, L).
@@ -162,18 +167,19 @@ class SineFit(nn.Module):
         Needs a frame for every track frame: hop_length = track_hop.
         """
         system = self.system(low, f0_hz, prior, MENDING_NOISE)
-        amplitudes = self.amplitudes(system)
-        residual = system.frames - torch.matmul(amplitudes.transpose(2, 3), system.waves)
+        amplitudes = system.amplitudes(MENDING_STEPS)
         # Derivative of the model by each pitch, in cents: a partial's phase moves by 2 pi t f ln 2 / 1200.
         partial_hz = self.at_centres(self.partial_frequencies(f0_hz))
         count = self.membership.shape[1]
         rate = (2 * math.pi * math.log(2) / 1200) * partial_hz
         by_cos, by_sin = amplitudes[:, :, :count, 0] * rate, amplitudes[:, :, count:, 0] * rate
-        mix = torch.cat([by_sin[:, :, None] * self.membership, -by_cos[:, :, None] * self.membership], dim=3)
-        slopes = torch.matmul(mix, system.waves) * self.time
+        slopes = torch.cat([by_sin[:, :, None] * self.membership, -by_cos[:, :, None] * self.membership], dim=3)
+        explained = system.weighted(torch.cat([amplitudes.transpose(2, 3), slopes], dim=2))
+        residual, slopes = system.rows[:, :, -1:] - explained[:, :, :1], explained[:, :, 1:] * self.time
         # What other amplitudes could explain is no evidence for another pitch.
-        excused = system.solve(torch.matmul(system.waves, slopes.transpose(2, 3)) / self.energy)
-        slopes = slopes - torch.matmul(excused.transpose(2, 3), system.waves)
+        likeness = torch.matmul(system.rows, slopes.transpose(2, 3))[:, :, :-1] / self.energy
+        excused = system.solve(likeness, EXCUSING_STEPS)
+        slopes = slopes - system.weighted(excused.transpose(2, 3))
         unsure = 8 * residual.square().mean(3, keepdim=True) / PITCH_DEVIATION_CENTS**2 + 1e-7
         normal = torch.matmul(slopes, slopes.transpose(2, 3)) + unsure * torch.eye(4, device=low.device)
         cents = conjugate_gradients(normal, torch.matmul(slopes, residual.transpose(2, 3)), 4)[..., 0].transpose(1, 2)
