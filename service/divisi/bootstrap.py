@@ -1,10 +1,15 @@
-"""Settings → the adapters of this deployment: Redis, object store, model store. The only chooser of adapters.
+"""How a process of a deployment begins and ends. Settings → its adapters, for Redis, object store and model store.
 
-Stands between the entry points and the rooms. The engine is not opened here but in the worker's child
-(`engines.open_engine`), so that the gateway, which also starts here, never reaches a model.
+Stands between the entry points and the rooms, and is the only chooser of adapters. The engine is not opened here but in
+the worker's child (`engines.open_engine`), so that the gateway, which also starts here, never reaches a model.
 """
 
 from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import NoReturn
 
 from divisi.bundles.store import BundleStore
 from divisi.door.redis_door import QueueOptions, RedisDoor
@@ -40,3 +45,18 @@ def open_store(settings: Settings) -> ObjectStore:
 def open_bundles(settings: Settings) -> BundleStore:
     """The model bundles on disk."""
     return BundleStore(settings.model_store)
+
+
+def end_process() -> NoReturn:
+    """Ends a process that used the object store with exit code 0, at once, with everything written that was logged.
+
+    Nothing registered with `atexit` runs. obstore returns a result to the event loop from a thread of its own, which
+    drops what it held a moment later and takes the interpreter's lock for it. CPython before 3.14 ends a thread that
+    asks for the lock while the interpreter is being taken apart, in the middle of code that cannot be unwound, and the
+    whole process aborts (SIGABRT): an orderly stop that looks like a crash, in 6 of 100 processes that end right after
+    such a call.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

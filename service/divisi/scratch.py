@@ -6,6 +6,7 @@ drops the lock of a dead process, so a folder whose lock is free belongs to nobo
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -17,6 +18,8 @@ from typing import IO, Self
 from divisi.contract.errors import InputError
 
 _LOCK = "lock"
+# A short recording. Larger ones may still find too little and are refused as they come; below this nothing fits.
+LEAST_FREE_BYTES = 8 * 1024**2
 
 
 class Scratch:
@@ -77,6 +80,18 @@ class Scratch:
             with lock_path.open("r+") as lock:
                 if _is_free(lock):
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_room(folder: Path) -> None:
+    """Returns when a file can be written to the folder; leaves none behind, even when it is killed.
+
+    Raises:
+        OSError: with the reason, such as a disk that is full.
+    """
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as probe:
+        probe.write(b"1")
+    if shutil.disk_usage(folder).free < LEAST_FREE_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _is_free(lock: IO[str]) -> bool:

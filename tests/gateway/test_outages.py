@@ -100,7 +100,7 @@ def test_a_redis_that_hangs_is_as_good_as_away_before_its_own_connections_give_u
     server = frail.start()
     assert frail.http.get("/readyz").status_code == 200
     server.send_signal(signal.SIGSTOP)
-    monkeypatch.setattr("divisi.time_limit.ANSWER_SECONDS", SHORTLY)
+    monkeypatch.setattr("divisi.timing.ANSWER_SECONDS", SHORTLY)
     try:
         for answer in requests_of(frail, song):
             assert_is_away(answer, "redis-unavailable")

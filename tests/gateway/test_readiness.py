@@ -22,7 +22,7 @@ import redis
 from tests.conftest import free_port
 from tests.patience import PATIENCE_SECONDS
 
-from divisi import room
+from divisi import scratch
 from divisi.bundles.store import BundleStore
 from divisi.door.redis_door import RedisDoor
 from divisi.gateway.app import create_app
@@ -213,10 +213,10 @@ def test_a_disk_without_room_for_a_recording_is_not_ready(
 ) -> None:
     def usage(path: Path) -> SimpleNamespace:
         is_full = path.is_relative_to(gateway.folder / folder)
-        return SimpleNamespace(free=room.LEAST_FREE_BYTES - is_full)
+        return SimpleNamespace(free=scratch.LEAST_FREE_BYTES - is_full)
 
     assert is_ready(http)
-    monkeypatch.setattr(room.shutil, "disk_usage", usage)
+    monkeypatch.setattr(scratch.shutil, "disk_usage", usage)
     assert os.strerror(errno.ENOSPC) in why_not(http, "store")
 
 

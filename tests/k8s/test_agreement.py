@@ -24,7 +24,7 @@ from divisi.bootstrap import open_bundles, open_door, open_store
 from divisi.contract.request import Lane
 from divisi.gateway.app import STOP_SECONDS, create_app
 from divisi.settings import Settings
-from divisi.time_limit import ANSWER_SECONDS
+from divisi.timing import ANSWER_SECONDS
 from divisi.worker.health import STALE_HEARTBEAT_SECONDS
 from divisi.worker.supervisor import _LAST_WORDS_SECONDS as LAST_WORDS_SECONDS
 

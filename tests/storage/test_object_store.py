@@ -16,7 +16,7 @@ async def test_a_store_that_hangs_is_away_and_counted(monkeypatch: pytest.Monkey
         await asyncio.Event().wait()
 
     store = open_object_store(f"file://{tmp_path}")
-    monkeypatch.setattr("divisi.time_limit.ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr("divisi.timing.ANSWER_SECONDS", 0.1)
     for name in ("get", "head", "delete"):
         monkeypatch.setattr(f"obstore.{name}_async", hang)
     for call in (store.get_bytes("a"), store.head("a"), store.delete("a"), store.ping()):

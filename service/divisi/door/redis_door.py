@@ -17,11 +17,11 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from divisi.contract.errors import UnavailableError
 from divisi.contract.request import Lane
-from divisi.time_limit import in_time
+from divisi.timing import in_time
 
 GROUP = "workers"
 # Bounds of redis-py's own, by the clock on the wall: a process whose loop is late would lose healthy connections to
-# short ones. Whoever asks has given up long before (`time_limit`).
+# short ones. Whoever asks has given up long before (`timing`).
 _SILENT_SECONDS = 30.0
 _CONNECT_SECONDS = 30.0
 MOST_BLOCKING_SECONDS = 2.0

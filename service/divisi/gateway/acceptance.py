@@ -41,8 +41,7 @@ from divisi.life.erase import erase_audio, mark_sharers
 from divisi.storage.file_names import UNNAMED, clean_label, content_disposition
 from divisi.storage.object_keys import accepted_key, mixture_key
 from divisi.storage.object_store import ObjectStore
-from divisi.telemetry import get_logger
-from divisi.tracing import current_traceparent, span
+from divisi.telemetry import current_traceparent, get_logger, span
 from divisi.webhooks.request import check_webhook
 from divisi.webhooks.seal import seal
 

@@ -17,7 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from divisi import DISTRIBUTION
 from divisi.access.key_ring import KeyRing
 from divisi.access.limits import Limits
-from divisi.bootstrap import open_bundles, open_door, open_store
+from divisi.bootstrap import end_process, open_bundles, open_door, open_store
 from divisi.bundles.store import BundleStore
 from divisi.contract.errors import UnavailableError
 from divisi.door.redis_door import RedisDoor
@@ -47,12 +47,10 @@ from divisi.jobs.figures import Figures
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall
 from divisi.life.reconcile import keep_reconciled
-from divisi.process_end import end_process
 from divisi.scratch import Scratch
 from divisi.settings import Settings, listed
 from divisi.storage.object_store import ObjectStore
-from divisi.telemetry import get_logger
-from divisi.tracing import configure_tracing, stop_tracing
+from divisi.telemetry import configure_tracing, get_logger, stop_tracing
 from divisi.webhooks.deliveries import Deliveries
 from divisi.webhooks.sender import WebhookSender
 

@@ -16,8 +16,8 @@ from divisi.gateway.openapi import problems
 from divisi.gateway.problems import problem_response
 from divisi.gateway.services import GatewayServices, Services
 from divisi.jobs.overview import overview
-from divisi.room import require_room
-from divisi.time_limit import in_time
+from divisi.scratch import require_room
+from divisi.timing import in_time
 
 router = APIRouter(tags=["health"])
 

@@ -17,8 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from divisi.gateway.gateway_metrics import GatewayMetrics
 from divisi.gateway.problems import problem_response
-from divisi.telemetry import get_logger
-from divisi.tracing import Span, span
+from divisi.telemetry import Span, get_logger, span
 
 log = get_logger(__name__)
 

@@ -39,7 +39,7 @@ from divisi.separation.stem_file import (
 )
 from divisi.separation.survey import Survey, survey
 from divisi.separation.views import ViewFiles, view_names, views_of
-from divisi.stage_clock import StageClock
+from divisi.timing import StageClock
 
 # Samples decoded at a time: a second or two.
 _BLOCK_LENGTH = 1 << 16

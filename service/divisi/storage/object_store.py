@@ -27,7 +27,7 @@ from obstore.store import LocalStore, MemoryStore, S3Store
 from divisi.contract.errors import InputError, NotFoundError, UnavailableError
 from divisi.storage.object_keys import check_key
 from divisi.storage.write_probe import PING_KEY, WriteProbe
-from divisi.time_limit import in_time
+from divisi.timing import in_time
 
 if TYPE_CHECKING:
     from obstore.store import S3Config

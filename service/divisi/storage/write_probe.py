@@ -18,7 +18,7 @@ from obstore.exceptions import (
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from divisi.contract.errors import UnavailableError
-from divisi.room import require_room
+from divisi.scratch import require_room
 from divisi.storage.object_keys import JOBS_PREFIX, UPLOADS_PREFIX
 
 PING_KEY = "ping"

@@ -25,9 +25,8 @@ from divisi.contract.errors import DivisiError, InputError, UnavailableError
 from divisi.contract.job import Job, Problem
 from divisi.contract.manifest import Manifest
 from divisi.settings import Settings, load_settings
-from divisi.stage_clock import StageClock
-from divisi.telemetry import configure_logging, get_logger
-from divisi.tracing import configure_tracing, span
+from divisi.telemetry import configure_logging, configure_tracing, get_logger, span
+from divisi.timing import StageClock
 from divisi.worker.messages import (
     Assignment,
     Done,

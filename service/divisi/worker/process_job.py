@@ -22,11 +22,11 @@ from divisi.separation.deliver import AnySeparator, SeparatedFile, separate_file
 from divisi.separation.options import SeparationOptions
 from divisi.separation.stem_file import DeliveredFile, StemFile
 from divisi.settings import Settings
-from divisi.stage_clock import StageClock
 from divisi.storage.file_names import content_disposition
 from divisi.storage.object_keys import mixture_key, stem_key
 from divisi.storage.object_store import ObjectStore
-from divisi.tracing import span
+from divisi.telemetry import span
+from divisi.timing import StageClock
 from divisi.worker.warm_models import engine_facts
 
 Report = Callable[[float, str], None]

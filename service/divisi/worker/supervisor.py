@@ -19,19 +19,17 @@ from typing import Any, NoReturn
 
 import structlog
 
-from divisi.bootstrap import open_door, open_store
+from divisi.bootstrap import end_process, open_door, open_store
 from divisi.contract.errors import DivisiError, UnavailableError
 from divisi.door.redis_door import RedisDoor
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall
 from divisi.jobs.worker_side import Claim, WorkerSide
 from divisi.life.erase import sweep_attempt, sweep_expired
-from divisi.process_end import end_process
 from divisi.scratch import Scratch
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
-from divisi.telemetry import get_logger
-from divisi.tracing import Span, configure_tracing, current_traceparent, span, stop_tracing
+from divisi.telemetry import Span, configure_tracing, current_traceparent, get_logger, span, stop_tracing
 from divisi.worker.attempt import Attempt, Ending
 from divisi.worker.child_process import ChildProcess
 from divisi.worker.health import WorkerHealth, serve_health

@@ -10,7 +10,7 @@ import pytest
 import structlog
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from divisi.tracing import configure_tracing, current_traceparent, span, stop_tracing
+from divisi.telemetry import configure_tracing, current_traceparent, span, stop_tracing
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_log_lines_inside_a_span_carry_its_trace(exported: InMemorySpanExporter)
 def test_without_an_endpoint_nothing_is_traced_and_nothing_of_opentelemetry_is_loaded() -> None:
     program = """
 import sys
-from divisi.tracing import configure_tracing, current_traceparent, span
+from divisi.telemetry import configure_tracing, current_traceparent, span
 assert not configure_tracing("divisi-test", None)
 with span("work", parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", job_id="j") as now:
     now.set(bytes=1)
@@ -96,7 +96,7 @@ def test_without_the_extra_there_is_a_warning_and_no_trace() -> None:
     program = """
 import sys
 sys.modules["opentelemetry.sdk"] = None  # as if it were not installed
-from divisi.tracing import configure_tracing, current_traceparent, span
+from divisi.telemetry import configure_tracing, current_traceparent, span
 assert not configure_tracing("divisi-test", "http://127.0.0.1:9")
 with span("work"):
     assert current_traceparent() is None
