@@ -49,7 +49,7 @@ class Ear:
     constant: float
 
 
-# Fitted by the workshop's `fit_ears`, on singers 1 to 3 of each part and synthetic choirs, in all fifteen sets.
+# Logistic regressions over singers 1 to 3 of each part and synthetic choirs, in all fifteen sets: docs/flagship.md.
 UNTOLD = Ear(0.069, 1.75, 0.75, -0.14)
 TOLD = Ear(0.083, 2.26, 0.66, -0.30)
 BY_LOUDNESS = Ear(0.5, 0.0, 0.0, 8.5)
