@@ -26,7 +26,6 @@ import soundfile
 from numpy.typing import NDArray
 from rich.console import Console
 
-from divisi.bundles.fit_plan import FitRequest
 from divisi.client import Client
 from divisi.settings import load_settings
 from divisi.standalone import Standalone
@@ -53,7 +52,7 @@ def main() -> int:
         Standalone(load_settings(), Path(data)) as machine,
         Client(machine.url) as client,
     ):
-        job = client.submit(files, model=MODEL, stem_format="wav32f", fit=FitRequest(num_iterations=options.iterations))
+        job = client.submit(files, model=MODEL, stem_format="wav32f", num_iterations=options.iterations)
         job = client.wait(job["id"])
         archive = httpx.get(f"{machine.url}{job['links']['archive']}", timeout=DOWNLOAD_SECONDS).content
     report = job["report"]

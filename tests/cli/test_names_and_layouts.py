@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from divisi.cli import separate as command
 from divisi.cli.batches import digest_of
 from divisi.cli.out_folder import NOTE_NAME, OutFolder
-from divisi.contract.command import CommandRequest
+from divisi.cli.request import CommandRequest
 from divisi.contract.errors import InputError
-from divisi.contract.formats import StemFormat
+from divisi.contract.files import StemFormat
 
 NUM_EXAMPLES = 2000
 # In memory, where there is such a place: folders of a disk take most of the time.

@@ -183,7 +183,7 @@ def test_a_killed_run_leaves_a_note_of_every_file_and_the_next_one_goes_on(tmp_p
     unfinished = killed.unfinished()
     scratch = unfinished.__enter__()
     (scratch / "alto.wav").write_text("1")
-    killed.publish(scratch / "alto.wav", out_folder._sha256(scratch / "alto.wav"))
+    killed.publish(scratch / "alto.wav", out_folder.sha256_of(scratch / "alto.wav"))
     note = read_note(tmp_path)
     assert note is not None
     assert set(note.files) == {"alto.wav"}
@@ -197,7 +197,7 @@ def test_a_run_that_is_killed_between_note_and_file_does_not_lock_its_own_files(
     killed = OutFolder(tmp_path, "a")
     with killed.unfinished() as scratch:
         (scratch / "alto.wav").write_text("22")
-        killed.publish(scratch / "alto.wav", out_folder._sha256(scratch / "alto.wav"))
+        killed.publish(scratch / "alto.wav", out_folder.sha256_of(scratch / "alto.wav"))
     (tmp_path / "alto.wav").write_text("1")  # as if the file had not come to its place
     deliver(OutFolder(tmp_path, "a"), {"alto.wav": "333"})
     assert without_note(tmp_path) == {"alto.wav": "333"}

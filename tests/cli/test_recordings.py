@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from divisi.audio.extensions import EXTENSIONS
 from divisi.audio.sndfile_source import SNDFILE_CONTAINERS
 from divisi.cli.out_folder import NOTE_NAME, OutFolder
-from divisi.cli.recordings import check_readable, distinct, find_recordings
+from divisi.cli.recordings import EXTENSIONS, check_readable, distinct, find_recordings
 from divisi.contract.errors import InputError
 
 

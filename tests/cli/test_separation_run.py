@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from divisi.cli.app import app
 from divisi.cli.out_folder import OutFolder
-from divisi.contract.command import CommandRequest
+from divisi.cli.request import CommandRequest
 from divisi.contract.errors import InputError, ModelError, UnavailableError
 
 FAULTS: dict[bytes, Exception] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from divisi.contract.command import CommandRequest
+from divisi.cli.request import CommandRequest
 from divisi.contract.request import OPTIONS, offer_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "options.md"

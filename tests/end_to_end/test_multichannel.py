@@ -22,7 +22,6 @@ import soundfile
 from tests.conftest import free_port
 from tests.patience import PATIENCE_SECONDS
 
-from divisi.bundles.fit_plan import FitRequest
 from divisi.client import Client
 from divisi.settings import default_model_store
 from divisi_workshop.evaluation.image_scores import score_images
@@ -79,8 +78,7 @@ def files(room: QuintetRoom, tmp_path_factory: pytest.TempPathFactory) -> list[P
 def test_eight_files_go_in_and_five_instruments_come_out(server: str, files: list[Path], room: QuintetRoom) -> None:
     with Client(server) as client:
         seen: list[float] = []
-        fit = FitRequest(num_iterations=12, num_bases=8)
-        job = client.submit(files, model=MODEL, stem_format="wav32f", fit=fit)
+        job = client.submit(files, model=MODEL, stem_format="wav32f", num_iterations=12, num_bases=8)
         job = client.wait(job["id"], on_progress=lambda now: seen.append(now["progress"]))
         assert seen == sorted(seen)
         archive = httpx.get(f"{server}{job['links']['archive']}").content
@@ -111,12 +109,12 @@ def test_a_file_of_another_length_is_refused_before_anything_is_queued(
 
 def test_a_fit_is_cancelled_between_two_iterations_and_the_worker_goes_on(server: str, files: list[Path]) -> None:
     with Client(server) as client:
-        endless = client.submit(files, model=MODEL, fit=FitRequest(num_iterations=1000))
+        endless = client.submit(files, model=MODEL, num_iterations=1000)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while client.get(endless["id"])["progress"] == 0:
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        next_one = client.submit(files, model=MODEL, fit=FitRequest(num_iterations=1, num_bases=2))
+        next_one = client.submit(files, model=MODEL, num_iterations=1, num_bases=2)
         client.cancel(endless["id"])
         # A new process with an engine takes its time on a busy machine; how fast cancels are, tests/chaos measures.
         deadline = time.monotonic() + PATIENCE_SECONDS

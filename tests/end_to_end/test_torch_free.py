@@ -29,7 +29,7 @@ import divisi.worker.supervisor, divisi.worker.child, divisi.worker.process_job
 from pathlib import Path
 from divisi.cli.local_separation import local_separation
 from divisi.cli.out_folder import OutFolder
-from divisi.contract.command import CommandRequest
+from divisi.cli.request import CommandRequest
 local_separation(CommandRequest())([Path({mixture!r})], OutFolder(Path({folder!r}), "digest"), lambda done: None)
 assert Path({folder!r}, "bass.wav").stat().st_size > 0
 """

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from divisi.bundles.card_file import CARD_FILE, write_card
-from divisi.bundles.checksums import read_checksums, sha256_of, write_checksums
+from divisi.bundles.checksums import read_checksums, write_checksums
 from divisi.bundles.store import ModelBundle, open_bundle
 from divisi.contract.card import CardDraft, ModelCard
+from divisi.whole_files import sha256_of
 
 HOP = 64
 WINDOW = 256

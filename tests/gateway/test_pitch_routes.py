@@ -13,7 +13,7 @@ import pytest
 from tests.gateway.conftest import PITCH_JSON
 
 from divisi.client import Client
-from divisi.contract.pitch_file import PitchBody, TuningBody
+from divisi.contract.manifest import PitchBody, TuningBody
 from divisi.door.redis_door import RedisDoor
 from divisi.jobs.queue import JobQueue
 

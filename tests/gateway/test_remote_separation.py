@@ -13,9 +13,9 @@ from tests.unsteady_proxy import UnsteadyProxy, cut_after, unsteady
 
 from divisi.cli.out_folder import OutFolder
 from divisi.cli.remote_separation import remote_separation
+from divisi.cli.request import CommandRequest
 from divisi.client import Client, Job
 from divisi.client.arrivals import Arrival
-from divisi.contract.command import CommandRequest
 from divisi.contract.errors import DivisiError, InputError, NotFoundError, UnavailableError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from divisi.audio.sndfile_sinks import FlacSink, Mp3Sink, OggSink
 from divisi.audio.wav_writer import WavCoding, WavWriter
 from divisi.audio.waveform import Samples, check_samples
 from divisi.contract.errors import InputError
-from divisi.contract.formats import StemFormat
+from divisi.contract.files import StemFormat
 
 
 class _Sink(Protocol):

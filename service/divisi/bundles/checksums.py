@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from divisi.contract.card import FILE_PATTERN
 from divisi.contract.errors import ModelError
+from divisi.whole_files import sha256_of
 
 CHECKSUMS_FILE = "SHA256SUMS"
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_checksums(folder: Path, files: Iterable[str]) -> None:

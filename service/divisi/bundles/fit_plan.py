@@ -6,23 +6,18 @@ The gateway makes the plan to refuse what cannot be had, the worker makes the sa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
-
-from pydantic import TypeAdapter
 
 from divisi.contract.card import AUTO, RESERVED_STEMS, STEM_PATTERN, Fitting, ModelCard
 from divisi.contract.errors import InputError
 from divisi.contract.request import (
     FIT_OPTIONS,
     LONGEST_FFT,
-    MOST_BASES,
-    MOST_ITERATIONS,
-    MOST_SEED,
     MOST_SOURCES,
     SHORTEST_FFT,
+    FitParameters,
     Initialisation,
-    Precision,
     SeparationRequest,
 )
 
@@ -37,33 +32,14 @@ class Spot:
     channel: int
 
 
-@dataclass(frozen=True)
-class FitRequest:
-    """What one request asks of a fit; None: what the model's card says.
+class FitRequest(FitParameters):
+    """What one request asks of a fit; None: what the model's card says. `spots` name and order the stems."""
 
-    Attributes:
-        spots: which channel is whose; they name and order the stems.
-        seed: of everything that is drawn: the same seed gives the same stems.
-        fft_length: samples of one window at the recording's rate, a power of two.
-    """
-
-    num_sources: int | None = None
-    num_bases: int | None = None
-    num_iterations: int | None = None
-    fft_length: int | None = None
-    initialisation: Initialisation | None = None
-    precision: Precision | None = None
-    seed: int | None = None
     spots: tuple[Spot, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, without what is not asked; see `fit_request_from`."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, ())}
-
-    def to_arguments(self) -> dict[str, Any]:
-        """As options of a submit; see `fit_request_of`."""
-        spots = [f"{spot.name}:{spot.channel}" for spot in self.spots]
-        return self.to_dict() | ({"spots": spots} if spots else {})
+        return self.model_dump(mode="json", exclude_defaults=True)
 
 
 @dataclass(frozen=True)
@@ -95,9 +71,6 @@ class FitPlan:
         return len(self.stems)
 
 
-_FIT_REQUEST: TypeAdapter[FitRequest] = TypeAdapter(FitRequest)
-
-
 def fitting_of(card: ModelCard) -> Fitting:
     """What the card says of its fits.
 
@@ -118,7 +91,7 @@ def fit_request_of(request: SeparationRequest) -> FitRequest:
 
 def fit_request_from(values: Mapping[str, Any]) -> FitRequest:
     """From `FitRequest.to_dict`; ValueError when it is none."""
-    return _FIT_REQUEST.validate_python(values)
+    return FitRequest.model_validate(values)
 
 
 def parse_spots(texts: Sequence[str]) -> tuple[Spot, ...]:
@@ -158,7 +131,9 @@ def plan_fit(card: ModelCard, request: FitRequest | None, num_channels: int, sam
     if num_channels < 2:
         message = f"{fitting.algorithm} needs at least 2 microphones; the recording has {num_channels} channel"
         raise InputError(message, code="too-few-channels", num_channels=num_channels, least=2)
-    _check_numbers(request)
+    if request.fft_length is not None and request.fft_length & (request.fft_length - 1):
+        message = f"fft_length is {request.fft_length}; it must be a power of two"
+        raise InputError(message, code="invalid-fit-option", option="fft_length", value=request.fft_length)
     spots = request.spots
     if not spots and fitting.stems_have_spots and num_channels >= len(stems):
         spots = tuple(Spot(name, place + 1) for place, name in enumerate(stems))
@@ -212,24 +187,6 @@ def _check_spots(spots: Sequence[Spot], num_channels: int) -> None:
     for what in ([spot.name for spot in spots], [spot.channel for spot in spots]):
         if len(set(what)) < len(what):
             raise InputError(f"spots {what}: each instrument and each channel once", code="invalid-spot")
-
-
-def _check_numbers(request: FitRequest) -> None:
-    limits = {
-        "num_sources": (1, MOST_SOURCES),
-        "num_bases": (1, MOST_BASES),
-        "num_iterations": (1, MOST_ITERATIONS),
-        "fft_length": (SHORTEST_FFT, LONGEST_FFT),
-        "seed": (0, MOST_SEED),
-    }
-    for name, (least, most) in limits.items():
-        value = getattr(request, name)
-        if value is not None and not least <= value <= most:
-            message = f"{name} is {value}; accepted are {least} to {most}"
-            raise InputError(message, code="invalid-fit-option", option=name, value=value, least=least, most=most)
-    if request.fft_length is not None and request.fft_length & (request.fft_length - 1):
-        message = f"fft_length is {request.fft_length}; it must be a power of two"
-        raise InputError(message, code="invalid-fit-option", option="fft_length", value=request.fft_length)
 
 
 def _fft_length_at(sample_rate: int, fft_length: int) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from divisi.cli.out_folder import NOTE_NAME, read_note
 from divisi.contract.errors import AccessError, DivisiError, LimitError, UnavailableError
-from divisi.separation.destination import UNFINISHED_PREFIX
+from divisi.whole_files import UNFINISHED_PREFIX
 
 # What ends a run at once: every other recording would meet the same.
 _FAULTS_OF_THE_RUN = (AccessError, LimitError, UnavailableError, ModuleNotFoundError)

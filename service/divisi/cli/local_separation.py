@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from divisi.cli.out_folder import OutFolder
+from divisi.cli.request import CommandRequest
 from divisi.cli.separation_run import SeparateOne, report_voices, report_warnings
 from divisi.cli.terminal import printable, settings_with
-from divisi.contract.command import CommandRequest
 
 
 def local_separation(request: CommandRequest) -> SeparateOne:

@@ -6,7 +6,6 @@ place, so that a run that is killed leaves no stem of which nobody knows.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import stat
@@ -18,7 +17,7 @@ from tempfile import TemporaryDirectory
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from divisi.contract.errors import InputError
-from divisi.separation.destination import UNFINISHED_PREFIX, place_new, replaces_recording
+from divisi.whole_files import UNFINISHED_PREFIX, place_new, replaces_recording, sha256_of
 
 NOTE_NAME = ".divisi.json"
 _LARGEST_NOTE_BYTES = 1 << 20
@@ -128,7 +127,7 @@ class OutFolder:
         paths = sorted(path for path in scratch.iterdir() if path.is_file() and not path.name.startswith("."))
         self.check([path.name for path in paths])
         for path in paths:
-            self.publish(path, _sha256(path))
+            self.publish(path, sha256_of(path))
 
     def finish(self, request: str) -> None:
         """Notes that all is there that a request of this digest asks for."""
@@ -175,7 +174,7 @@ class OutFolder:
                 f"{target} is there already and was not made by divisi; move it away, or write to another folder",
                 code="would-replace",
             )
-        if found.st_size not in {made.bytes for made in versions} or _sha256(target) not in {
+        if found.st_size not in {made.bytes for made in versions} or sha256_of(target) not in {
             made.sha256 for made in versions
         }:
             raise InputError(
@@ -232,8 +231,3 @@ def identity_of(path: Path) -> FileIdentity | None:
     except (OSError, ValueError):
         return None
     return found.st_dev, found.st_ino
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

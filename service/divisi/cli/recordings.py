@@ -10,12 +10,25 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from divisi.audio.extensions import EXTENSIONS
 from divisi.cli.out_folder import NOTE_NAME
 from divisi.cli.terminal import settings_with
 from divisi.contract.card import RESERVED_STEMS
 from divisi.contract.errors import DivisiError, InputError
 
+# How recordings are called, by container. What a file holds decides whether it is read; this says what to take out of a
+# folder.
+EXTENSIONS: dict[str, tuple[str, ...]] = {
+    "wav": (".wav", ".wave", ".bwf"),
+    "rf64": (".rf64", ".bw64"),
+    "aiff": (".aif", ".aiff", ".aifc"),
+    "caf": (".caf",),
+    "flac": (".flac",),
+    "ogg": (".ogg", ".oga", ".ogv", ".opus", ".spx"),
+    "mp3": (".mp3", ".mp2", ".mpa", ".mpga"),
+    "aac": (".aac", ".adts"),
+    "m4a": (".m4a", ".m4b", ".m4r", ".m4v", ".mp4", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".f4a", ".f4v"),
+    "webm": (".webm", ".mkv", ".mka"),
+}
 # What systems put beside files: previews, waste, and what a foreign file system cannot hold. Besides hidden folders.
 _LITTER_FOLDERS = frozenset(
     {"__MACOSX", "@eaDir", "@Recycle", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from divisi.cli.batches import digest_of
 from divisi.cli.out_folder import OutFolder
+from divisi.cli.request import CommandRequest
 from divisi.cli.separation_run import SeparateOne, report_voices, report_warnings
 from divisi.cli.terminal import errors, say, settings_with
-from divisi.contract.command import CommandRequest
 from divisi.contract.errors import DivisiError, NotFoundError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from divisi.cli.recordings import check_readable, distinct, find_recordings
-from divisi.cli.request_options import request_from, with_request_options
+from divisi.cli.request import request_from, with_request_options
 from divisi.cli.separation_run import Outcome, Run
 from divisi.cli.terminal import EXIT_BAD_INPUT, exit_on_error, progress_bar
 from divisi.contract.errors import InputError

@@ -12,8 +12,8 @@ from rich.progress import Progress, TaskID
 from divisi.cli.batches import digest_of, ends_the_run, folders_for, reason_of
 from divisi.cli.out_folder import OutFolder, check_writable, identity_of
 from divisi.cli.recordings import check_readable
+from divisi.cli.request import CommandRequest
 from divisi.cli.terminal import complain, errors, printable, say
-from divisi.contract.command import CommandRequest
 from divisi.contract.errors import InputError
 
 SeparateOne = Callable[[Sequence[Path], OutFolder, Callable[[float], None]], None]

@@ -23,7 +23,7 @@ import httpx
 from divisi.client.records import File
 from divisi.client.wire import Tries, address_of, problem_to_error, target_of
 from divisi.contract.errors import DivisiError, InputError, UnavailableError
-from divisi.separation.destination import UNFINISHED_PREFIX, place_new
+from divisi.whole_files import UNFINISHED_PREFIX, place_new, sha256_of
 
 _RANGE_NOT_SATISFIABLE = 416
 _SHA256_TAG = re.compile(r'"([0-9a-f]{64})"')
@@ -217,10 +217,9 @@ def _is_there(wanted: Wanted) -> bool:
     """True when the very file lies in its place."""
     if wanted.announced is None or not os.path.lexists(wanted.target):
         return False
-    if wanted.target.is_file() and wanted.target.stat().st_size == wanted.announced["bytes"]:
-        with wanted.target.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() == wanted.announced["sha256"]:
-                return True
+    is_as_long = wanted.target.is_file() and wanted.target.stat().st_size == wanted.announced["bytes"]
+    if is_as_long and sha256_of(wanted.target) == wanted.announced["sha256"]:
+        return True
     raise _would_replace(wanted.target)
 
 

@@ -16,7 +16,6 @@ from typing import Any, Self, Unpack, cast
 
 import httpx
 
-from divisi.bundles.fit_plan import FitRequest
 from divisi.client.arrivals import Arrival, Wanted, arriving, unpacking, wanted_files
 from divisi.client.records import Comparison, Job, JobPage
 from divisi.client.wire import (
@@ -65,21 +64,20 @@ class Client:
         self,
         path: Path | Sequence[Path],
         *,
-        fit: FitRequest | None = None,
         references: Mapping[str, Path] | None = None,
         idempotency_key: str | None = None,
         **options: Unpack[RequestArguments],
     ) -> Job:
         """Uploads one recording and queues its separation; what is left out takes the server's default.
 
-        `voices` names who sings, for models that can be told; `["auto"]`: whoever is heard. Several paths are one
-        recording in mono files, a microphone each; `fit` is for models that are fitted to the recording; `references`
-        are true sources by stem, to score against. The same `idempotency_key` with the same content gives the same job.
+        `options` are those of `divisi.contract.request`. Several paths are one recording in mono files, a microphone
+        each. `references` are true sources by stem, to score against. The same `idempotency_key` with the same content
+        gives the same job.
 
         Raises:
             TypeError: there is no such option.
         """
-        asked = Submission(fit=fit, references=references, **options)
+        asked = Submission(references=references, **options)
         return cast(Job, self._submit(path, asked, idempotency_key))
 
     def compare(

@@ -6,12 +6,11 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import IO, Any, Unpack
 
 import httpx
 
-from divisi.bundles.fit_plan import FitRequest
 from divisi.client.records import Comparison, File, Job
 from divisi.contract.errors import (
     ConflictError,
@@ -23,7 +22,6 @@ from divisi.contract.errors import (
     class_of,
 )
 from divisi.contract.request import RequestArguments, form_fields
-from divisi.storage.file_names import clean_label
 
 ENDED_STATES = frozenset({"succeeded", "failed", "cancelled"})
 # Between two looks at a job: a tenth of the time waited so far, so that many jobs waited for at once stay within the
@@ -41,7 +39,6 @@ class Submission:
 
     Args:
         models: one job for each; several make a comparison.
-        fit: for models that are fitted to the recording.
         references: true sources by the name of the stem, to score against.
         options: any of `divisi.contract.request`; `voices` names who sings, `("auto",)`: whoever is heard.
 
@@ -53,12 +50,10 @@ class Submission:
         self,
         models: Sequence[str] = (),
         *,
-        fit: FitRequest | None = None,
         references: Mapping[str, Path] | None = None,
         **options: Unpack[RequestArguments],
     ) -> None:
-        fitted = fit.to_arguments() if fit else {}
-        self.fields = form_fields({**options, **({"model": models} if models else {}), **fitted})
+        self.fields = form_fields({**options, **({"model": models} if models else {})})
         self.references = dict(references or {})
 
     def open_files(self, paths: Path | Sequence[Path], opened: ExitStack) -> list[tuple[str, tuple[str, IO[bytes]]]]:
@@ -173,7 +168,8 @@ def require_success(job: Job) -> Job:
 
 def target_of(file: File, folder: Path) -> Path:
     """Where a file goes: what the server calls it is no path."""
-    return folder / (clean_label(file["file_name"]) or "download")
+    name = PureWindowsPath(file["file_name"]).name  # of a path of either kind
+    return folder / ("".join(filter(str.isprintable, name)).strip(" .") or "download")
 
 
 def address_of(href: str) -> str:

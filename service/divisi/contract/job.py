@@ -1,4 +1,4 @@
-"""The record of one job: what was asked, its states and legal moves, and JSON both ways.
+"""The record of one job: what was asked, its states and legal moves, its fingerprint, and JSON both ways.
 
 Second stop of upload → job → worker → engine → stems. A value without a connection: `queue.py` keeps it in Redis,
 the gateway shows it, the worker runs it. Times are Unix times in seconds.
@@ -6,10 +6,11 @@ the gateway shows it, the worker runs it. Times are Unix times in seconds.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Self
@@ -18,9 +19,13 @@ from pydantic import Field, TypeAdapter
 
 from divisi.contract.errors import DivisiError
 from divisi.contract.manifest import Manifest, ManifestFile, duration_seconds_of
-from divisi.contract.request import JobOptions
+from divisi.contract.request import FIT_OPTIONS, OPTIONS, JobOptions, SeparationRequest
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+# In digests since version 0.1, whatever their values, in this order; of the rest, what is not left out.
+_ALWAYS_DIGESTED = ("stem_format", "stems", "include_residual", "lane")
+# What does not decide the outcome, or is in the digest in another form.
+_NEVER_DIGESTED = frozenset({*_ALWAYS_DIGESTED, *FIT_OPTIONS, "model", "file_name", "webhook_url", "webhook_secret"})
 
 
 class JobState(StrEnum):
@@ -196,20 +201,6 @@ class JobEvent:
         )
 
 
-_PROBLEM: TypeAdapter[Problem] = TypeAdapter(Problem)
-_LIVE_FIELDS = {
-    "state",
-    "attempt",
-    "progress",
-    "stage",
-    "started_at",
-    "ended_at",
-    "expires_at",
-    "problem",
-    "manifest",
-}
-
-
 def new_job_id(now: float | None = None) -> str:
     """A new id in the manner of a ULID: 26 characters, 48 bits of milliseconds, 80 random bits; sorts by time."""
     milliseconds = int((time.time() if now is None else now) * 1000)
@@ -217,5 +208,36 @@ def new_job_id(now: float | None = None) -> str:
     return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -5, -5))
 
 
+def fingerprint_of(sha256: str, model_ids: Sequence[str], request: SeparationRequest, fit: Mapping[str, Any]) -> str:
+    """Digest of all that decides the outcome, however it was written down; options left out do not change it.
+
+    Args:
+        sha256: of the recording's bytes.
+        model_ids: the models that the request means.
+        fit: what is asked of a fit, as the job's record has it.
+    """
+    asked = {name: _settled(getattr(request, name)) for name in OPTIONS}
+    decisive: list[Any] = [sha256, list(model_ids), *(asked[name] for name in _ALWAYS_DIGESTED)]
+    decisive += [
+        {name: value}
+        for name, value in asked.items()
+        if name not in _NEVER_DIGESTED and value != _settled(OPTIONS[name].default)
+    ]
+    if fit:
+        decisive.append({"fit": fit})
+    if request.webhook_url is not None:
+        decisive.append(request.webhook_url)
+    return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
+
+
+_PROBLEM: TypeAdapter[Problem] = TypeAdapter(Problem)
+_LIVE_FIELDS = {"state", "attempt", "progress", "stage", "started_at", "ended_at", "expires_at", "problem", "manifest"}
+
+
 def _seconds(milliseconds: str | None) -> float | None:
     return int(milliseconds) / 1000 if milliseconds else None
+
+
+def _settled(value: Any) -> Any:
+    """Without order and repetition, which mean nothing."""
+    return sorted(set(value)) if isinstance(value, tuple) else value

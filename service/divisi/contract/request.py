@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.fields import FieldInfo
 
-from divisi.contract.formats import StemFormat
+from divisi.contract.files import StemFormat
 
 MAX_MODELS = 16
 MAX_STEMS = 64
@@ -125,7 +125,7 @@ class JobOptions(DeliveryOptions):
         return {name: getattr(self, name) for name in JobOptions.model_fields}
 
 
-class FitOptions(BaseModel):
+class FitParameters(BaseModel):
     """What is asked of a model that is fitted to the recording; what is left out is as its card says."""
 
     model_config = ConfigDict(frozen=True)
@@ -163,6 +163,11 @@ class FitOptions(BaseModel):
         le=MOST_SEED,
         description="Fitted models: of what is drawn; the same seed gives the same stems.",
     )
+
+
+class FitOptions(FitParameters):
+    """The same, and whose microphone is which channel."""
+
     spots: Annotated[
         tuple[
             Annotated[

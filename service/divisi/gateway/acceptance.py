@@ -26,8 +26,7 @@ from divisi.audio.inspect import inspect_audio_in_child
 from divisi.bundles.fit_plan import fit_request_of
 from divisi.contract.card import ModelCard
 from divisi.contract.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
-from divisi.contract.fingerprint import fingerprint_of
-from divisi.contract.job import Job, new_job_id
+from divisi.contract.job import Job, fingerprint_of, new_job_id
 from divisi.contract.manifest import ManifestFile
 from divisi.contract.request import SeparationRequest
 from divisi.gateway.access import link_secret

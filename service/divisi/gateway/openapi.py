@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from divisi.contract.answers import EventBody
-from divisi.contract.pitch_file import PitchBody
+from divisi.contract.manifest import PitchBody
 from divisi.contract.request import SeparationRequest
 from divisi.gateway.problems import MEDIA_TYPE
 

@@ -20,12 +20,12 @@ from pathlib import Path
 from divisi.contract.errors import ConflictError, ModelError, NotFoundError
 from divisi.contract.job import Job
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem
-from divisi.digests import digests_of
 from divisi.gateway.services import Services
 from divisi.gateway.upload_sink import scratch_folder
 from divisi.storage.file_names import content_disposition
 from divisi.storage.object_keys import attempt_prefix, stem_key
 from divisi.telemetry import get_logger
+from divisi.whole_files import digests_of
 
 log = get_logger(__name__)
 

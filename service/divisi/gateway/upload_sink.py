@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from divisi.contract.errors import InputError, UnavailableError
-from divisi.digests import Digests
+from divisi.whole_files import Digests
 
 WRITE_BYTES = 1024 * 1024
 

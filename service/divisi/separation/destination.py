@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from divisi.contract.errors import InputError
-
-# Of folders for files that are not complete; what a killed process leaves has it, too.
-UNFINISHED_PREFIX = ".unfinished-"
-# Said by file systems that have no hard links, such as those of USB sticks and cameras.
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+from divisi.whole_files import UNFINISHED_PREFIX, replaces_recording
 
 
 class Destination(Protocol):
@@ -67,34 +60,3 @@ class PlainFolder:
     def publish(self, path: Path, sha256: str) -> Path:
         """Replaces what has the name."""
         return path.replace(self._path / path.name)
-
-
-def place_new(path: Path, target: Path) -> None:
-    """Moves a complete file to a place where there is none; a file that appears there meanwhile is not replaced.
-
-    Raises:
-        InputError: `would-replace`.
-    """
-    try:
-        try:
-            os.link(path, target)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            target.touch(exist_ok=False)  # ours from here on
-            path.replace(target)
-        else:
-            path.unlink()
-    except FileExistsError as error:
-        raise InputError(
-            f"{target} appeared while divisi worked, and is not replaced; move it away, or write to another folder",
-            code="would-replace",
-        ) from error
-
-
-def replaces_recording(place: Path) -> InputError:
-    """The error `would-replace-recording`."""
-    return InputError(
-        f"{place} is the recording itself, which a stem would replace; write to another folder",
-        code="would-replace-recording",
-    )

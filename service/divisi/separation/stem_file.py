@@ -13,8 +13,8 @@ from divisi.audio.encode import AudioEncoder, StemFormat
 from divisi.audio.fixed_point import as_held
 from divisi.audio.waveform import Samples
 from divisi.contract.files import media_type_of
-from divisi.digests import digests_of
 from divisi.separation.destination import Destination
+from divisi.whole_files import digests_of
 
 RESIDUAL, RESYNTHESIS = "residual", "resynthesis"
 

@@ -15,10 +15,11 @@ import torch
 from torch import nn
 
 from divisi.bundles.card_file import CARD_FILE, write_card
-from divisi.bundles.checksums import sha256_of, write_checksums
+from divisi.bundles.checksums import write_checksums
 from divisi.bundles.store import ModelBundle, open_bundle
 from divisi.contract.card import Artifact, CardDraft, ModelCard
 from divisi.contract.errors import ConflictError
+from divisi.whole_files import sha256_of
 from divisi_workshop.export.model_card import MODEL_CARD_FILE, render_model_card
 from divisi_workshop.export.onnx_graph import OPSET, export_onnx
 from divisi_workshop.export.parity import NOISE_LEVEL, SEED, measure_parity, parity_lengths, run_network

@@ -17,12 +17,13 @@ import torch
 from torch import nn
 
 from divisi.bundles.card_file import CARD_FILE, write_card
-from divisi.bundles.checksums import sha256_of, write_checksums
+from divisi.bundles.checksums import write_checksums
 from divisi.bundles.store import ModelBundle, open_bundle
 from divisi.contract.card import Artifact, CardDraft, ModelCard, Parity
 from divisi.contract.errors import ModelError
 from divisi.engines.script_fitter import METHODS
 from divisi.engines.torch_script import SIGNATURE_FILE
+from divisi.whole_files import sha256_of
 from divisi_workshop.export.export import TORCH_SCRIPT_FILE, ExportOptions, refuse_existing, stage_bundle
 from divisi_workshop.export.model_card import MODEL_CARD_FILE, render_model_card
 from divisi_workshop.export.torch_script import copy_without_debug_records

@@ -10,9 +10,8 @@ from typer.testing import CliRunner
 
 from divisi.cli.app import app
 from divisi.cli.batches import digest_of
-from divisi.cli.request_options import request_from
+from divisi.cli.request import CommandRequest, request_from
 from divisi.cli.separate import separate
-from divisi.contract.command import CommandRequest
 from divisi.contract.errors import InputError
 from divisi.contract.request import offer_of
 
