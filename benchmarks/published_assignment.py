@@ -22,7 +22,7 @@ from divisi_workshop.choirs.resung import load_resung
 from divisi_workshop.learning.system_config import SystemConfig, parse_system
 from divisi_workshop.learning.train_system import load_choirs
 from divisi_workshop.learning.validate_system import validate_system
-from divisi_workshop.networks import umss
+from divisi_workshop.published import umss
 
 EVERYTHING = 1_000_000
 READER = ("multi_f0", "assigner", "link", "assignment")

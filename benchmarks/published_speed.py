@@ -24,7 +24,7 @@ from divisi.bundles.store import BundleStore, ModelBundle
 from divisi.engines.engine import EngineOptions, open_engine
 from divisi.separation.separator import Separator
 from divisi.settings import default_model_store
-from divisi_workshop.networks import umss, unet
+from divisi_workshop.published import umss, unet
 
 SAMPLE_RATE = 16_000
 NUM_SAMPLES = 65_536

@@ -12,7 +12,7 @@ from divisi.contract.card import CardDraft
 from divisi_workshop.export import published_cards
 from divisi_workshop.learning.system_config import find_config, parse_system
 from divisi_workshop.learning.train_system import SystemRun
-from divisi_workshop.networks import umss, unet
+from divisi_workshop.published import umss, unet
 
 CARDS = yaml.safe_load(published_cards.CARDS.read_text(encoding="utf-8"))
 SPEED = {"real_time_factor": 0.1, "machine": "a machine", "engine": "ONNX Runtime", "num_threads": 1}

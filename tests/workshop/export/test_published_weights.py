@@ -19,9 +19,8 @@ from divisi_workshop.export.published_weights import (
     main,
     read_state,
 )
-from divisi_workshop.networks import umss, unet
-from divisi_workshop.networks.multi_f0 import MultiF0
-from divisi_workshop.networks.voice_assigner import VoiceAssigner
+from divisi_workshop.published import umss, unet
+from divisi_workshop.published.multi_f0 import MultiF0, VoiceAssigner
 
 
 def layer_sizes(module: nn.Module) -> list[nn.Module]:

@@ -11,8 +11,7 @@ from divisi_workshop.learning.losses import (
     pitch_targets,
     presence_loss,
 )
-from divisi_workshop.networks.pitch_decoder import PitchDecoder
-from divisi_workshop.networks.pitch_tracker import PITCH_COUNT
+from divisi_workshop.networks.pitch_tracker import PITCH_COUNT, PitchDecoder
 
 
 def spectra(seed: int, *shape: int) -> tuple[torch.Tensor, torch.Tensor]:

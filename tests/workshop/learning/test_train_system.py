@@ -23,8 +23,8 @@ from divisi_workshop.learning.system_config import (
 )
 from divisi_workshop.learning.system_material import choose_voices
 from divisi_workshop.learning.train_system import SystemRun, draw, magnitude_loss, train_system
-from divisi_workshop.networks import umss
 from divisi_workshop.networks.spectral import ShortTimeFourier
+from divisi_workshop.published import umss
 
 SCHEDULES = {
     "multi_f0": ["multi_f0"],

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from divisi_workshop.networks.hcqt import Hcqt, HcqtConfig
-from divisi_workshop.networks.rate_change import Halver, RationalResampler
+from divisi_workshop.published.hcqt import Halver, Hcqt, HcqtConfig, RationalResampler
 
 SMALL = HcqtConfig(
     sample_rate=16_000, hop_length=256, lowest_hz=110.0, bins_per_octave=24, bin_count=60, reflects_edges=False

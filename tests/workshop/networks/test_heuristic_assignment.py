@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 import torch
 
-from divisi_workshop.networks.heuristic_assignment import HeuristicAssignment, HeuristicConfig, walk
+from divisi_workshop.published.salience_to_f0 import HeuristicAssignment, HeuristicConfig, walk
 
 FREQUENCIES_HZ = 61.0 * 2 ** (torch.arange(152, dtype=torch.float64) / 36)
 CHORD_HZ = (440.0, 330.0, 220.0, 110.0)

@@ -3,9 +3,8 @@
 import torch
 from torch.nn import functional
 
-from divisi_workshop.networks.hcqt import HcqtConfig
-from divisi_workshop.networks.multi_f0 import MultiF0, MultiF0Config, SameConv2d
-from divisi_workshop.networks.voice_assigner import AssignerConfig, VoiceAssigner
+from divisi_workshop.published.hcqt import HcqtConfig
+from divisi_workshop.published.multi_f0 import AssignerConfig, MultiF0, MultiF0Config, SameConv2d, VoiceAssigner
 
 SMALL = MultiF0Config(
     HcqtConfig(sample_rate=16_000, hop_length=512, lowest_hz=110.0, bins_per_octave=12, bin_count=30),

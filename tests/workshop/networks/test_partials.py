@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from divisi_workshop.networks.low_band import LowBand
-from divisi_workshop.networks.partials import SPLITTING_BAND, PartialSplit
-from divisi_workshop.networks.sine_system import conjugate_gradients
+from divisi_workshop.networks.partials import SPLITTING_BAND, LowBand, PartialSplit
+from divisi_workshop.networks.sine_fit import conjugate_gradients
 
 RATE = 16_000
 HOP = 512

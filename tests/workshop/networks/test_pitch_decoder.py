@@ -2,8 +2,7 @@
 
 import torch
 
-from divisi_workshop.networks.pitch_decoder import COARSE_COUNT, PitchDecoder, glides
-from divisi_workshop.networks.pitch_tracker import PITCH_COUNT, pitch_frequencies_hz
+from divisi_workshop.networks.pitch_tracker import COARSE_COUNT, PITCH_COUNT, PitchDecoder, glides, pitch_frequencies_hz
 
 FRAMES = 24
 

@@ -2,8 +2,13 @@
 
 import torch
 
-from divisi_workshop.networks.pitch_decoder import PitchDecoder
-from divisi_workshop.networks.pitch_tracker import PITCH_COUNT, PitchTracker, own_notes, pitch_frequencies_hz
+from divisi_workshop.networks.pitch_tracker import (
+    PITCH_COUNT,
+    PitchDecoder,
+    PitchTracker,
+    own_notes,
+    pitch_frequencies_hz,
+)
 from divisi_workshop.networks.spectral import ShortTimeFourier, compress
 
 

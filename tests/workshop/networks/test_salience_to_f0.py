@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from divisi_workshop.networks.salience_to_f0 import Link, LinkConfig, SalienceToF0
+from divisi_workshop.published.salience_to_f0 import Link, LinkConfig, SalienceToF0
 
 FREQUENCIES_HZ = 32.7 * 2 ** (torch.arange(360, dtype=torch.float64) / 60)
 MENDED = LinkConfig(Link.REFINED, sums_low_bins=False)

@@ -6,17 +6,26 @@ import numpy as np
 import pytest
 import torch
 
-from divisi_workshop.networks.frame_grids import (
+from divisi_workshop.published.harmonic_bank import (
+    AllPole,
+    Bank,
+    HarmonicBank,
+    Recursion,
     Upsampler,
     half_overlapping,
+    line_spectral_frequencies,
     overlap_halves,
+    prediction_polynomial,
     regrid_pitch,
     resample_track,
 )
-from divisi_workshop.networks.harmonic_bank import Bank, HarmonicBank
-from divisi_workshop.networks.lsf import AllPole, Recursion, line_spectral_frequencies, prediction_polynomial
-from divisi_workshop.networks.source_filter import SourceFilter, SynthesiserConfig, VoiceControls
-from divisi_workshop.networks.source_filters import GlottalRolloff, NoiseColour
+from divisi_workshop.published.source_filter import (
+    GlottalRolloff,
+    NoiseColour,
+    SourceFilter,
+    SynthesiserConfig,
+    VoiceControls,
+)
 
 HOP = 256
 EXACT = 1e-5  # float32 sums of a hundred sines

@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 import torch
 
-from divisi_workshop.networks import umss
-from divisi_workshop.networks.ratio_mask import RatioMaskSeparation, ratio_masks
-from divisi_workshop.networks.voice_decoder import SeparatorConfig
+from divisi_workshop.networks.spectral import RatioMaskSeparation, ratio_masks
+from divisi_workshop.published import umss
+from divisi_workshop.published.source_filter import SeparatorConfig
 
 HOP = 512
 PARITY = 1e-4  # what the bundle contract asks of every artifact

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from divisi_workshop.networks import unet
+from divisi_workshop.published import unet
 
 HOP = 512
 PARITY = 1e-4

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from divisi_workshop.networks.voice_decoder import MixtureEncoder, SeparatorConfig, VoiceDecoder, positive, unit_pitch
+from divisi_workshop.published.source_filter import MixtureEncoder, SeparatorConfig, VoiceDecoder, positive, unit_pitch
 
 SMALL = SeparatorConfig(encoder_hidden=8, embedding=4, decoder_hidden=8)
 

@@ -1,7 +1,7 @@
 """Published checkpoints in our networks, so that whoever has them can serve them.
 
     python -m divisi_workshop.export.published_weights joint FILE.pth --out checkpoint.pt
-    divisi export divisi_workshop.networks.umss:build checkpoint.pt --card draft.yaml --out model_store
+    divisi export divisi_workshop.published.umss:build checkpoint.pt --card draft.yaml --out model_store
 
 Checkpoints of UMSS, of its joint successors and of the U-Nets are state dicts of torch, read without unpickling code;
 the multi-F0 estimator and the voice assigner are plain arrays in an `.npz`. Files that would need code are refused.
@@ -20,9 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from divisi.contract.errors import InputError
-from divisi_workshop.networks import umss, unet
-from divisi_workshop.networks.multi_f0 import MultiF0
-from divisi_workshop.networks.voice_assigner import VoiceAssigner
+from divisi_workshop.published import umss, unet
+from divisi_workshop.published.multi_f0 import MultiF0, VoiceAssigner
 
 State = dict[str, Tensor]
 

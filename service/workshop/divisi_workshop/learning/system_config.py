@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from divisi_workshop.choirs.remix import RemixOptions
-from divisi_workshop.networks import umss, unet
+from divisi_workshop.published import umss, unet
 
 NINO_DIOS = "nino_dios"
 

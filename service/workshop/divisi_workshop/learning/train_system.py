@@ -23,7 +23,7 @@ from divisi_workshop.learning.learning import LearningRun, learn
 from divisi_workshop.learning.system_config import NINO_DIOS, Part, Pitch, SystemConfig
 from divisi_workshop.learning.system_material import Material, choose_voices
 from divisi_workshop.learning.validate_system import SystemScores, validate_system
-from divisi_workshop.networks import umss, unet
+from divisi_workshop.published import umss, unet
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from divisi_workshop.choirs.takes import SAMPLE_RATE, Choir
 from divisi_workshop.learning.system_config import Part, SystemConfig
 from divisi_workshop.learning.validate import EXCERPT_SECONDS, QUIETEST_ENERGY_PER_SECOND, cut_excerpts, si_sdr_db
-from divisi_workshop.networks.hcqt import Hcqt
+from divisi_workshop.published.hcqt import Hcqt
 
 FIRST_SECOND, LAST_SECOND = 3.984, 100.0
 SHORT_SECONDS = 12.0

@@ -16,8 +16,7 @@ from torch.nn import functional
 from divisi_workshop.networks.choir_refiner import ChoirRefiner
 from divisi_workshop.networks.harmonic_mask import HarmonicMask
 from divisi_workshop.networks.partials import SPLITTING_BAND, PartialSplit
-from divisi_workshop.networks.pitch_decoder import PitchDecoder
-from divisi_workshop.networks.pitch_tracker import PitchTracker
+from divisi_workshop.networks.pitch_tracker import PitchDecoder, PitchTracker
 from divisi_workshop.networks.spectral import ShortTimeFourier, compress
 
 SAMPLE_RATE = 16_000

@@ -28,8 +28,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from divisi_workshop.networks.diagonaliser import noise_for_rank, powers_behind, project, steer, weighted_covariances
-from divisi_workshop.networks.wiener import image_of
+from divisi_workshop.networks.diagonaliser import (
+    image_of,
+    noise_for_rank,
+    powers_behind,
+    project,
+    steer,
+    weighted_covariances,
+)
 
 Fit = dict[str, Tensor]
 

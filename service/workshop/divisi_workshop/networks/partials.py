@@ -13,8 +13,8 @@ gradient steps, which every runtime can do.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from divisi_workshop.networks.low_band import LowBand
 from divisi_workshop.networks.sine_fit import SineBand, SineFit
 
 MENDING_BAND = SineBand(8, 850.0, (4, 5, 7, 11))
@@ -52,3 +52,31 @@ class PartialSplit(nn.Module):
         low = self.splitting_band.down(mixture)
         prior = self.long.prior(spectra, trust, f0_hz, voicing, self.bin_width_hz)
         return f0_hz, self.long.voices(self.long.system(low, f0_hz, prior, SPLITTING_NOISE), low.shape[1])
+
+
+class LowBand(nn.Module):
+    """To a fraction of the rate and back, by a linear-phase filter."""
+
+    taps: Tensor
+
+    def __init__(self, decimation: int) -> None:
+        super().__init__()
+        self.decimation = decimation
+        reach = 8 * decimation
+        time = torch.arange(-reach, reach + 1, dtype=torch.float64)
+        window = torch.kaiser_window(2 * reach + 1, periodic=False, beta=7.0, dtype=torch.float64)
+        taps = torch.sinc(time / decimation) * window
+        self.register_buffer("taps", (taps / taps.sum()).float()[None, None], persistent=False)
+        self.reach = reach
+
+    def down(self, signal: Tensor) -> Tensor:
+        """Shape: (B, T) -> (B, T / decimation)."""
+        padded = functional.pad(signal[:, None], (self.reach, self.reach - self.decimation + 1))
+        return functional.conv1d(padded, self.taps, stride=self.decimation)[:, 0]
+
+    def up(self, signal: Tensor) -> Tensor:
+        """Shape: (B, V, T / decimation) -> (B, V, T)."""
+        flat = signal.flatten(0, 1)[:, None]
+        raised = functional.conv_transpose1d(flat, self.decimation * self.taps, stride=self.decimation)
+        cut = raised[:, 0, self.reach : raised.shape[2] - self.reach + self.decimation - 1]
+        return cut.reshape(signal.shape[0], signal.shape[1], -1)

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from divisi_workshop.networks import umss
-from divisi_workshop.networks.harmonic_bank import Bank, HarmonicBank
-from divisi_workshop.networks.ratio_mask import ratio_masks
-from divisi_workshop.networks.spectral import ShortTimeFourier
+from divisi_workshop.networks.spectral import ShortTimeFourier, ratio_masks
+from divisi_workshop.published import umss
+from divisi_workshop.published.harmonic_bank import Bank, HarmonicBank
 
 HOP_LENGTH = 256
 WINDOW_LENGTH = 1024

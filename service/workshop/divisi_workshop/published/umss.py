@@ -13,17 +13,24 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from divisi_workshop.networks.frame_grids import regrid_pitch, resample_track
-from divisi_workshop.networks.harmonic_bank import Bank
-from divisi_workshop.networks.hcqt import HcqtConfig
-from divisi_workshop.networks.heuristic_assignment import HeuristicAssignment, HeuristicConfig
-from divisi_workshop.networks.lsf import Recursion
-from divisi_workshop.networks.multi_f0 import MultiF0, MultiF0Config
-from divisi_workshop.networks.ratio_mask import RatioMaskSeparation
-from divisi_workshop.networks.salience_to_f0 import Link, LinkConfig, SalienceToF0
-from divisi_workshop.networks.source_filter import SourceFilter, SynthesiserConfig
-from divisi_workshop.networks.voice_assigner import AssignerConfig, VoiceAssigner
-from divisi_workshop.networks.voice_decoder import MixtureEncoder, SeparatorConfig, VoiceDecoder
+from divisi_workshop.networks.spectral import RatioMaskSeparation
+from divisi_workshop.published.harmonic_bank import Bank, Recursion, regrid_pitch, resample_track
+from divisi_workshop.published.hcqt import HcqtConfig
+from divisi_workshop.published.multi_f0 import AssignerConfig, MultiF0, MultiF0Config, VoiceAssigner
+from divisi_workshop.published.salience_to_f0 import (
+    HeuristicAssignment,
+    HeuristicConfig,
+    Link,
+    LinkConfig,
+    SalienceToF0,
+)
+from divisi_workshop.published.source_filter import (
+    MixtureEncoder,
+    SeparatorConfig,
+    SourceFilter,
+    SynthesiserConfig,
+    VoiceDecoder,
+)
 
 SAMPLE_RATE = 16_000
 HOP_LENGTH = 256
