@@ -22,9 +22,8 @@ from divisi.separation.confidence import FEATURES, Confidence
 from divisi.separation.power_frames import PowerFrames
 from divisi.separation.separator import Separator
 from divisi.settings import load_settings
-from divisi_workshop.evaluation.datasets import SAMPLE_RATE, VOICES, read_in_sync
-from divisi_workshop.evaluation.metrics import si_sdr_db
-from divisi_workshop.evaluation.protocol import QUIETEST_ENERGY
+from divisi_workshop.evaluation.datasets import QUIETEST_ENERGY, SAMPLE_RATE, VOICES, read_in_sync
+from divisi_workshop.metrics import si_sdr_db
 
 BAR = 0.5
 _FRAMES_A_SECOND = 16

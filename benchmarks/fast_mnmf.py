@@ -52,8 +52,8 @@ from divisi.separation.deliver import separate_file
 from divisi.separation.fitted_separator import FittedSeparator
 from divisi.separation.options import SeparationOptions
 from divisi.settings import load_settings
-from divisi_workshop.evaluation.image_scores import ImageScores, score_images
-from divisi_workshop.evaluation.quintet_rooms import NUM_MICROPHONES, NUM_SPOTS, QuintetRoom, simulate_quintet
+from divisi_workshop.evaluation.quintet import NUM_MICROPHONES, NUM_SPOTS, QuintetRoom, simulate_quintet
+from divisi_workshop.metrics import ImageScores, score_images
 from divisi_workshop.networks.fast_mnmf import FastMnmf
 
 MODEL = "fastmnmf2-quintet"

@@ -37,7 +37,7 @@ from divisi.separation.separator import Separator
 from divisi.separation.survey import survey
 from divisi.settings import load_settings
 from divisi_workshop.evaluation.datasets import SAMPLE_RATE, load_dataset
-from divisi_workshop.evaluation.metrics import si_sdr_db
+from divisi_workshop.metrics import si_sdr_db
 
 VOICES = ("soprano", "alto", "tenor", "bass")
 EXCERPT = 4 * SAMPLE_RATE

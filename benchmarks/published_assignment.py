@@ -19,10 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from divisi_workshop.choirs.resung import load_resung
-from divisi_workshop.learning.system_config import SystemConfig, parse_system
-from divisi_workshop.learning.train_system import load_choirs
-from divisi_workshop.learning.validate_system import validate_system
 from divisi_workshop.published import umss
+from divisi_workshop.published.config import SystemConfig, parse_system
+from divisi_workshop.published.train import load_choirs, validate_system
 
 EVERYTHING = 1_000_000
 READER = ("multi_f0", "assigner", "link", "assignment")

@@ -17,11 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from divisi_workshop.choirs.f0_labels import LABEL_HOP_SECONDS
-from divisi_workshop.evaluation.datasets import SAMPLE_RATE, VOICES, load_dataset
-from divisi_workshop.evaluation.protocol import cut_excerpts
-from divisi_workshop.export.published_weights import load_assigner, load_multi_f0
+from divisi_workshop.evaluation.datasets import SAMPLE_RATE, VOICES, cut_excerpts, load_dataset
 from divisi_workshop.published.multi_f0 import MultiF0, VoiceAssigner
 from divisi_workshop.published.salience_to_f0 import LinkConfig
+from divisi_workshop.published.weights import load_assigner, load_multi_f0
 
 PUBLISHED_RECALL = (98.0, 97.5, 95.8, 93.2)
 PUBLISHED_ACCURACY = (73.5, 72.7, 69.8, 80.4)

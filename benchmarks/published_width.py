@@ -17,14 +17,13 @@ from rich.console import Console
 from rich.table import Table
 
 from divisi_workshop.choirs.takes import VOICES
-from divisi_workshop.export.published_cards import with_multi_f0
-from divisi_workshop.export.published_weights import load_multi_f0
-from divisi_workshop.learning.system_config import SystemConfig, parse_system
-from divisi_workshop.learning.train_system import load_choirs
-from divisi_workshop.learning.validate_system import SystemScores, validate_system
 from divisi_workshop.published import umss, unet
+from divisi_workshop.published.cards import with_multi_f0
+from divisi_workshop.published.config import SystemConfig, parse_system
 from divisi_workshop.published.hcqt import HcqtConfig
 from divisi_workshop.published.multi_f0 import MultiF0Config
+from divisi_workshop.published.train import SystemScores, load_choirs, validate_system
+from divisi_workshop.published.weights import load_multi_f0
 
 
 def load(run: Path, multi_f0: Path | None = None, published_f0: Path | None = None) -> tuple[SystemConfig, Any]:

@@ -44,7 +44,7 @@ from divisi.bundles.store import BundleStore
 from divisi.engines.engine import EngineOptions, open_engine
 from divisi.separation.separator import Separator
 from divisi.settings import default_model_store
-from divisi_workshop.evaluation.oracle import ratio_masked
+from divisi_workshop.evaluation.evaluate import ratio_masked
 
 DAGSTUHL_SINGERS = ("S2", "A1", "T1", "B1")
 

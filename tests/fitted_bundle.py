@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from divisi.bundles.store import ModelBundle
 from divisi.contract.card import CardDraft, Fitting
-from divisi_workshop.export.fitted import export_fitted
+from divisi_workshop.export.export import export_fitted
 
 RATE = 8000
 FFT = 512

@@ -24,9 +24,8 @@ from tests.patience import PATIENCE_SECONDS
 
 from divisi.client import Client
 from divisi.settings import default_model_store
-from divisi_workshop.evaluation.image_scores import score_images
-from divisi_workshop.evaluation.instruments import QUINTET
-from divisi_workshop.evaluation.quintet_rooms import QuintetRoom, simulate_quintet
+from divisi_workshop.evaluation.quintet import QUINTET, QuintetRoom, simulate_quintet
+from divisi_workshop.metrics import score_images
 
 RATE = 16_000
 MODEL = "fastmnmf2-quintet"

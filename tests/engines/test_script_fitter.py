@@ -14,7 +14,7 @@ from divisi.bundles.store import ModelBundle
 from divisi.contract.errors import ModelError
 from divisi.engines.engine import EngineOptions, open_fitter
 from divisi.engines.script_fitter import ScriptFitter
-from divisi_workshop.evaluation.metrics import si_sdr_db
+from divisi_workshop.metrics import si_sdr_db
 
 SUM_BAR = 10 ** (-90 / 20)
 

@@ -17,7 +17,7 @@ from divisi.separation.deliver import separate_file
 from divisi.separation.fitted_separator import FittedSeparator, Stretches
 from divisi.separation.options import SeparationOptions
 from divisi.separation.spool import Spool
-from divisi_workshop.evaluation.metrics import si_sdr_db
+from divisi_workshop.metrics import si_sdr_db
 
 SUM_BAR = 10 ** (-90 / 20)
 # A long recording in small: everything that is done to minutes is done to seconds.

@@ -10,7 +10,7 @@ import soundfile
 
 from divisi.contract.errors import InputError
 from divisi.separation.reference_scores import ReferenceScores
-from divisi_workshop.evaluation.metrics import si_sdr_db
+from divisi_workshop.metrics import si_sdr_db
 
 RATE = 8000
 

@@ -22,9 +22,9 @@ def train(
     import torch
 
     from divisi_workshop.learning.config import load_config
-    from divisi_workshop.learning.system_config import find_config, parse_system
     from divisi_workshop.learning.train import train as run_training
-    from divisi_workshop.learning.train_system import train_system
+    from divisi_workshop.published.config import find_config, parse_system
+    from divisi_workshop.published.train import train_system
 
     configure_logging("info", "auto", process="train")
     torch.set_num_threads(1)  # two runs of one thread beat one run of two
@@ -73,7 +73,7 @@ def export_fitted(
     from divisi.contract.card import CardDraft
     from divisi_workshop.export.command import git_commit
     from divisi_workshop.export.export import ExportOptions
-    from divisi_workshop.export.fitted import export_fitted as publish
+    from divisi_workshop.export.export import export_fitted as publish
 
     with exit_on_error():
         text = notes.read_text(encoding="utf-8") if notes else ""
@@ -153,7 +153,7 @@ def evaluate(
         if out is not None:
             save(evaluation, out)
             # Not beforehand: a machine that only serves has no plotting library.
-            from divisi_workshop.evaluation.plots import plot_boxes
+            from divisi_workshop.evaluation.report import plot_boxes
 
             plot_boxes(evaluation, out)
     show_table(make_table(evaluation))

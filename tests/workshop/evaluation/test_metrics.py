@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from divisi_workshop.evaluation.metrics import si_sdr_db
+from divisi_workshop.metrics import si_sdr_db
 
 RNG = np.random.default_rng(3)
 REFERENCE = np.sin(2 * np.pi * 5 * np.arange(1000) / 1000)

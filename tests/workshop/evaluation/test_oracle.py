@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from divisi_workshop.evaluation.metrics import si_sdr_db
-from divisi_workshop.evaluation.oracle import ratio_masked
+from divisi_workshop.evaluation.evaluate import ratio_masked
+from divisi_workshop.metrics import si_sdr_db
 
 SECONDS = np.arange(32_000) / 16_000
 RNG = np.random.default_rng(11)

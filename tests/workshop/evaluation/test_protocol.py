@@ -7,8 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from divisi_workshop.evaluation.datasets import EXCERPT_LENGTH, SAMPLE_RATE, Dataset, load_dataset
-from divisi_workshop.evaluation.protocol import Stretch, cut_excerpts, score
+from divisi_workshop.evaluation.datasets import (
+    EXCERPT_LENGTH,
+    SAMPLE_RATE,
+    Dataset,
+    Stretch,
+    cut_excerpts,
+    load_dataset,
+    score,
+)
 
 
 def noise_dataset(num_samples: int, start: int = 0) -> Dataset:

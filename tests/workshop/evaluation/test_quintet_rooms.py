@@ -5,9 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from divisi_workshop.evaluation.image_scores import score_images
-from divisi_workshop.evaluation.instruments import INSTRUMENTS, QUINTET, play, play_quintet
-from divisi_workshop.evaluation.quintet_rooms import NUM_MICROPHONES, NUM_SPOTS, QuintetRoom, simulate_quintet
+from divisi_workshop.evaluation.quintet import (
+    INSTRUMENTS,
+    NUM_MICROPHONES,
+    NUM_SPOTS,
+    QUINTET,
+    QuintetRoom,
+    play,
+    play_quintet,
+    simulate_quintet,
+)
+from divisi_workshop.metrics import score_images
 
 RATE = 16_000
 

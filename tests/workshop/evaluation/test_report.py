@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from divisi_workshop.evaluation.datasets import Score, Stretch
 from divisi_workshop.evaluation.evaluate import Evaluation, SystemScores
-from divisi_workshop.evaluation.protocol import Score, Stretch
 from divisi_workshop.evaluation.report import make_table, save, summarise
 
 VOICES = ("high", "low", "mute")

@@ -16,7 +16,7 @@ from divisi.contract.card import CardDraft
 from divisi.contract.errors import ConflictError, ModelError
 from divisi.engines.engine import EngineOptions, open_fitter
 from divisi.settings import default_model_store
-from divisi_workshop.export.fitted import export_fitted
+from divisi_workshop.export.export import export_fitted
 
 DRAFTS = Path(__file__).parents[3] / "service" / "workshop" / "divisi_workshop" / "export" / "cards"
 

@@ -9,7 +9,7 @@ import pytest
 
 from divisi.contract.card import CardDraft
 from divisi.contract.errors import InputError
-from divisi_workshop.export.measured import read_quality
+from divisi_workshop.export.model_card import read_quality
 
 DRAFT = CardDraft(
     id="duet",

@@ -11,7 +11,7 @@ import torch
 from tests.engines.tiny_bundle import HOP, tiny_draft
 from torch import Tensor, nn
 
-from divisi_workshop.export.onnx_graph import export_onnx
+from divisi_workshop.export.graphs import export_onnx
 
 # Single precision of values up to about 10, torch's own deviation being 2e-6. The exporter's own form is off by 1e-3.
 ACCURACY = 2e-5

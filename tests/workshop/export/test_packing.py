@@ -16,11 +16,9 @@ from divisi.bundles.store import ModelBundle
 from divisi.contract.errors import ModelError
 from divisi.engines.engine import EngineOptions, open_engine
 from divisi_workshop.export.export import export_bundle
-from divisi_workshop.export.onnx_graph import export_onnx
+from divisi_workshop.export.graphs import export_onnx, export_torch_script
 from divisi_workshop.export.packing import ByteConstant, HalfConstant, SparseConstant, pack
-from divisi_workshop.export.parity import TOLERANCE
-from divisi_workshop.export.precision import round_to_half
-from divisi_workshop.export.torch_script import export_torch_script
+from divisi_workshop.export.parity import TOLERANCE, round_to_half
 
 ROWS, COLUMNS = 40, 50
 

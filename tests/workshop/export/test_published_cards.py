@@ -9,12 +9,11 @@ import torch
 import yaml
 
 from divisi.contract.card import CardDraft
-from divisi_workshop.export import published_cards
-from divisi_workshop.learning.system_config import find_config, parse_system
-from divisi_workshop.learning.train_system import SystemRun
-from divisi_workshop.published import umss, unet
+from divisi_workshop.published import cards, umss, unet
+from divisi_workshop.published.config import find_config, parse_system
+from divisi_workshop.published.train import SystemRun
 
-CARDS = yaml.safe_load(published_cards.CARDS.read_text(encoding="utf-8"))
+CARDS = yaml.safe_load(cards.CARDS.read_text(encoding="utf-8"))
 SPEED = {"real_time_factor": 0.1, "machine": "a machine", "engine": "ONNX Runtime", "num_threads": 1}
 
 
@@ -24,11 +23,11 @@ def test_the_draft_says_what_the_network_of_its_run_gives(model_id: str) -> None
     values = find_config(system["checkpoint"])
     assert values is not None
     config = parse_system(values).as_plain()
-    card = CardDraft.model_validate(published_cards.draft(model_id, CARDS, config, SPEED))
+    card = CardDraft.model_validate(cards.draft(model_id, CARDS, config, SPEED))
     assert f"{values['steps']} steps" in str(card.training)
     assert card.speed[0].real_time_factor == 0.1
 
-    state = published_cards.for_voices({"config": config, "average": {}}, system.get("voice_count"))
+    state = cards.for_voices({"config": config, "average": {}}, system.get("voice_count"))
     network = {"umss": umss, "unet": unet}[system["network"]].build(state["config"]["network"]).eval()
     with torch.inference_mode():
         outputs = network(torch.zeros(1, 1, 4 * card.length_multiple))
@@ -45,7 +44,7 @@ def test_only_systems_that_were_trained_are_drafted(tmp_path: Path, monkeypatch:
     torch.save({"config": config, "average": {"w": torch.ones(1)}}, tmp_path / "umss_1s_again" / "checkpoint.pt")
     out = tmp_path / "drafts"
     monkeypatch.setattr("sys.argv", ["published_cards", "--runs", str(tmp_path), "--out", str(out)])
-    published_cards.main()
+    cards.main()
     assert {path.name for path in out.iterdir()} == {
         f"umss-1s{variant}.{kind}" for variant in ("", "-duo") for kind in ("pt", "yaml")
     }
@@ -67,7 +66,7 @@ def test_what_learned_from_true_pitches_takes_the_multi_f0_network_of_its_own_ru
         run.save(tmp_path / folder / "checkpoint.pt")
     out = tmp_path / "drafts"
     monkeypatch.setattr("sys.argv", ["published_cards", "--runs", str(tmp_path), "--out", str(out)])
-    published_cards.main()
+    cards.main()
     state = torch.load(out / f"{model_id}.pt", weights_only=True)
     network = {"umss_1s_again": umss, "unet_satb": unet}[name].build(state["config"]["network"])
     reader = state["config"]["network"].get("pitch", state["config"]["network"])
@@ -90,7 +89,7 @@ def test_what_learned_with_pitches_of_its_own_keeps_its_networks(
         (tmp_path / name).mkdir()
         SystemRun(parse_system({**values, "seed": seed})).save(tmp_path / name / "checkpoint.pt")
     monkeypatch.setattr("sys.argv", ["published_cards", "--runs", str(tmp_path), "--out", str(tmp_path / "drafts")])
-    published_cards.main()
+    cards.main()
     before = torch.load(tmp_path / "va_nn" / "checkpoint.pt", weights_only=True)["average"]
     after = torch.load(tmp_path / "drafts" / "va-nn.pt", weights_only=True)["average"]
     for key, value in before.items():

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from divisi.contract.errors import InputError
-from divisi_workshop.export.published_weights import (
+from divisi_workshop.published import umss, unet
+from divisi_workshop.published.multi_f0 import MultiF0, VoiceAssigner
+from divisi_workshop.published.weights import (
     import_joint,
     import_umss,
     import_unet,
@@ -19,8 +21,6 @@ from divisi_workshop.export.published_weights import (
     main,
     read_state,
 )
-from divisi_workshop.published import umss, unet
-from divisi_workshop.published.multi_f0 import MultiF0, VoiceAssigner
 
 
 def layer_sizes(module: nn.Module) -> list[nn.Module]:

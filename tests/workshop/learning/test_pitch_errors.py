@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from divisi_workshop.learning.pitch_errors import disturb, hold
+from divisi_workshop.learning.losses import disturb, hold
 
 
 def test_disturbed_tracks_are_positive_everywhere_and_mostly_right() -> None:

@@ -12,19 +12,19 @@ import yaml
 from divisi_workshop.choirs.remix import Remixer, RemixOptions
 from divisi_workshop.choirs.takes import Choir
 from divisi_workshop.learning import system_losses as losses
-from divisi_workshop.learning.system_config import (
+from divisi_workshop.networks.spectral import ShortTimeFourier
+from divisi_workshop.published import umss
+from divisi_workshop.published.config import (
     LossWeights,
     Part,
     Pitch,
     SystemConfig,
+    choose_voices,
     find_config,
     merge,
     parse_system,
 )
-from divisi_workshop.learning.system_material import choose_voices
-from divisi_workshop.learning.train_system import SystemRun, draw, magnitude_loss, train_system
-from divisi_workshop.networks.spectral import ShortTimeFourier
-from divisi_workshop.published import umss
+from divisi_workshop.published.train import SystemRun, draw, magnitude_loss, train_system
 
 SCHEDULES = {
     "multi_f0": ["multi_f0"],

@@ -16,7 +16,7 @@ from divisi.bundles.store import ModelBundle
 from divisi.contract.card import CardDraft
 from divisi.contract.errors import InputError
 from divisi_workshop.export.export import ExportOptions, export_bundle
-from divisi_workshop.export.measured import read_quality
+from divisi_workshop.export.model_card import read_quality
 from divisi_workshop.export.parity import SEED
 
 _GIT_SECONDS = 10

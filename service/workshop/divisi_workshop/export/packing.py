@@ -8,9 +8,14 @@ load: whoever runs an artifact need not know.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
 
 # Below, an operator more in the graph costs about what it saves.
 _SMALLEST_COUNT = 256
@@ -57,3 +62,150 @@ def pack(constant: np.ndarray) -> HalfConstant | ByteConstant | SparseConstant |
     with np.errstate(over="ignore"):
         half = constant.astype(np.float16)
     return HalfConstant(half) if np.array_equal(half.astype(np.float32), constant) else None
+
+
+def pack_onnx(model: onnx.ModelProto) -> None:
+    """Packs the constants of the main graph in place; names of what goes in and out stay."""
+    graph = model.graph
+    _constant_nodes_to_initializers(graph)
+    _share_equal_initializers(graph)
+    stored: list[TensorProto] = []
+    widening: list[onnx.NodeProto] = []
+    for tensor in graph.initializer:
+        packed = pack(numpy_helper.to_array(tensor))
+        if isinstance(packed, HalfConstant | ByteConstant):
+            narrow = f"{tensor.name}_narrow"
+            stored.append(numpy_helper.from_array(packed.values, narrow))
+            widening.append(helper.make_node("Cast", [narrow], [tensor.name], to=tensor.data_type))
+        elif isinstance(packed, SparseConstant):
+            parts, nodes = _filling(tensor.name, packed)
+            stored.extend(parts)
+            widening.extend(nodes)
+        else:
+            stored.append(tensor)
+    _replace(graph.initializer, stored)
+    _replace(graph.node, [*widening, *graph.node])
+
+
+def _filling(name: str, packed: SparseConstant) -> tuple[list[TensorProto], list[onnx.NodeProto]]:
+    """What is stored of a sparse constant, and the nodes that make it of that.
+
+    Not `sparse_initializer`, which the shape inference of onnx takes for a type of its own that no operator accepts.
+    """
+    content = {
+        "count": np.array([math.prod(packed.shape)], np.int64),
+        "indices": packed.indices,
+        "values": packed.values,
+        "shape": np.array(packed.shape, np.int64),
+    }
+    zeros, filled = f"{name}_zeros", f"{name}_filled"
+    nodes = [
+        helper.make_node("ConstantOfShape", [f"{name}_count"], [zeros]),
+        helper.make_node("ScatterElements", [zeros, f"{name}_indices", f"{name}_values"], [filled]),
+        helper.make_node("Reshape", [filled, f"{name}_shape"], [name]),
+    ]
+    return [numpy_helper.from_array(array, f"{name}_{part}") for part, array in content.items()], nodes
+
+
+def _constant_nodes_to_initializers(graph: onnx.GraphProto) -> None:
+    """The exporter leaves buffers that are no weights as nodes; only initialisers can be packed."""
+    kept = []
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            tensor = graph.initializer.add()
+            tensor.CopyFrom(node.attribute[0].t)
+            tensor.name = node.output[0]
+        else:
+            kept.append(node)
+    _replace(graph.node, kept)
+
+
+def _share_equal_initializers(graph: onnx.GraphProto) -> None:
+    first_names: dict[tuple[object, ...], str] = {}
+    same_as: dict[str, str] = {}
+    kept = []
+    outputs = {value.name for value in graph.output}
+    for tensor in graph.initializer:
+        if tensor.name in outputs:
+            kept.append(tensor)
+            continue
+        array = numpy_helper.to_array(tensor)
+        first = first_names.setdefault((array.dtype.str, array.shape, array.tobytes()), tensor.name)
+        if first == tensor.name:
+            kept.append(tensor)
+        else:
+            same_as[tensor.name] = first
+    _replace(graph.initializer, kept)
+    _rename_inputs(graph, same_as)
+
+
+def _rename_inputs(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    """Also in the graphs of loops and branches, which see the names of the graph around them."""
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = names.get(name, name)
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _rename_inputs(attribute.g, names)
+
+
+def _replace(field: Any, messages: list[Any]) -> None:
+    """Repeated fields of a protobuf message cannot be assigned."""
+    del field[:]
+    field.extend(messages)
+
+
+def pack_torch_script(module: torch.jit.ScriptModule) -> None:
+    """Packs the constants of a frozen module in place."""
+    graph: Any = module.graph
+    _split_lists_of_tensors(graph)
+    for node in graph.findAllNodes("prim::Constant"):
+        tensor = node.output().toIValue()
+        packed = pack(tensor.cpu().contiguous().numpy()) if isinstance(tensor, torch.Tensor) else None
+        if packed is not None:
+            graph.setInsertPoint(node)
+            if isinstance(packed, SparseConstant):
+                unpacked = _fill(graph, packed)
+            else:
+                unpacked = _widen(graph, packed, tensor.dtype)
+            node.output().replaceAllUsesWith(unpacked)
+    torch._C._jit_pass_dce(graph)
+    graph.lint()
+
+
+def _split_lists_of_tensors(graph: Any) -> None:
+    """Freezing makes one constant of all weights of a recurrent layer; each becomes a constant of its own."""
+    for node in graph.findAllNodes("prim::Constant"):
+        tensors = node.output().toIValue()
+        if isinstance(tensors, list) and tensors and all(isinstance(tensor, torch.Tensor) for tensor in tensors):
+            graph.setInsertPoint(node)
+            constants = [graph.insertConstant(tensor) for tensor in tensors]
+            whole = graph.insertNode(graph.create("prim::ListConstruct", constants, 1))
+            whole.output().setType(node.output().type())
+            node.output().replaceAllUsesWith(whole.output())
+
+
+def _widen(graph: Any, packed: HalfConstant | ByteConstant, dtype: torch.dtype) -> Any:
+    narrow = graph.insertConstant(torch.from_numpy(packed.values))
+    return _insert(graph, "aten::to", narrow, dtype, False, False, None)
+
+
+def _fill(graph: Any, packed: SparseConstant) -> Any:
+    values = graph.insertConstant(torch.from_numpy(packed.values))
+    indices = graph.insertConstant(torch.from_numpy(packed.indices))
+    size = 1
+    for extent in packed.shape:
+        size *= extent
+    zeros = _insert(graph, "aten::new_zeros", values, [size], None, None, None, None)
+    filled = _insert(graph, "aten::scatter", zeros, 0, indices, values)
+    return _insert(graph, "aten::reshape", filled, list(packed.shape))
+
+
+def _insert(graph: Any, operator: str, tensor: Any, *arguments: Any) -> Any:
+    """Adds an operator at the insert point; arguments that are no values of the graph become constants."""
+    values = [
+        argument if isinstance(argument, torch._C.Value) else graph.insertConstant(argument) for argument in arguments
+    ]
+    node = graph.insertNode(graph.create(operator, [tensor, *values], 1))
+    node.output().setType(torch._C.TensorType.get())
+    return node.output()

@@ -138,3 +138,21 @@ def _roster(random: np.random.Generator, batch: int, card: CardDraft, is_everyon
         for row in roster:
             row[random.permutation(len(row))[: random.integers(1, max(2, len(row)))]] = 0
     return roster
+
+
+def round_to_half(network: nn.Module) -> None:
+    """Rounds every parameter and persistent buffer to the nearest number that float16 has, in place; types stay.
+
+    Raises:
+        ModelError: code `export-failed`; a weight is beyond what float16 reaches, or no number.
+    """
+    for name, values in network.state_dict().items():
+        if not values.is_floating_point():
+            continue
+        rounded = values.half().to(values.dtype)
+        if not bool(torch.isfinite(rounded).all()):
+            limit = torch.finfo(torch.float16).max
+            found = float(values.abs().max())
+            message = f"{name} reaches {found:.3g}, half precision {limit:.0f}; export it with weight_precision: full"
+            raise ModelError(message, code="export-failed")
+        values.copy_(rounded)

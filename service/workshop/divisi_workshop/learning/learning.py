@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from divisi_workshop.learning.config import TrainConfig
-from divisi_workshop.learning.system_config import SystemConfig
+from divisi_workshop.published.config import SystemConfig
 
 logger = logging.getLogger(__name__)
 

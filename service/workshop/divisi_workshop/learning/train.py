@@ -20,7 +20,7 @@ from divisi_workshop.choirs.takes import Choir, load_nino_dios
 from divisi_workshop.learning import losses
 from divisi_workshop.learning.config import Stage, TrainConfig
 from divisi_workshop.learning.learning import LearningRun, learn
-from divisi_workshop.learning.pitch_errors import disturb
+from divisi_workshop.learning.losses import disturb
 from divisi_workshop.learning.validate import Excerpt, Scores, cut_excerpts, validate
 from divisi_workshop.networks.chorus import Chorus, build, whole
 

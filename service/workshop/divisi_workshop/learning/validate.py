@@ -11,8 +11,7 @@ from torch import Tensor
 
 from divisi_workshop.choirs.resung import load_resung
 from divisi_workshop.choirs.takes import SAMPLE_RATE, Choir, excerpt, load_nino_dios
-from divisi_workshop.learning.losses import masked
-from divisi_workshop.learning.pitch_errors import hold
+from divisi_workshop.learning.losses import hold, masked
 from divisi_workshop.networks.chorus import Chorus, build, whole
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """Published checkpoints in our networks, so that whoever has them can serve them.
 
-    python -m divisi_workshop.export.published_weights joint FILE.pth --out checkpoint.pt
+    python -m divisi_workshop.published.weights joint FILE.pth --out checkpoint.pt
     divisi export divisi_workshop.published.umss:build checkpoint.pt --card draft.yaml --out model_store
 
 Checkpoints of UMSS, of its joint successors and of the U-Nets are state dicts of torch, read without unpickling code;

@@ -1,6 +1,6 @@
 """Drafts of the cards of all published systems, and their checkpoints as export takes them.
 
-    python -m divisi_workshop.export.published_cards --runs RUNS --out DIR [--speeds speeds.json]
+    python -m divisi_workshop.published.cards --runs RUNS --out DIR [--speeds speeds.json]
 
 Writes `DIR/<model id>.yaml` and `DIR/<model id>.pt` for every system whose run is in RUNS: one-voice weights become
 networks for two and for four voices, runs that learned from true pitches are given the multi-F0 network of
@@ -17,8 +17,8 @@ from typing import Any
 import torch
 import yaml
 
-from divisi_workshop.learning.system_config import Part, Pitch
-from divisi_workshop.learning.train_system import PREFIXES
+from divisi_workshop.published.config import Part, Pitch
+from divisi_workshop.published.train import PREFIXES
 
 CARDS = resources.files("divisi_workshop.learning").joinpath("cards", "published.yaml")
 MULTI_F0 = PREFIXES[Part.MULTI_F0]
