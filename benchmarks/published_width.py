@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from divisi_workshop.choirs.takes import VOICES
+from divisi_workshop.config import plain
 from divisi_workshop.published import umss, unet
 from divisi_workshop.published.cards import with_multi_f0
 from divisi_workshop.published.config import SystemConfig, parse_system
@@ -34,11 +35,11 @@ def load(run: Path, multi_f0: Path | None = None, published_f0: Path | None = No
     config = parse_system(state["config"])
     weights, values = state["average"], dict(state["config"]["network"])
     if published_f0 is not None:
-        reader = dict(values["pitch"]) if config.is_unet else values
-        reader["multi_f0"] = umss.plain(umss.UmssConfig(multi_f0=MultiF0Config(HcqtConfig())))["multi_f0"]
-        values = {**values, "pitch": reader} if config.is_unet else reader
+        reader = dict(values["pitch"]) if isinstance(config.network, unet.UnetConfig) else values
+        reader["multi_f0"] = plain(MultiF0Config(HcqtConfig()))
+        values = {**values, "pitch": reader} if isinstance(config.network, unet.UnetConfig) else reader
         weights = {name: value for name, value in weights.items() if not name.startswith("pitch.multi_f0.")}
-    network: Any = (unet if config.is_unet else umss).build(values)
+    network: Any = (unet if isinstance(config.network, unet.UnetConfig) else umss).build(values)
     network.load_state_dict(weights, strict=published_f0 is None)
     if published_f0 is not None:
         load_multi_f0(network.pitch.multi_f0, published_f0)

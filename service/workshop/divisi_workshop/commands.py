@@ -21,19 +21,20 @@ def train(
     """Train a network; a run that was stopped goes on where it stopped. docs/training.md gives the whole chain."""
     import torch
 
-    from divisi_workshop.learning.config import load_config
+    from divisi_workshop.config import parse, read_values
+    from divisi_workshop.learning.train import TrainConfig
     from divisi_workshop.learning.train import train as run_training
-    from divisi_workshop.published.config import find_config, parse_system
+    from divisi_workshop.published.config import parse_system
     from divisi_workshop.published.train import train_system
 
     configure_logging("info", "auto", process="train")
     torch.set_num_threads(1)  # two runs of one thread beat one run of two
     with exit_on_error():
-        system = find_config(config)
+        values = read_values(config)
         scores = (
-            run_training(load_config(config), data, cache, out, start_from or [])
-            if system is None
-            else train_system(parse_system(system), data, cache, out, start_from or [])
+            train_system(parse_system(values), data, cache, out, start_from or [])
+            if "system" in values
+            else run_training(parse(TrainConfig, values), data, cache, out, start_from or [])
         )
     say(str(scores))
 

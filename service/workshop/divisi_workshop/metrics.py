@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
-import fast_bss_eval
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -78,6 +77,8 @@ def score_images(
         channels: of each source the microphone that stands nearest.
         finds_order: take the estimates in whatever order scores best, as blind systems are scored.
     """
+    import fast_bss_eval  # a development dependency
+
     places = range(len(images))
     if finds_order:
         table = np.array(

@@ -9,8 +9,9 @@ import torch
 import yaml
 
 from divisi.contract.card import CardDraft
+from divisi_workshop.config import plain, read_values
 from divisi_workshop.published import cards, umss, unet
-from divisi_workshop.published.config import find_config, parse_system
+from divisi_workshop.published.config import parse_system
 from divisi_workshop.published.train import SystemRun
 
 CARDS = yaml.safe_load(cards.CARDS.read_text(encoding="utf-8"))
@@ -20,9 +21,8 @@ SPEED = {"real_time_factor": 0.1, "machine": "a machine", "engine": "ONNX Runtim
 @pytest.mark.parametrize("model_id", CARDS["systems"])
 def test_the_draft_says_what_the_network_of_its_run_gives(model_id: str) -> None:
     system = CARDS["systems"][model_id]
-    values = find_config(system["checkpoint"])
-    assert values is not None
-    config = parse_system(values).as_plain()
+    values = read_values(system["checkpoint"])
+    config = plain(parse_system(values))
     card = CardDraft.model_validate(cards.draft(model_id, CARDS, config, SPEED))
     assert f"{values['steps']} steps" in str(card.training)
     assert card.speed[0].real_time_factor == 0.1
@@ -37,9 +37,8 @@ def test_the_draft_says_what_the_network_of_its_run_gives(model_id: str) -> None
 
 
 def test_only_systems_that_were_trained_are_drafted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = find_config("umss_1s_again")
-    assert values is not None
-    config = parse_system(values).as_plain()
+    values = read_values("umss_1s_again")
+    config = plain(parse_system(values))
     (tmp_path / "umss_1s_again").mkdir()
     torch.save({"config": config, "average": {"w": torch.ones(1)}}, tmp_path / "umss_1s_again" / "checkpoint.pt")
     out = tmp_path / "drafts"
@@ -56,9 +55,7 @@ def test_only_systems_that_were_trained_are_drafted(tmp_path: Path, monkeypatch:
 def test_what_learned_from_true_pitches_takes_the_multi_f0_network_of_its_own_run(
     name: str, model_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values, trained_values = find_config(name), find_config("multi_f0")
-    assert values is not None
-    assert trained_values is not None
+    values, trained_values = read_values(name), read_values("multi_f0")
     trained_values["network"] |= {"multi_f0": {"channels": 3, "late_channels": 5}, "heuristic": {"threshold": 0.6}}
     runs = {name: SystemRun(parse_system(values)), "multi_f0": SystemRun(parse_system(trained_values))}
     for folder, run in runs.items():
@@ -84,8 +81,7 @@ def test_what_learned_with_pitches_of_its_own_keeps_its_networks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, seed in (("va_nn", 1), ("multi_f0", 2)):
-        values = find_config(name)
-        assert values is not None
+        values = read_values(name)
         (tmp_path / name).mkdir()
         SystemRun(parse_system({**values, "seed": seed})).save(tmp_path / name / "checkpoint.pt")
     monkeypatch.setattr("sys.argv", ["published_cards", "--runs", str(tmp_path), "--out", str(tmp_path / "drafts")])

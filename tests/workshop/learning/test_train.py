@@ -10,8 +10,7 @@ import yaml
 
 from divisi_workshop.choirs.remix import Remixer, RemixOptions
 from divisi_workshop.choirs.takes import Choir
-from divisi_workshop.learning.config import Stage, TrainConfig
-from divisi_workshop.learning.train import Run, load_material, train
+from divisi_workshop.learning.train import Run, Stage, TrainConfig, load_material, train
 
 TINY = TrainConfig(
     stage=Stage.JOINT,

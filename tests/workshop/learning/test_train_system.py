@@ -11,8 +11,9 @@ import yaml
 
 from divisi_workshop.choirs.remix import Remixer, RemixOptions
 from divisi_workshop.choirs.takes import Choir
-from divisi_workshop.learning import system_losses as losses
+from divisi_workshop.config import plain, read_values
 from divisi_workshop.networks.spectral import ShortTimeFourier
+from divisi_workshop.published import config as losses
 from divisi_workshop.published import umss
 from divisi_workshop.published.config import (
     LossWeights,
@@ -20,7 +21,6 @@ from divisi_workshop.published.config import (
     Pitch,
     SystemConfig,
     choose_voices,
-    find_config,
     merge,
     parse_system,
 )
@@ -69,8 +69,7 @@ TINY_UNET: dict[str, Any] = {
 
 def tiny(name: str, **changes: Any) -> SystemConfig:
     """A shipped schedule with a tiny network and short excerpts."""
-    values = find_config(name)
-    assert values is not None
+    values = read_values(name)
     values["network"] = merge(values["network"], TINY_UNET if name.startswith("unet") else TINY)
     config = parse_system(values)
     remix = RemixOptions(excerpt_seconds=0.512, hop_length=256, missing_share=0.0)
@@ -97,20 +96,13 @@ def test_in_every_schedule_exactly_the_named_parts_learn(name: str, choir: Choir
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_survives_being_written_down(name: str) -> None:
-    values = find_config(name)
-    assert values is not None
-    config = parse_system(values)
-    assert parse_system(yaml.safe_load(yaml.safe_dump(config.as_plain()))) == config
+    config = parse_system(read_values(name))
+    assert parse_system(yaml.safe_load(yaml.safe_dump(plain(config)))) == config
 
 
 def test_the_published_weights_of_the_joint_losses_are_kept() -> None:
-    joint = find_config("va_nn_0")
-    assert joint is not None
+    joint = read_values("va_nn_0")
     assert parse_system(joint).weights == LossWeights(reconstruction=1, salience=1e4, voices=1e5, commitment=1e4)
-
-
-def test_configurations_of_other_loops_are_left_to_them() -> None:
-    assert find_config("no_such_configuration") is None
 
 
 def test_the_validation_singer_cannot_be_trained_on() -> None:
@@ -143,8 +135,7 @@ def test_a_run_that_was_stopped_ends_where_an_unbroken_one_does(choir: Choir, tm
 
 def test_a_start_from_another_width_is_refused(tmp_path: Path) -> None:
     SystemRun(tiny("multi_f0")).save(tmp_path / "front.pt")
-    values = find_config("multi_f0")
-    assert values is not None
+    values = read_values("multi_f0")
     values["network"] = merge(values["network"], merge(TINY, {"multi_f0": {"channels": 3}}))
     with pytest.raises(
         ValueError, match=r"another width: pitch\.multi_f0\.\S+ is \(2, .* in .*front\.pt, \(3, .* here"
@@ -266,12 +257,10 @@ WIDTHS = sorted((Path(__file__).parents[3] / "benchmarks" / "widths").glob("*.ya
 
 @pytest.mark.parametrize("path", WIDTHS, ids=lambda path: path.stem)
 def test_runs_that_compare_widths_differ_from_what_is_served_in_width_alone(path: Path) -> None:
-    values = find_config(str(path))
-    assert values is not None
+    values = read_values(str(path))
     config = parse_system(values)
     base = {"separator": "umss_1s", "unet": "unet_satb_efficient_again", "multi": "multi_f0"}
-    shipped = find_config(base[path.stem.split("_")[0]])
-    assert shipped is not None
+    shipped = read_values(base[path.stem.split("_")[0]])
     assert config.weights == parse_system(shipped).weights
     assert config.learns == parse_system(shipped).learns
     is_served = config.network == parse_system(shipped).network

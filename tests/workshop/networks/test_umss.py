@@ -9,6 +9,8 @@ import onnxruntime
 import pytest
 import torch
 
+from divisi.contract.errors import InputError
+from divisi_workshop.config import parse, plain
 from divisi_workshop.networks.spectral import RatioMaskSeparation, ratio_masks
 from divisi_workshop.published import umss
 from divisi_workshop.published.source_filter import SeparatorConfig
@@ -50,11 +52,11 @@ def test_the_published_umss_has_them_without_an_assigner() -> None:
 
 @pytest.mark.parametrize("preset", [umss.published_joint(), umss.published_umss(2), umss.served()])
 def test_a_configuration_survives_being_written_down(preset: umss.UmssConfig) -> None:
-    assert umss.parse(umss.plain(preset)) == preset
+    assert parse(umss.UmssConfig, plain(preset)) == preset
 
 
 def test_unknown_sizes_in_a_configuration_are_refused() -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(InputError, match="no_such_size"):
         umss.build({"no_such_size": 1})
 
 

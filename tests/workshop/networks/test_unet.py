@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
+from divisi_workshop.config import parse, plain
 from divisi_workshop.published import unet
 
 HOP = 512
@@ -76,7 +77,7 @@ def test_another_pitch_is_another_condition(condition: unet.Condition) -> None:
 @pytest.mark.parametrize("condition", list(unet.Condition))
 def test_a_configuration_survives_being_written_down(condition: unet.Condition) -> None:
     for config in (unet.published(condition), unet.served(condition, 2)):
-        assert unet.parse(unet.plain(config)) == config
+        assert parse(unet.UnetConfig, plain(config)) == config
 
 
 @torch.no_grad()

@@ -5,16 +5,18 @@ Three ways to draw four voices: `coherent` (the same moment of one piece, one tr
 one to three voices are missing, so that an absent voice is learned as silence.
 """
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from pydantic.dataclasses import dataclass
 
 from divisi_workshop.choirs.rooms import place_in_room
 from divisi_workshop.choirs.takes import SAMPLE_RATE, Choir, Part, excerpt
+from divisi_workshop.config import STRICT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class RemixOptions:
     """How mixtures are made. Shares are probabilities."""
 
@@ -32,7 +34,7 @@ class RemixOptions:
     noise_db: tuple[float, float] = (-60.0, -32.0)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Batch:
     """Mixture (B, T) and sources (B, 4, T), float32; F0 (B, 4, N) in Hz, 0 where unvoiced or absent; roster (B, 4), 0
     for voices that the network is told are absent.

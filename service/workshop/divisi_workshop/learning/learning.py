@@ -4,29 +4,55 @@ What learns, and from which losses, is for the two kinds of run to say: `train` 
 of the published systems. A run's folder receives config.yaml, log.csv and checkpoint.pt.
 """
 
-import copy
 import csv
 import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 import yaml
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from divisi_workshop.learning.config import TrainConfig
-from divisi_workshop.published.config import SystemConfig
+from divisi_workshop.choirs.remix import RemixOptions
+from divisi_workshop.config import STRICT, plain
 
 logger = logging.getLogger(__name__)
 
 LOG_MEMORY = 0.98
 """How much of the losses in the log is what they were one step before."""
 
-Config = TypeVar("Config", TrainConfig, SystemConfig)
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RunConfig:
+    """What every run has. Steps count optimiser steps."""
+
+    steps: int
+    seed: int = 1
+    batch_size: int = 4
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    warmup_steps: int = 60
+    clip_norm: float = 5.0
+    average_decay: float = 0.995
+    validate_every: int = 500
+    save_every: int = 250
+    singers: tuple[int, ...] = (1, 2, 3)
+    validation_singer: int = 4
+    remix: RemixOptions = field(default_factory=RemixOptions)
+
+    def __post_init__(self) -> None:
+        if self.validation_singer in self.singers:
+            raise ValueError(f"singer {self.validation_singer} is kept for validation and must not be trained on")
+
+
+Config = TypeVar("Config", bound=RunConfig)
 Network = TypeVar("Network", bound=nn.Module)
 Material = TypeVar("Material")
 Scores = TypeVar("Scores")
@@ -51,7 +77,14 @@ class LearningRun(ABC, Generic[Config, Network, Material]):
         self.config: Config = config
         self.network = network
         self.learning = nn.ModuleList(learning)
-        self.average = copy.deepcopy(network).requires_grad_(False).eval()
+        decay = config.average_decay
+
+        def nearer(kept: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+            """Short at first, so that the beginning is soon forgotten."""
+            return torch.lerp(kept, new, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+
+        self.averaging = AveragedModel(network, avg_fn=nearer).requires_grad_(False).eval()
+        self.average = cast(Network, self.averaging.module)
         self.network.requires_grad_(False)
         self.learning.requires_grad_(True)
         self.optimiser = optimiser(list(self.learning.parameters()))
@@ -89,19 +122,14 @@ class LearningRun(ABC, Generic[Config, Network, Material]):
         norm = nn.utils.clip_grad_norm_(self.learning.parameters(), self.config.clip_norm)
         if torch.isfinite(norm):
             self.optimiser.step()
-        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for kept, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                kept.lerp_(new, 1 - decay)
-            for held, now in zip(self.average.buffers(), self.network.buffers(), strict=True):
-                held.copy_(now)
+        self.averaging.update_parameters(self.network)
         self.step += 1
         return {name: value.item() for name, value in parts.items()}
 
     def save(self, path: Path) -> None:
         """Write a checkpoint in one piece; `torch.load(weights_only=True)` reads it."""
         state = {
-            "config": self.config.as_plain(),
+            "config": plain(self.config),
             "step": self.step,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -118,6 +146,7 @@ class LearningRun(ABC, Generic[Config, Network, Material]):
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]
+        self.averaging.n_averaged.fill_(self.step)
 
     def start_from(self, path: Path) -> None:
         """Take over what another run has trained of the parts that both have.
@@ -154,7 +183,7 @@ def learn(
     """
     config = run.config
     out.mkdir(parents=True, exist_ok=True)
-    (out / "config.yaml").write_text(yaml.safe_dump(config.as_plain(), sort_keys=False))
+    (out / "config.yaml").write_text(yaml.safe_dump(plain(config), sort_keys=False))
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
         run.load(checkpoint)

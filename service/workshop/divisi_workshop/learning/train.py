@@ -7,19 +7,22 @@ RUN receives config.yaml, log.csv and checkpoint.pt.
 """
 
 import logging
+from dataclasses import field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from divisi_workshop.choirs.remix import Batch, Remixer
 from divisi_workshop.choirs.resung import load_resung
 from divisi_workshop.choirs.takes import Choir, load_nino_dios
+from divisi_workshop.config import STRICT
 from divisi_workshop.learning import losses
-from divisi_workshop.learning.config import Stage, TrainConfig
-from divisi_workshop.learning.learning import LearningRun, learn
+from divisi_workshop.learning.learning import LearningRun, RunConfig, learn
 from divisi_workshop.learning.losses import disturb
 from divisi_workshop.learning.validate import Excerpt, Scores, cut_excerpts, validate
 from divisi_workshop.networks.chorus import Chorus, build, whole
@@ -27,6 +30,29 @@ from divisi_workshop.networks.chorus import Chorus, build, whole
 logger = logging.getLogger(__name__)
 
 VALIDATION_SECONDS = (4.0, 100.0)
+
+
+class Stage(StrEnum):
+    """What learns: pitches from labels, who sings from a finished tracker, masks from disturbed labels, masks from what
+    a tracker hears, or all.
+    """
+
+    PITCH = "pitch"
+    PRESENCE = "presence"
+    MASK = "mask"
+    ADAPT = "adapt"
+    JOINT = "joint"
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrainConfig(RunConfig):
+    """A stage, the weights of its losses, and what differs from the shipped network."""
+
+    stage: Stage
+    magnitude_weight: float = 20.0
+    pitch_weight: float = 1.0
+    presence_weight: float = 0.1
+    network: dict[str, Any] = field(default_factory=dict)
 
 
 class Run(LearningRun[TrainConfig, Chorus, Batch]):

@@ -1,22 +1,22 @@
 """What a run of a published system is: which parts learn, from which losses, on which mixtures.
 
-One YAML file under `configs/` each, told from those of `config` by its key `system`; saved beside the weights. A
+One YAML file under `configs/` each, told from those of the flagship by its key `system`; saved beside the weights. A
 schedule of several stages, such as W_UP's three, is several files, each started from the checkpoint of the last.
 """
 
-from dataclasses import asdict, dataclass, field
+import dataclasses
 from enum import StrEnum
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
-from divisi_workshop.choirs.remix import Batch, RemixOptions
+from divisi_workshop.choirs.remix import Batch
+from divisi_workshop.config import STRICT, parse, plain
+from divisi_workshop.learning.learning import RunConfig
 from divisi_workshop.published import umss, unet
 
 NINO_DIOS = "nino_dios"
@@ -38,7 +38,7 @@ class Pitch(StrEnum):
     NETWORK = "network"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class LossWeights:
     """Weights of the losses (see `system_losses`); 0 leaves a loss out. Published: reconstruction 1, salience 1e4,
     voices 1e5, commitment 1e4.
@@ -56,15 +56,14 @@ class LossWeights:
     """As `magnitude`, but relative to each voice's own level, so that quiet voices count as loud ones."""
 
 
-@dataclass(frozen=True)
-class SystemConfig:
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SystemConfig(RunConfig):
     """One run. `learns` names the parts that are trained; all others are frozen."""
 
     system: str
-    steps: int
     learns: tuple[Part, ...]
     weights: LossWeights
-    network: dict[str, Any]
+    network: umss.UmssConfig | unet.UnetConfig
     voice_count: int = 4
     """Voices in a mixture; 1 trains on single voices, 2 on random pairs."""
     pitch: Pitch = Pitch.NETWORK
@@ -73,8 +72,6 @@ class SystemConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-5
     warmup_steps: int = 30
-    clip_norm: float = 5.0
-    average_decay: float = 0.995
     validate_every: int = 250
     save_every: int = 50
     held_excerpts: int = 24
@@ -82,68 +79,22 @@ class SystemConfig:
     """F0 networks compute in bfloat16 while they learn: twice as fast where the processor knows it."""
     dataset: str = NINO_DIOS
     """Niño Dios, or one of `choir_folders`: bc1song, bcbq, csd, cantoria. Only Niño Dios is split by singer."""
-    singers: tuple[int, ...] = (1, 2, 3)
-    validation_singer: int = 4
-    remix: RemixOptions = field(default_factory=RemixOptions)
-
-    def __post_init__(self) -> None:
-        if self.validation_singer in self.singers:
-            raise ValueError(f"singer {self.validation_singer} is kept for validation and must not be trained on")
-
-    @property
-    def is_unet(self) -> bool:
-        return Part.UNET in self.learns
-
-    def as_plain(self) -> dict[str, Any]:
-        """Plain values that YAML and a weights-only checkpoint can carry."""
-        values = asdict(self)
-        values["learns"] = [str(part) for part in self.learns]
-        values["pitch"] = str(self.pitch)
-        values["singers"] = list(self.singers)
-        values["remix"]["noise_db"] = list(self.remix.noise_db)
-        return values
-
-
-def find_config(name_or_path: str) -> dict[str, Any] | None:
-    """Plain values of a shipped configuration or a YAML file if it is one of a published system, else None."""
-    shipped = resources.files("divisi_workshop.learning").joinpath("configs", f"{name_or_path}.yaml")
-    path = Path(name_or_path)
-    if not shipped.is_file() and not path.is_file():
-        return None
-    values: dict[str, Any] = yaml.safe_load(shipped.read_text() if shipped.is_file() else path.read_text())
-    return values if "system" in values else None
 
 
 def parse_system(values: dict[str, Any]) -> SystemConfig:
-    """Build a configuration from plain values; unknown names raise TypeError.
+    """A run from plain values. `network` may name a preset (`served`, `published_joint`, …) and what differs from it.
 
-    `network` may name a preset (`served`, `published_joint`, …) and what differs from it.
+    Raises:
+        InputError: code `invalid-configuration`.
     """
-    parts = dict(values)
-    learns = tuple(Part(part) for part in parts.pop("learns"))
-    remix = dict(parts.pop("remix", {}))
-    if "noise_db" in remix:
-        remix["noise_db"] = tuple(remix["noise_db"])
-    return SystemConfig(
-        learns=learns,
-        weights=LossWeights(**parts.pop("weights")),
-        pitch=Pitch(parts.pop("pitch", Pitch.NETWORK)),
-        singers=tuple(parts.pop("singers", (1, 2, 3))),
-        remix=RemixOptions(**{"hop_length": 256, "excerpt_seconds": 2.048, **remix}),
-        network=full_network(parts.pop("network", {}), Part.UNET in learns),
-        **parts,
-    )
-
-
-def full_network(values: dict[str, Any], is_unet: bool) -> dict[str, Any]:
-    """A network's plain values with the preset it names filled in."""
-    family: Any = unet if is_unet else umss
-    values = dict(values)
-    preset = values.pop("preset", None)
-    if preset is None and "pitch" not in values and "multi_f0" not in values:
-        preset = "served"
-    base = family.plain(family.PRESETS[preset]()) if preset else {}
-    return merge(base, values)
+    network = dict(values.get("network", {}))
+    family: Any = unet if Part.UNET in values.get("learns", ()) else umss
+    kind: Any = unet.UnetConfig if family is unet else umss.UmssConfig
+    is_whole = "pitch" in network or "multi_f0" in network
+    preset = network.pop("preset", None if is_whole else "served")
+    base = plain(family.PRESETS[preset]()) if preset else {}
+    remix = {"hop_length": 256, "excerpt_seconds": 2.048, **values.get("remix", {})}
+    return parse(SystemConfig, {**values, "remix": remix, "network": parse(kind, merge(base, network))})
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -215,7 +166,7 @@ def map_loss(salience: Tensor, target: Tensor) -> Tensor:
     return functional.binary_cross_entropy(salience.clamp(1e-6, 1 - 1e-6), target)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Material:
     """Mixture (B, T) at peak 1, its sources (B, V, T) and their F0 (B, V, N) in Hz, float32, highest part first."""
 

@@ -6,13 +6,16 @@ of the kernel's length (Schörkhuber and Klapuri, 2010). Every octave is analyse
 octaves which several harmonics share are computed once.
 """
 
+import dataclasses
 import math
-from dataclasses import dataclass
 from math import ceil, floor, pi
 
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
+
+from divisi_workshop.config import STRICT
 
 FLOOR_DB = 80.0
 """Levels further below the loudest bin are raised to this."""
@@ -20,7 +23,7 @@ QUIETEST = 1e-5
 """Magnitude that silence is raised to before logarithms."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class HcqtConfig:
     """The defaults are the published front end. Frequencies in Hz, lengths in samples at `sample_rate`."""
 
@@ -41,7 +44,7 @@ class HcqtConfig:
     """Kernels rounded to what float16 holds, 70 dB below themselves: half the bytes in an artifact."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class OctaveGroup:
     """Bins analysed together: at which halving of the rate, which frequencies, and where the result goes."""
 

@@ -4,19 +4,21 @@ Levels and phase steps of an HCQT pass two like branches of convolutions; what t
 the whole range of pitches. No pooling anywhere: a bin in is a bin out.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import cast
 
+from pydantic.dataclasses import dataclass
 from torch import Tensor, cat, nn
 from torch.nn import functional
 
+from divisi_workshop.config import STRICT
 from divisi_workshop.published.hcqt import Hcqt, HcqtConfig
 
 NORM_EPS = 1e-3
 QUIET_BIAS = -4.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class MultiF0Config:
     """The defaults are the published network."""
 
@@ -100,7 +102,7 @@ class MultiF0(nn.Module):
         return salience
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class AssignerConfig:
     """The defaults are the published network, which sees 13 frames (0.15 s) at a time."""
 

@@ -4,13 +4,15 @@ The hard part is what gradients see. The published `reconstruction` hands every 
 "down", never which bin. `refined` takes the top of the ridge at the best bin; its gradient knows where to go.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import permutations
 from typing import Any
 
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
+
+from divisi_workshop.config import STRICT
 
 SIGMOID_SLOPE = 1000.0
 GRADIENT_LIMIT = 1000.0
@@ -33,7 +35,7 @@ class Link(StrEnum):
     REFINED = "refined"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class LinkConfig:
     """The defaults are the published link; thresholds are those of soprano, alto, tenor and bass."""
 
@@ -137,7 +139,7 @@ REGISTERS_HZ = {2: (360.0, 190.0), 4: (440.0, 320.0, 230.0, 150.0)}
 """Where voices are thought to be before a frame says so."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class HeuristicConfig:
     """The defaults are the published procedure, except that it kept more peaks than voices for its permutations, at a
     cost that grows with the factorial; here the strongest of each frame stay.

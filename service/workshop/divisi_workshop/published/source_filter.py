@@ -4,14 +4,16 @@ harmonics of the pitch ─► glottal roll-off ─┐
 coloured noise × gain ──────────────────────┴─► all-pole filter of the vocal tract, frame by frame ─► voice
 """
 
+import dataclasses
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
+from divisi_workshop.config import STRICT
 from divisi_workshop.networks.spectral import ShortTimeFourier
 from divisi_workshop.published.harmonic_bank import (
     FILTER_ORDER,
@@ -31,7 +33,7 @@ NOISE_TABLE_LENGTH = 1 << 14
 NOISE_SEED = 4
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class VoiceControls:
     """What the decoder says of R voices over N frames.
 
@@ -45,7 +47,7 @@ class VoiceControls:
     noise_spectrum: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class SynthesiserConfig:
     """Both costly stages have an exact cheaper form; the published one is kept to compare with."""
 
@@ -175,7 +177,7 @@ SILENT_MAGNITUDE = 1e-5
 LOWEST_HZ, HIGHEST_HZ = 20.0, 8000.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class SeparatorConfig:
     """Encoder and decoder; the defaults are the published ones."""
 

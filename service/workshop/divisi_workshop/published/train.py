@@ -50,7 +50,8 @@ class SystemRun(LearningRun[SystemConfig, Any, Material]):
 
     def __init__(self, config: SystemConfig) -> None:
         torch.manual_seed(config.seed)
-        network = (unet if config.is_unet else umss).build(config.network)
+        sizes = config.network
+        network = unet.UnetSeparator(sizes) if isinstance(sizes, unet.UnetConfig) else umss.Umss(sizes)
         learning = [module for part in config.learns if (module := find_part(network, part)) is not None]
 
         def optimiser(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -7,12 +7,14 @@ UMSS hands out pitches by a heuristic, VA_NN, VA_NN_0, VA_NN_1 and W_UP by a voi
 trained, not in what runs. Works at 16 kHz, mono.
 """
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import Any
 
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from divisi_workshop.config import STRICT, parse
 from divisi_workshop.networks.spectral import RatioMaskSeparation
 from divisi_workshop.published.harmonic_bank import Bank, Recursion, regrid_pitch, resample_track
 from divisi_workshop.published.hcqt import HcqtConfig
@@ -44,7 +46,7 @@ class Assignment(StrEnum):
     NETWORK = "network"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class UmssConfig:
     """The defaults are the published joint model, faults included; `published_umss` and `served` give the others."""
 
@@ -201,42 +203,4 @@ PRESETS = {"published_joint": published_joint, "published_umss": published_umss,
 
 def build(config: dict[str, Any] | None = None) -> nn.Module:
     """The network for plain values as saved beside a checkpoint; None gives the served joint model."""
-    return Umss(served() if config is None else parse(config))
-
-
-def plain(config: UmssConfig) -> dict[str, Any]:
-    """Plain values that YAML and a weights-only checkpoint can carry; `build` reads them."""
-    values = asdict(config)
-    values["assignment"] = str(config.assignment)
-    values["link"] = {**values["link"], "link": str(config.link.link), "thresholds": list(config.link.thresholds)}
-    bank, recursion = str(config.synthesiser.bank), str(config.synthesiser.recursion)
-    values["synthesiser"] = {**values["synthesiser"], "bank": bank, "recursion": recursion}
-    return values
-
-
-def parse(values: dict[str, Any]) -> UmssConfig:
-    """Inverse of `plain`; what is not named has its default. Unknown names raise TypeError."""
-    parts: dict[str, Any] = dict(values)
-    if "assignment" in parts:
-        parts["assignment"] = Assignment(parts["assignment"])
-    if "multi_f0" in parts:
-        front = dict(parts["multi_f0"])
-        parts["multi_f0"] = MultiF0Config(**{**front, "hcqt": HcqtConfig(**front.get("hcqt", {}))})
-    if "link" in parts:
-        link = dict(parts["link"])
-        if "link" in link:
-            link["link"] = Link(link["link"])
-        if "thresholds" in link:
-            link["thresholds"] = tuple(link["thresholds"])
-        parts["link"] = LinkConfig(**link)
-    if "synthesiser" in parts:
-        synthesiser = dict(parts["synthesiser"])
-        for name, kind in (("bank", Bank), ("recursion", Recursion)):
-            if name in synthesiser:
-                synthesiser[name] = kind(synthesiser[name])
-        parts["synthesiser"] = SynthesiserConfig(**synthesiser)
-    sizes: dict[str, Any] = {"assigner": AssignerConfig, "heuristic": HeuristicConfig, "separator": SeparatorConfig}
-    for name, config in sizes.items():
-        if name in parts:
-            parts[name] = config(**parts[name])
-    return UmssConfig(**parts)
+    return Umss(served() if config is None else parse(UmssConfig, dict(config)))

@@ -5,15 +5,17 @@ masked by a U-Net; the estimates of all voices share out the mixture. `original`
 vector through convolutions, `efficient` as the spectrum of equal harmonics of it, frame by frame.
 """
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import field
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
+from divisi_workshop.config import STRICT, parse
 from divisi_workshop.networks.spectral import ShortTimeFourier, ratio_masks
 from divisi_workshop.published import umss
 from divisi_workshop.published.harmonic_bank import Bank, HarmonicBank
@@ -39,7 +41,7 @@ class Condition(StrEnum):
     EFFICIENT = "efficient"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class UnetConfig:
     """The defaults are the published baseline; `pitch` says who reads the pitches and hands them out."""
 
@@ -237,21 +239,4 @@ PRESETS = {"published": published, "served": served}
 
 def build(config: dict[str, Any] | None = None) -> nn.Module:
     """The network for plain values as saved beside a checkpoint; None gives the served one."""
-    return UnetSeparator(served() if config is None else parse(config))
-
-
-def plain(config: UnetConfig) -> dict[str, Any]:
-    """Plain values that YAML and a weights-only checkpoint can carry; `build` reads them."""
-    values = asdict(replace(config, pitch=umss.UmssConfig()))
-    values.update(condition=str(config.condition), bank=str(config.bank), pitch=umss.plain(config.pitch))
-    values["condition_channels"] = list(config.condition_channels)
-    return values
-
-
-def parse(values: dict[str, Any]) -> UnetConfig:
-    """Inverse of `plain`; what is not named has its default. Unknown names raise TypeError."""
-    parts: dict[str, Any] = dict(values)
-    for name, kind in (("condition", Condition), ("bank", Bank), ("pitch", umss.parse), ("condition_channels", tuple)):
-        if name in parts:
-            parts[name] = kind(parts[name])
-    return UnetConfig(**parts)
+    return UnetSeparator(served() if config is None else parse(UnetConfig, dict(config)))

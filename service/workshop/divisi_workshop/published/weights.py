@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from divisi.contract.errors import InputError
+from divisi_workshop.config import plain
 from divisi_workshop.published import umss, unet
 from divisi_workshop.published.multi_f0 import MultiF0, VoiceAssigner
 
@@ -224,8 +225,7 @@ def _refuse_leftovers(stored: Mapping[str, Any], parts: tuple[str, ...]) -> None
 
 def save_checkpoint(network: umss.Umss | unet.UnetSeparator, path: Path) -> None:
     """Writes what `divisi export` reads."""
-    config = umss.plain(network.config) if isinstance(network, umss.Umss) else unet.plain(network.config)
-    torch.save({"config": {"network": config}, "average": network.state_dict()}, path)
+    torch.save({"config": {"network": plain(network.config)}, "average": network.state_dict()}, path)
 
 
 def main() -> None:
