@@ -1,4 +1,11 @@
-"""Rooms and microphones made of noise: what keeps a network from learning one chapel by heart."""
+"""Rooms made of noise, and microphones: what keeps a network from learning one chapel by heart.
+
+`place_in_room` is what the earlier stages learn from, rooms up to a small church. `noise_hall` goes up to a cathedral;
+the refiner learns from it and from image sources (`shoebox_rooms`) in equal parts, and so the flaws of neither. Image
+sources are slow to compute and therefore kept in a folder, one file a room, which `load_halls` reads.
+"""
+
+from pathlib import Path
 
 import numpy as np
 from scipy import fft
@@ -8,6 +15,12 @@ from divisi_workshop.choirs.takes import SAMPLE_RATE
 TAIL_SECONDS = 0.9
 LONGEST_DECAY_SECONDS = 1.4
 """By which a room has died away by 60 dB; of the longest, what the tail cuts off is 38 dB down."""
+
+HALL_DECAY_SECONDS = (0.2, 2.5)
+HALL_DISTANCES = (0.7, 4.0)
+"""Of the singers from the microphone, in critical distances: where direct sound and reverberation are equally loud."""
+LONGEST_SECONDS = 2.2
+"""Of a response that is kept."""
 
 MICROPHONE_SHARE = 0.4
 COMPRESSED_SHARE = 0.25
@@ -97,3 +110,35 @@ def place_in_room(rng: np.random.Generator, sources: np.ndarray, with_room: bool
     if rng.random() < COMPRESSED_SHARE:
         placed *= compressor_gain(rng, placed.sum(axis=0))
     return placed
+
+
+def noise_hall(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Responses of one room to singers at about one distance; direct sound at tap 0. Shape: (count, taps), energy 1."""
+    decay_seconds = between(rng, HALL_DECAY_SECONDS)
+    distance = between(rng, HALL_DISTANCES)
+    taps = int(min(1.1 * decay_seconds, LONGEST_SECONDS) * SAMPLE_RATE)
+    times = np.arange(taps) / SAMPLE_RATE
+    treble = rng.uniform(0.35, 0.9)
+    responses = np.zeros((count, taps), np.float32)
+    for response in responses:
+        noise = rng.standard_normal(taps)
+        low = np.convolve(noise, np.full(12, 1 / 12), "same")
+        tail = 2 * low * np.exp(-6.91 * times / decay_seconds)
+        tail += (noise - low) * np.exp(-6.91 * times / (decay_seconds * treble))
+        tail[times < rng.uniform(0.002, 0.02)] = 0
+        own = distance * np.exp(rng.normal(0, 0.15))
+        tail *= own / np.sqrt(np.sum(tail**2))
+        for _ in range(rng.integers(3, 9)):
+            tail[rng.integers(16, min(1200, taps))] += rng.normal(0, 0.3) * min(own, 1.5)
+        tail[0] += 1
+        response[:] = tail / np.sqrt(1 + own**2)
+    return responses
+
+
+def load_halls(folder: Path) -> list[np.ndarray]:
+    """All rooms of a folder, (P, taps) each; none where there is no folder."""
+    return [np.load(path).astype(np.float32) for path in sorted(folder.glob("hall_*.npy"))]
+
+
+def between(rng: np.random.Generator, limits: tuple[float, float]) -> float:
+    return float(np.exp(rng.uniform(*np.log(limits))))

@@ -15,7 +15,7 @@ import numpy as np
 import pyroomacoustics
 from tqdm import tqdm
 
-from divisi_workshop.choirs.halls import LONGEST_SECONDS, between
+from divisi_workshop.choirs.rooms import LONGEST_SECONDS, between
 from divisi_workshop.choirs.takes import SAMPLE_RATE
 
 DECAY_SECONDS = (0.25, 2.2)

@@ -18,8 +18,7 @@ import torch
 from scipy import fft
 from tqdm import tqdm
 
-from divisi_workshop.choirs.halls import load_halls, noise_hall
-from divisi_workshop.choirs.rooms import compressor_gain, random_equaliser, random_microphone
+from divisi_workshop.choirs.rooms import compressor_gain, load_halls, noise_hall, random_equaliser, random_microphone
 from divisi_workshop.choirs.takes import SAMPLE_RATE, VOICES, Choir, Part, excerpt
 from divisi_workshop.learning.validate import load_network
 from divisi_workshop.networks import chorus

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from divisi_workshop.choirs.halls import DECAY_SECONDS, load_halls, noise_hall
+from divisi_workshop.choirs.rooms import HALL_DECAY_SECONDS, load_halls, noise_hall
 from divisi_workshop.choirs.shoebox_rooms import Shoebox, draw_shoebox, shoebox_responses
 from divisi_workshop.choirs.takes import SAMPLE_RATE
 
@@ -23,7 +23,7 @@ def test_a_hall_of_noise_has_the_direct_sound_first_and_energy_one() -> None:
     assert responses.shape[0] == 5
     assert np.abs(responses).argmax(axis=1).tolist() == [0] * 5
     assert np.sum(responses**2, axis=1) == pytest.approx(np.ones(5), rel=0.5)
-    assert responses.shape[1] >= DECAY_SECONDS[0] * SAMPLE_RATE
+    assert responses.shape[1] >= HALL_DECAY_SECONDS[0] * SAMPLE_RATE
     assert np.array_equal(responses, noise_hall(np.random.default_rng(3), 5))
 
 
