@@ -29,11 +29,11 @@ from rich.console import Console
 from rich.table import Table
 
 from divisi.bootstrap import open_door
-from divisi.cli.service import free_port
 from divisi.client import Client
 from divisi.contract.job import Job, JobState
 from divisi.jobs.figures import Figures
 from divisi.jobs.queue import JobQueue
+from divisi.machine.service import free_port
 from divisi.sample import mixture_path
 from divisi.settings import Settings, child_environment
 

@@ -1,6 +1,7 @@
 """What this deployment is: every setting, read once from the environment (`DIVISI_…`), frozen, validated.
 
-The only door to `os.environ`. What belongs to a model is in its card, what belongs to a request in SeparationOptions.
+The service's only door to `os.environ`. What belongs to a model is in its card, what belongs to a request in
+SeparationOptions.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -59,7 +60,6 @@ class Settings(BaseSettings):
     signing_secret: SecretStr | None = Field(
         None, description="Secret that signs download links; unset: one that Redis keeps."
     )
-    api_key: SecretStr | None = Field(None, description="Key that `divisi separate --server` shows.")
     requests_per_minute: int = Field(600, ge=0, description="Requests a minute of one caller; 0: no limit.")
     max_unfinished_jobs: int = Field(100, ge=0, description="Unfinished jobs of one caller; 0: no limit.")
     max_upload_bytes_per_day: int = Field(
@@ -167,6 +167,12 @@ def listed(value: str) -> tuple[str, ...]:
 def load_settings() -> Settings:
     """The settings of this process, read from the environment at the first call."""
     return Settings()
+
+
+def settings_with(**changes: Any) -> Settings:
+    """The settings of the environment, with the given fields (those that are not None) set by the command line."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    return Settings(**given) if given else load_settings()
 
 
 def child_environment(settings: Settings, **changes: str) -> dict[str, str]:

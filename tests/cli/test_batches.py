@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from divisi.cli.batches import digest_of, ends_the_run, folder_name, folders_for, reason_of
 from divisi.cli.out_folder import OutFolder
+from divisi.cli.recordings import digest_of, folder_name, folders_for
+from divisi.cli.separate import ends_the_run, reason_of
 from divisi.contract.errors import AccessError, InputError, LimitError, ModelError, NotFoundError, UnavailableError
 
 

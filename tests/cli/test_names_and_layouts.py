@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from divisi.cli import separate as command
-from divisi.cli.batches import digest_of
 from divisi.cli.out_folder import NOTE_NAME, OutFolder
+from divisi.cli.recordings import digest_of
 from divisi.cli.request import CommandRequest
 from divisi.contract.errors import InputError
 from divisi.contract.files import StemFormat
@@ -231,7 +231,7 @@ def call(run: Run, root: Path, out: Path) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def quick_separation() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("divisi.cli.local_separation.local_separation", fake_separation)
+        patched.setattr("divisi.machine.separation.local_separation", fake_separation)
         patched.setattr("divisi.cli.recordings._stem_names", lambda: frozenset(STEMS))
         yield
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from divisi.cli.app import app
-from divisi.cli.batches import digest_of
+from divisi.cli.recordings import digest_of
 from divisi.cli.request import CommandRequest, request_from
 from divisi.cli.separate import separate
 from divisi.contract.errors import InputError

@@ -52,7 +52,7 @@ def separate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
 
         return separate_one
 
-    monkeypatch.setattr("divisi.cli.local_separation.local_separation", fake)
+    monkeypatch.setattr("divisi.machine.separation.local_separation", fake)
 
     def run(*arguments: str | Path) -> Ran:
         separated.clear()

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from divisi.cli.top import Snapshot, frame, look
 from divisi.contract.job import Job, Problem, new_job_id
 from divisi.contract.request import Lane
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall, WorkerState, WorkerStatus
 from divisi.jobs.worker_side import WorkerSide
+from divisi.machine.service import Snapshot, frame, look
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Divisi

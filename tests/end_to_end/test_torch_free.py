@@ -27,7 +27,7 @@ GATEWAY = "import divisi.gateway.app, divisi.bootstrap"
 WORKER = """
 import divisi.worker.supervisor, divisi.worker.child, divisi.worker.process_job
 from pathlib import Path
-from divisi.cli.local_separation import local_separation
+from divisi.machine.separation import local_separation
 from divisi.cli.out_folder import OutFolder
 from divisi.cli.request import CommandRequest
 local_separation(CommandRequest())([Path({mixture!r})], OutFolder(Path({folder!r}), "digest"), lambda done: None)

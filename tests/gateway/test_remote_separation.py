@@ -12,8 +12,8 @@ from tests.gateway.working import worker
 from tests.unsteady_proxy import UnsteadyProxy, cut_after, unsteady
 
 from divisi.cli.out_folder import OutFolder
-from divisi.cli.remote_separation import remote_separation
 from divisi.cli.request import CommandRequest
+from divisi.cli.server import remote_separation
 from divisi.client import Client, Job
 from divisi.client.arrivals import Arrival
 from divisi.contract.errors import DivisiError, InputError, NotFoundError, UnavailableError

@@ -1,4 +1,4 @@
-"""The `divisi` command: each command is a few lines over the room that does the work.
+"""The `divisi` command, as far as it needs only a server; `machine` adds what is done on this machine.
 
-Imports of rooms stand inside the commands, so that each command needs only its own extra and `--help` is quick.
+Imports of rooms stand inside the commands, so that `--help` is quick.
 """

@@ -5,38 +5,39 @@ from __future__ import annotations
 import io
 import sys
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 
 import typer
 
-from divisi.cli import compare, dead, doctor, jobs, keys, models, separate, service, top
+from divisi.cli.separate import separate
+from divisi.cli.server import compare, jobs, models
+from divisi.cli.terminal import of_this_machine
+
+_IS_CLIENT_ALONE = find_spec("divisi.machine") is None
+_HELP = """**divisi** separates a recording of a choir or an ensemble: one file in, one stem per voice out.
+
+"""
+_HOW_TO_BEGIN = """Try `divisi separate choir.wav -o stems` (no server needed), or `divisi up` and a browser or `curl`.
+Every setting is an environment variable `DIVISI_…`; the README lists them."""
+_HOW_A_CLIENT_BEGINS = """Try `divisi separate choir.wav -o stems --server https://divisi.example`.
+The key of a server that asks for one is the environment variable `DIVISI_API_KEY`."""
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,
-    help="""**divisi** separates a recording of a choir or an ensemble: one file in, one stem per voice out.
-
-    Try `divisi separate choir.wav -o stems` (no server needed), or `divisi up` and a browser or `curl`.
-    Every setting is an environment variable `DIVISI_…`; the README lists them.""",
+    help=_HELP + (_HOW_A_CLIENT_BEGINS if _IS_CLIENT_ALONE else _HOW_TO_BEGIN),
 )
-for command in (
-    separate.separate,
-    compare.compare,
-    jobs.jobs,
-    service.up,
-    service.demo,
-    service.gateway,
-    service.worker,
-    top.top,
-    doctor.doctor,
-):
+for command in (separate, compare, jobs):
     app.command()(command)
+app.add_typer(models, name="models")
+if not _IS_CLIENT_ALONE:
+    for module in ("service", "deployment"):
+        app.add_typer(of_this_machine(module).commands)
+    of_this_machine("separation")  # adds `pull` to `divisi models`
 # Commands that other distributions bring, such as those of the workshop: `divisi train`, `evaluate`, `export`.
 for brought in entry_points(group="divisi.commands"):
     app.command(brought.name)(brought.load())
-app.add_typer(models.models, name="models")
-app.add_typer(keys.keys, name="keys")
-app.add_typer(dead.dead, name="dead")
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -192,6 +192,10 @@ class OutFolder:
                 written.replace(target)
         finally:
             written.unlink(missing_ok=True)
+
+
+SeparateOne = Callable[[Sequence[Path], OutFolder, Callable[[float], None]], None]
+"""Separates one recording, in one file or in several, into a folder, calling back with its progress 0..1."""
 
 
 def check_writable(out: Path) -> None:

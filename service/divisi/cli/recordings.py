@@ -1,19 +1,23 @@
-"""What is separated: the files that are named, and in folders all recordings at any depth."""
+"""What is separated, the files that are named and in folders all recordings at any depth, and which folder is whose."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import count
 from pathlib import Path
 
-from divisi.cli.out_folder import NOTE_NAME
-from divisi.cli.terminal import settings_with
+from divisi.cli.out_folder import NOTE_NAME, read_note
+from divisi.cli.terminal import of_this_machine
 from divisi.contract.card import RESERVED_STEMS
 from divisi.contract.errors import DivisiError, InputError
+from divisi.whole_files import UNFINISHED_PREFIX
 
 # How recordings are called, by container. What a file holds decides whether it is read; this says what to take out of a
 # folder.
@@ -35,6 +39,8 @@ _LITTER_FOLDERS = frozenset(
 )
 _APPLE_DOUBLE_PREFIX = "._"
 _TAKEN = frozenset(extension for extensions in EXTENSIONS.values() for extension in extensions)
+# Bytes of a name, on all file systems that matter.
+_LONGEST_NAME = 255
 
 
 @dataclass
@@ -48,11 +54,9 @@ class Found:
 
 
 @dataclass
-class _Search:
+class _Search(Found):
     """What is in one folder at any depth."""
 
-    recordings: list[Path] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
     num_stems: int = 0
     num_others: int = 0
 
@@ -99,6 +103,56 @@ def check_readable(path: Path) -> None:
         raise InputError(f"{path} is not a file", code="no-such-file")
 
 
+def digest_of(paths: Sequence[Path], asked: str = "None") -> str:
+    """Of the recordings' bytes and of what is asked of them, whatever the files are called."""
+    digest = hashlib.sha256(asked.encode())
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def folders_for(paths: Sequence[Path], digests: Sequence[str], out: Path) -> list[Path]:
+    """A folder in `out` for each recording, all different, on file systems that fold case and accents, too.
+
+    What an earlier run made of the same content is found whatever recording and folder are called now. A new folder
+    is named after the recording, and never one that holds anything else.
+
+    Args:
+        paths: of the recordings.
+        digests: of their content.
+        out: the folder of folders; it need not be there.
+    """
+    made: dict[str, list[Path]] = {}
+    for folder in _folders_in(out):
+        if note := read_note(folder):
+            made.setdefault(note.recording, []).append(folder)
+    chosen: dict[int, Path] = {}
+    # Of several recordings of the same content each keeps the folder that has its name.
+    for is_named in (True, False):
+        for place, (path, digest) in enumerate(zip(paths, digests, strict=True)):
+            for folder in made.get(digest, []):
+                if place not in chosen and (not is_named or folder.name == folder_name(path)):
+                    chosen[place] = folder
+                    made[digest].remove(folder)
+                    break
+    taken = {_folded(entry.name) for entry in _entries(out) if not _is_left_over(entry)}
+    for place, path in enumerate(paths):
+        if place not in chosen:
+            name = next(name for name in _names_for(path) if _folded(name) not in taken)
+            chosen[place] = out / name
+            taken.add(_folded(name))
+    return [chosen[place] for place in range(len(paths))]
+
+
+def folder_name(path: Path) -> str:
+    """The name of a recording without extension, and without what would lead elsewhere, hide it or get lost on another
+    system: dots in front, dots and spaces at the end.
+    """
+    name = os.path.splitext(path.name.lstrip(". "))[0].rstrip(". ")
+    return name or "recording"
+
+
 def _look_into(top: Path, search: _Search) -> None:
     def complain(error: OSError) -> None:
         search.problems.append(f"{error.filename}: {error.strerror}")
@@ -139,14 +193,12 @@ def _stems_in(folder: Path, names: Sequence[str]) -> set[str]:
 
 @cache
 def _stem_names() -> frozenset[str]:
-    """What the models of this machine call their stems."""
-    from divisi.bundles.store import BundleStore
-
+    """What the models of this machine call their stems; the client alone has no models."""
     try:
-        cards = BundleStore(settings_with().model_store).list()
-    except DivisiError:
+        cards = of_this_machine("separation").local_models()
+    except (DivisiError, ModuleNotFoundError):
         cards = []
-    return RESERVED_STEMS.union(*(card.stems for card in cards))
+    return RESERVED_STEMS.union(*(card["stems"] for card in cards))
 
 
 def _sizes(files: object, name: str) -> set[int]:
@@ -159,3 +211,41 @@ def _size(path: Path) -> int | None:
         return path.lstat().st_size
     except OSError:
         return None
+
+
+def _names_for(path: Path) -> Iterator[str]:
+    """Names for a recording's folder, the best first."""
+    name = folder_name(path)
+    yield _joined(name)
+    yield _joined(f"{path.absolute().parent.name.lstrip('. ')}-{name}".lstrip("-"))
+    for number in count(2):
+        yield _joined(name, f"-{number}")
+
+
+def _joined(name: str, end: str = "") -> str:
+    """As much of the name as fits in front of its end."""
+    while len(os.fsencode(name + end)) > _LONGEST_NAME:
+        name = name[:-1].rstrip(". ")
+    return name + end
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _folders_in(out: Path) -> list[Path]:
+    """Links are none: they lead out of here."""
+    return sorted(entry for entry in _entries(out) if entry.is_dir() and not entry.is_symlink())
+
+
+def _entries(out: Path) -> list[Path]:
+    return list(out.iterdir()) if out.is_dir() else []
+
+
+def _is_left_over(entry: Path) -> bool:
+    """True for a folder in which a killed run had not finished anything."""
+    if entry.is_symlink() or not entry.is_dir():
+        return False
+    note = read_note(entry)
+    names = {inside.name for inside in _entries(entry)} - ({NOTE_NAME} if note and not note.files else set())
+    return all(name.startswith(UNFINISHED_PREFIX) for name in names)

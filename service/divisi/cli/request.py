@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from annotated_types import Ge, Le
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from divisi.contract.errors import InputError
@@ -53,22 +53,23 @@ class CommandRequest(SeparationRequest):
         return json.dumps(asked, sort_keys=True) if asked else _NOTHING_ASKED
 
 
-_OFFERED = {name: field for name, field in CommandRequest.model_fields.items() if offer_of(field).flags}
+def with_options(kind: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command an option for each field that its `kind` offers, in front of its own keyword-only ones.
 
-
-def with_request_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option for each that the contract offers, in front of its own keyword-only ones.
-
-    They come to it by the names of their fields; see `request_from`.
+    They come to it as keyword arguments, by the names of their fields.
     """
-    signature = inspect.signature(command, eval_str=True)
-    own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
-    first = [one for one in own if one.kind is not inspect.Parameter.KEYWORD_ONLY]
-    names = sorted(_OFFERED, key=lambda name: name in FIT_OPTIONS)  # what few need comes last
-    parameters = [*first, *(_parameter(name, _OFFERED[name]) for name in names), *own[len(first) :]]
-    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
-    return command
+
+    def extend(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        first = [one for one in own if one.kind is not inspect.Parameter.KEYWORD_ONLY]
+        names = sorted(_offered(kind), key=lambda name: name in FIT_OPTIONS)  # what few need comes last
+        parameters = [*first, *(_parameter(name, kind.model_fields[name]) for name in names), *own[len(first) :]]
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
+        return command
+
+    return extend
 
 
 def request_from(given: Mapping[str, Any]) -> CommandRequest:
@@ -79,7 +80,7 @@ def request_from(given: Mapping[str, Any]) -> CommandRequest:
     """
     values: dict[str, Any] = {}
     for name, value in given.items():
-        if isinstance(_OFFERED[name].default, tuple):
+        if isinstance(CommandRequest.model_fields[name].default, tuple):
             values[name] = [part for part in values_of([value or ""]) if part]
         elif value is not None:
             values[name] = value
@@ -90,14 +91,19 @@ def request_from(given: Mapping[str, Any]) -> CommandRequest:
         name, reason = str(problem["loc"][0]), problem["msg"]
         if problem["type"] == "too_long":
             reason = f"at most {problem['ctx']['max_length']} can be given"
-        message = f"{offer_of(_OFFERED[name]).flags[0]} {given[name]}: {reason}"
+        message = f"{offer_of(CommandRequest.model_fields[name]).flags[0]} {given[name]}: {reason}"
         raise InputError(message, code="invalid-request") from error
+
+
+def _offered(kind: type[BaseModel]) -> list[str]:
+    return [name for name, field in kind.model_fields.items() if offer_of(field).flags]
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     """An option as typer reads it from a function's signature."""
     offer = offer_of(field)
-    annotation, default = field.annotation, field.default
+    annotation: Any = field.annotation
+    default: Any = ... if field.is_required() else field.default
     if isinstance(default, tuple):
         annotation, default = str | None, None
     elif offer.choices:

@@ -1,21 +1,47 @@
-"""`divisi separate`: recordings into stems, in this process or through a server."""
+"""`divisi separate`: recordings into stems, one after another, in this process or through a server."""
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.progress import Progress, TaskID
 
-from divisi.cli.recordings import check_readable, distinct, find_recordings
-from divisi.cli.request import request_from, with_request_options
-from divisi.cli.separation_run import Outcome, Run
-from divisi.cli.terminal import EXIT_BAD_INPUT, exit_on_error, progress_bar
-from divisi.contract.errors import InputError
+from divisi.cli.out_folder import OutFolder, SeparateOne, check_writable, identity_of
+from divisi.cli.recordings import check_readable, digest_of, distinct, find_recordings, folders_for
+from divisi.cli.request import CommandRequest, request_from, with_options
+from divisi.cli.server import remote_separation
+from divisi.cli.terminal import (
+    EXIT_BAD_INPUT,
+    complain,
+    errors,
+    exit_on_error,
+    of_this_machine,
+    printable,
+    progress_bar,
+    say,
+)
+from divisi.contract.errors import AccessError, DivisiError, InputError, LimitError, UnavailableError
+
+# What ends a run at once: every other recording would meet the same.
+_FAULTS_OF_THE_RUN = (AccessError, LimitError, UnavailableError, ModuleNotFoundError)
+_OPTIONS_REFUSED = frozenset(
+    {
+        *("unknown-model", "missing-model", "no-models", "no-worker-for-model", "damaged-bundle", "damaged-card"),
+        *("unknown-stem", "unknown-voice", "voices-not-supported", "fit-not-supported", "invalid-fit-option"),
+        *("unknown-engine", "engine-closed", "wrong-device", "missing-library"),
+    }
+)
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-@with_request_options
+@with_options(CommandRequest)
 def separate(
     files: Annotated[list[Path], typer.Argument(help="Recordings, wav, flac, ogg, mp3, m4a …; or folders of them.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the stems.")] = Path("stems"),
@@ -43,9 +69,6 @@ def separate(
         divisi separate *.flac -o stems --format flac --server http://127.0.0.1:8000
         divisi separate 1.wav 2.wav 3.wav --together -m fastmnmf2 --spots violin:1,piano:2 -o stems
     """
-    from divisi.cli.local_separation import local_separation
-    from divisi.cli.remote_separation import remote_separation
-
     with exit_on_error():
         request = request_from(asked)
         is_one = together or (len(files) == 1 and not os.path.isdir(files[0]))
@@ -55,7 +78,10 @@ def separate(
         if is_one:
             for path in found.recordings:
                 check_readable(path)
-        separate_one = local_separation(request) if server is None else remote_separation(server, request, again=again)
+        if server is None:
+            separate_one = of_this_machine("separation").local_separation(request)
+        else:
+            separate_one = remote_separation(server, request, again=again)
         outcome = Outcome(found.problems)
         try:
             with progress_bar() as progress:
@@ -68,3 +94,147 @@ def separate(
             outcome.report()
     if not outcome.is_complete:
         raise typer.Exit(EXIT_BAD_INPUT)
+
+
+@dataclass
+class Outcome:
+    """What became of the recordings.
+
+    Attributes:
+        problems: folders that could not be looked into or hold no recordings, a sentence each.
+        refused: recordings that were not done, and why, a sentence each.
+        done: folders of stems, also of what was done before.
+        num_skipped: how many were done before.
+        total: how many recordings there are.
+    """
+
+    problems: list[str]
+    refused: list[str] = field(default_factory=list)
+    done: list[Path] = field(default_factory=list)
+    num_skipped: int = 0
+    total: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """True when everything that was asked for is there."""
+        return not (self.problems or self.refused)
+
+    def report(self) -> None:
+        """Says where the stems are, and what has none and why."""
+        for folder in self.done:
+            say(f"stems in {folder}")
+        if self.num_skipped:
+            say(f"{self.num_skipped} of {self.total} were done before; --again does them again")
+        for problem in self.problems:
+            complain(problem)
+        if self.refused:
+            complain(f"{len(self.refused)} of {self.total} could not be read or written:")
+        for reason in self.refused:
+            say(reason, errors)
+
+
+class Run:
+    """What is the same for all recordings of one run.
+
+    Args:
+        out: the folder named on the command line.
+        request: what is asked of each recording.
+        separate: does one.
+        progress: shown meanwhile.
+        again: do what is done, and replace what was made of another recording.
+    """
+
+    def __init__(
+        self, out: Path, request: CommandRequest, separate: SeparateOne, progress: Progress, *, again: bool = False
+    ) -> None:
+        self._out = out
+        self._request = request
+        self._separate = separate
+        self._progress = progress
+        self._again = again
+        self._key = digest_of([], request.digested())
+
+    def separate_one(self, paths: Sequence[Path], outcome: Outcome) -> None:
+        """One recording, in one file or in several, into the folder itself."""
+        folder = self._folder(self._out, digest_of(paths), paths)
+        folder.check([])
+        self._do(paths, folder)
+        outcome.done.append(folder.path)
+
+    def separate_all(self, paths: Sequence[Path], outcome: Outcome) -> None:
+        """Each recording into a folder of its own; what is wrong with one does not end the others.
+
+        Raises:
+            DivisiError, OSError: what every recording would meet.
+        """
+        outcome.total = len(paths)
+        digests = self._read(paths, outcome)
+        folders = folders_for(list(digests), list(digests.values()), self._out)
+        waiting: list[tuple[Path, OutFolder]] = []
+        for (path, digest), place in zip(digests.items(), folders, strict=True):
+            folder = self._folder(place, digest, paths)
+            if not self._again and folder.has_finished(self._key):
+                outcome.num_skipped += 1
+                outcome.done.append(place)
+            else:
+                waiting.append((path, folder))
+        if waiting:
+            check_writable(self._out)
+        for path, folder in waiting:
+            try:
+                self._do([path], folder)
+            except Exception as error:  # a decoder's, too: the others can be done
+                if ends_the_run(error):
+                    raise
+                outcome.refused.append(_refusal(path, error))
+            else:
+                outcome.done.append(folder.path)
+
+    def _read(self, paths: Sequence[Path], outcome: Outcome) -> dict[Path, str]:
+        """Digests of what can be read."""
+        digests: dict[Path, str] = {}
+        task = self._progress.add_task("reading", total=len(paths))
+        for path in paths:
+            try:
+                check_readable(path)
+                digests[path] = digest_of([path])
+            except (InputError, OSError) as error:
+                outcome.refused.append(_refusal(path, error))
+            self._progress.advance(task)
+        return digests
+
+    def _folder(self, path: Path, digest: str, recordings: Sequence[Path]) -> OutFolder:
+        return OutFolder(path, digest, frozenset(map(identity_of, recordings)), replaces_others=self._again)
+
+    def _do(self, paths: Sequence[Path], folder: OutFolder) -> None:
+        task = self._progress.add_task(printable(paths[0].name), total=1.0)
+        self._separate(paths, folder, partial(_show, self._progress, task))
+        folder.finish(self._key)
+        self._progress.update(task, completed=1.0)
+
+
+def _show(progress: Progress, task: TaskID, done: float) -> None:
+    progress.update(task, completed=done)
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    reason = reason_of(error)
+    return reason if reason.startswith(str(path)) else f"{path}: {reason}"
+
+
+def ends_the_run(error: Exception) -> bool:
+    """False for an error that one recording has by itself: the others can be done all the same."""
+    if isinstance(error, DivisiError):
+        return isinstance(error, _FAULTS_OF_THE_RUN) or error.code in _OPTIONS_REFUSED
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM
+    return isinstance(error, _FAULTS_OF_THE_RUN)
+
+
+def reason_of(error: Exception) -> str:
+    """What an error says, in one sentence."""
+    if isinstance(error, DivisiError):
+        return error.message
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""What the commands share with the person at the terminal: consoles, errors as one line, progress bars, settings.
+"""What the commands share with the person at the terminal: consoles, errors as one line, progress bars.
 
 Names of files are data: they are printed as they are, neither read as markup nor wrapped, and cannot drive the
 terminal. So commands print through `say` and `show_table`, and make cells of tables and tasks of `printable` text.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import errno
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 
 import typer
 from pydantic import ValidationError
@@ -21,7 +23,6 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.text import Text
 
 from divisi.contract.errors import DivisiError, InputError, NotFoundError
-from divisi.settings import Settings, load_settings
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -64,6 +65,12 @@ def show_table(rendered: RenderableType) -> None:
         _console(width=max(wanted, console.width)).print(rendered)
 
 
+def report_stems(path: Path, heard: Sequence[str], warnings: Sequence[str]) -> None:
+    """Says whom `--voices auto` heard in a recording, and what to know before relying on its stems."""
+    for sentence in ([f"heard {', '.join(heard)}"] if heard else []) + [*warnings]:
+        say(f"{path.name}: {sentence}")
+
+
 def complain(message: str) -> None:
     """Prints an error as one line."""
     errors.print(Text.assemble(("error:", "red"), f" {printable(message)}"), soft_wrap=True)
@@ -81,7 +88,7 @@ def exit_on_error() -> Iterator[None]:
         complain(error.message)
         raise typer.Exit(EXIT_FAILED) from error
     except ValidationError as error:
-        if error.title != Settings.__name__:
+        if error.title != "Settings":
             raise  # not what somebody set, but a fault of ours
         for problem in error.errors():
             name = "_".join(["DIVISI", *map(str, problem["loc"])]).upper() + ": " if problem["loc"] else ""
@@ -95,17 +102,17 @@ def exit_on_error() -> Iterator[None]:
         complain(f"{where}{error.strerror}")
         raise typer.Exit(EXIT_FAILED) from error
     except ModuleNotFoundError as error:
-        complain(
-            f"this command needs the package {error.name}; install its extra, "
-            "such as `pip install 'divisi-choir[standalone]'` (README: what to install)"
-        )
+        if (error.name or "").startswith("divisi."):
+            complain(
+                "this is divisi's client alone: name a server with --server, or `pip install 'divisi-choir[worker]'` "
+                "to separate on this machine (README: what to install)"
+            )
+        else:
+            complain(
+                f"this command needs the package {error.name}; install its extra, "
+                "such as `pip install 'divisi-choir[standalone]'` (README: what to install)"
+            )
         raise typer.Exit(EXIT_FAILED) from error
-
-
-def settings_with(**changes: Any) -> Settings:
-    """The settings of the environment, with the given fields (those that are not None) set by the command line."""
-    given = {name: value for name, value in changes.items() if value is not None}
-    return Settings(**given) if given else load_settings()
 
 
 def progress_bar() -> Progress:
@@ -118,3 +125,12 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=errors, disable=not errors.is_terminal)
+
+
+def of_this_machine(name: str) -> ModuleType:
+    """A module of `divisi.machine`, named as text, so that no import leads there.
+
+    Raises:
+        ModuleNotFoundError: the client alone is installed.
+    """
+    return import_module(f"divisi.machine.{name}")

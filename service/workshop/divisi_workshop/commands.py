@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from divisi.cli.terminal import exit_on_error, progress_bar, say, settings_with, show_table
+from divisi.cli.terminal import exit_on_error, progress_bar, say, show_table
+from divisi.settings import settings_with
 from divisi.telemetry import configure_logging
 
 

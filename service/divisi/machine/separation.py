@@ -1,14 +1,18 @@
-"""Separation in this process, for `divisi separate`."""
+"""The models of this machine: separation in this process, what there is to separate with, and `divisi models pull`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated, Any
 
-from divisi.cli.out_folder import OutFolder
+import typer
+
+from divisi.cli.out_folder import OutFolder, SeparateOne
 from divisi.cli.request import CommandRequest
-from divisi.cli.separation_run import SeparateOne, report_voices, report_warnings
-from divisi.cli.terminal import printable, settings_with
+from divisi.cli.server import models
+from divisi.cli.terminal import exit_on_error, printable, progress_bar, report_stems, say
+from divisi.settings import settings_with
 
 
 def local_separation(request: CommandRequest) -> SeparateOne:
@@ -50,7 +54,37 @@ def local_separation(request: CommandRequest) -> SeparateOne:
         title = printable(paths[0].name)
         with as_one_recording(paths) as path:
             delivery = separate_file(path, out, separator, request.encoding, options, on_progress, title=title)
-        report_voices(paths[0], delivery.voices, delivery.are_voices_detected)
-        report_warnings(paths[0], [warning.message for warning in delivery.warnings])
+        heard = delivery.voices if delivery.are_voices_detected else ()
+        report_stems(paths[0], heard, [warning.message for warning in delivery.warnings])
 
     return separate_one
+
+
+def local_models() -> list[dict[str, Any]]:
+    """The cards of the models here, as a server shows them."""
+    from divisi.bundles.store import BundleStore
+    from divisi.engines.engine import can_fit
+
+    cards = BundleStore(settings_with().model_store).list()
+    return [card.model_dump(mode="json") | {"is_offered": can_fit() or card.fitting is None} for card in cards]
+
+
+@models.command()
+def pull(
+    url: Annotated[str, typer.Argument(help="Address of a bundle's folder: …/<model>/<version>.")],
+    store: Annotated[
+        Path | None, typer.Option(help="Model store to put it into; default: DIVISI_MODEL_STORE, ./model_store.")
+    ] = None,
+) -> None:
+    """Fetch a model from a server that holds it, checked file by file.
+
+        divisi models pull https://models.example/model_store/umss-satb/1.2.0
+
+    Fetch from those you trust: a model is a program that will run here.
+    """
+    from divisi.bundles.pull import pull_bundle
+
+    with exit_on_error(), progress_bar() as progress:
+        task = progress.add_task(printable(url), total=None)
+        bundle = pull_bundle(url, store or settings_with().model_store, lambda n: progress.advance(task, n))
+    say(f"{bundle.card.id} {bundle.card.version} in {bundle.path}")
