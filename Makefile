@@ -65,12 +65,12 @@ clean:
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/installed-standalone: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[standalone]'
+.venv/installed-standalone: .venv/bin/python pyproject.toml service/pyproject.toml constraints.txt
+	$(INSTALL) --editable ./service --editable '.[standalone]'
 	@touch $@
 
-.venv/installed-dev: .venv/bin/python pyproject.toml service/workshop/pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[dev]' --editable service/workshop
+.venv/installed-dev: .venv/bin/python pyproject.toml service/pyproject.toml service/workshop/pyproject.toml constraints.txt
+	$(INSTALL) --editable ./service --editable '.[dev]' --editable service/workshop
 	@touch $@ .venv/installed-standalone
 
 # checkov pins other versions of what we use, hence an environment of its own.

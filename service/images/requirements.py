@@ -2,8 +2,8 @@
 
     python requirements.py pyproject.toml [EXTRA ...]
 
-Without an extra: what every process needs. With extras: what they bring beyond that; extras named by extras are
-followed. Runs with the standard library alone.
+Without an extra: what every process needs. With extras: what they bring beyond that. Extras named by extras, and what
+the client requires (service/pyproject.toml), are followed. Runs with the standard library alone.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from pathlib import Path
 def requirements(pyproject: Path, extras: list[str]) -> list[str]:
     """The requirements, sorted. An unknown extra is a KeyError."""
     project = tomllib.loads(pyproject.read_text())["project"]
-    if not extras:
-        return sorted(project["dependencies"])
+    name = re.escape(project["name"])
+    lists = [project["optional-dependencies"][extra] for extra in extras] if extras else [project["dependencies"]]
     found: set[str] = set()
-    for extra in extras:
-        for requirement in project["optional-dependencies"][extra]:
-            own = re.fullmatch(rf"{re.escape(project['name'])}\[(.+)\]", requirement)
-            found.update(requirements(pyproject, own[1].split(",")) if own else [requirement])
+    for requirement in (one for listed in lists for one in listed):
+        if own := re.fullmatch(rf"{name}\[(.+)\]", requirement):
+            found.update(requirements(pyproject, own[1].split(",")))
+        elif re.match(rf"{name}-client\b", requirement):
+            found.update(requirements(pyproject.parent / "service" / "pyproject.toml", []))
+        else:
+            found.add(requirement)
     return sorted(found)
 
 

@@ -1,10 +1,11 @@
-"""The wheel by itself: away from any checkout it separates with the model that it carries."""
+"""The wheels by themselves: away from any checkout they separate with the model that they carry."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -14,14 +15,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
-    subprocess.run([*command, folder, ROOT], check=True, capture_output=True)
-    (wheel,) = folder.glob("divisi_choir-*.whl")
-    with zipfile.ZipFile(wheel) as opened:
-        opened.extractall(folder / "unpacked")
-    return folder / "unpacked"
+def unpacked(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an environment has of ours where the service is installed, and with it the client."""
+    folder = tmp_path_factory.mktemp("unpacked")
+    for wheel in wheels.values():
+        with zipfile.ZipFile(wheel) as opened:
+            opened.extractall(folder)
+    return folder
 
 
 def test_the_wheel_carries_the_default_model_and_nothing_of_the_workshop(unpacked: Path) -> None:
@@ -30,6 +30,22 @@ def test_the_wheel_carries_the_default_model_and_nothing_of_the_workshop(unpacke
     assert not list(unpacked.glob("divisi_workshop"))
     assert list(unpacked.glob("divisi/door/scripts/*.lua"))
     assert list(unpacked.glob("divisi/gateway/page/*.js"))
+
+
+def test_service_and_client_have_every_file_once(wheels: dict[str, Path], unpacked: Path) -> None:
+    names = ("divisi-choir", "divisi-choir-client")
+    service, client = (set(zipfile.ZipFile(wheels[name]).namelist()) for name in names)
+    assert not service & client
+    written = {str(path.relative_to(ROOT / "service")) for path in (ROOT / "service/divisi").rglob("*.py")}
+    assert written <= service | client
+
+
+def test_the_service_requires_the_client_of_its_own_version() -> None:
+    service, client = (
+        tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"] for folder in (".", "service")
+    )
+    assert f"{client['name']}=={client['version']}" in service["dependencies"]
+    assert client["version"] == service["version"]
 
 
 def test_an_installed_wheel_separates_in_an_empty_folder(unpacked: Path, tmp_path: Path) -> None:
