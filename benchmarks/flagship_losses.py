@@ -2,8 +2,8 @@
 
     python benchmarks/flagship_losses.py --checkpoint RUNS/chorus_presence/checkpoint.pt --choirs CACHE/syn_choose
 
-One stretch of 6 s of every choir in the folder (format of `divisi_workshop.choirs.resung`), roster of all; SI-SDR of
-the whole stretch, mean over the voices that sing in it.
+One stretch of 6 s of every choir in the folder (format of `choirs.takes`), roster of all; SI-SDR of the whole stretch,
+mean over the voices that sing in it.
 """
 
 import argparse
@@ -17,8 +17,7 @@ from rich.table import Table
 from torch import Tensor
 from tqdm import tqdm
 
-from divisi_workshop.choirs.resung import load_resung
-from divisi_workshop.choirs.takes import VOICES, Choir, excerpt
+from divisi_workshop.choirs.takes import VOICES, Choir, excerpt, load_resung
 from divisi_workshop.learning.validate import si_sdr_db
 from divisi_workshop.networks import chorus
 

@@ -4,7 +4,7 @@
         [--voiced-from 0.25 0.35]
 
 Each RUN is a folder of `divisi train`; the separator's own pitches are the first row. Scored on other songs (choirs in
-the format of `divisi_workshop.choirs.resung`, of a singer nobody learned from) and on Niño Dios, singer 4: frames in
+the format of `choirs.takes`, of a singer nobody learned from) and on Niño Dios, singer 4: frames in
 which the right voice has the right pitch, and SI-SDR of 1 s frames in dB. `--voiced-from`: an assigner's thresholds.
 """
 
@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from divisi_workshop.choirs.resung import load_resung
+from divisi_workshop.choirs.takes import load_resung
 from divisi_workshop.published import umss
 from divisi_workshop.published.config import SystemConfig, parse_system
 from divisi_workshop.published.train import load_choirs, validate_system

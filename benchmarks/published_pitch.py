@@ -2,7 +2,7 @@
 
     python benchmarks/published_pitch.py --data DIR [--labels DIR]
 
-DIR holds `nino_dios/` and `pretrained_f0/`; the labels are those of `divisi_workshop.choirs.f0_labels`. Counted are
+DIR holds `nino_dios/` and `pretrained_f0/`; the labels are those of `divisi_workshop.choirs.takes`. Counted are
 voiced frames whose pitch stays within a semitone for 30 ms on both sides: a confident tracker labels no others.
 Published figures were counted on frames that CREPE is confident of.
 """
@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from divisi_workshop.choirs.f0_labels import LABEL_HOP_SECONDS
+from divisi_workshop.choirs.takes import LABEL_HOP_SECONDS
 from divisi_workshop.evaluation.datasets import SAMPLE_RATE, VOICES, cut_excerpts, load_dataset
 from divisi_workshop.published.multi_f0 import MultiF0, VoiceAssigner
 from divisi_workshop.published.salience_to_f0 import LinkConfig

@@ -8,8 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from divisi_workshop.choirs.f0_labels import LABEL_HOP_SECONDS
-from divisi_workshop.choirs.takes import SAMPLE_RATE, VOICES, Choir, Part
+from divisi_workshop.choirs.takes import LABEL_HOP_SECONDS, SAMPLE_RATE, VOICES, Choir, Part
 
 PITCHES_HZ = {"soprano": 440.0, "alto": 330.0, "tenor": 220.0, "bass": 110.0}
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from divisi_workshop.choirs.f0_labels import label_f0, label_folder
-from divisi_workshop.choirs.takes import SAMPLE_RATE
+from divisi_workshop.choirs.takes import SAMPLE_RATE, label_f0, label_folder
 
 Tone = Callable[[float, float], np.ndarray]
 

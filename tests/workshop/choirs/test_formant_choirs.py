@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from divisi_workshop.choirs.formant_choirs import make_choir, to_notes
+from divisi_workshop.choirs.formant_voices import make_choir, to_notes
 from divisi_workshop.choirs.melodies import FRAME_RATE, REST
 from divisi_workshop.choirs.takes import SAMPLE_RATE
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from divisi_workshop.choirs.formant_voices import Note, SingerTraits, draw_singer, sing
-from divisi_workshop.choirs.vocal_tract import CONSONANTS, VOWELS
+from divisi_workshop.choirs.singer import CONSONANTS, VOWELS
 
 VOICES = ("soprano", "alto", "tenor", "bass")
 # What stands between the harmonics of a steady tone: the side lobes of the window used here lie below.

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from divisi_workshop.choirs.remix import Remixer, RemixOptions
 from divisi_workshop.choirs.takes import Choir
+from divisi_workshop.learning.remix import Remixer, RemixOptions
 
 SHORT = RemixOptions(excerpt_seconds=1.0)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from divisi_workshop.choirs.resung import Singer, analyse_singer, load_resung, make_choir, save_choir
-from divisi_workshop.choirs.takes import SAMPLE_RATE, VOICES, Part
+from divisi_workshop.choirs.takes import SAMPLE_RATE, VOICES, Part, load_resung, make_missing, save_choir
+from divisi_workshop.choirs.world_voices import Singer, analyse_singer, make_choir
 
 CHORALE = np.repeat([[72, 67, 60, 48], [74, 67, 59, 55]], 16, axis=0)
 
@@ -58,3 +58,19 @@ def test_known_choirs_are_not_read_again(tmp_path: Path) -> None:
     (first,) = load_resung(tmp_path, known)
     (second,) = load_resung(tmp_path, known)
     assert first is second
+
+
+def test_only_what_is_missing_is_made_each_from_its_number_and_the_seed(tmp_path: Path) -> None:
+    def make(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
+        return 0.1 * rng.standard_normal((4, 800)), np.zeros((4, 10)), 0.5
+
+    make_missing(tmp_path / "whole", range(3), 1, make)
+    make_missing(tmp_path / "again", range(2), 1, make)
+    (tmp_path / "again" / "choir_00000.npz").unlink()
+    untouched = (tmp_path / "again" / "choir_00001.flac").stat().st_mtime_ns
+    make_missing(tmp_path / "again", range(3), 1, make)
+    assert (tmp_path / "again" / "choir_00001.flac").stat().st_mtime_ns == untouched
+    first, second = ([c.parts[0][0].samples for c in load_resung(tmp_path / name)] for name in ("whole", "again"))
+    assert len(first) == len(second) == 3
+    assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
+    assert not np.array_equal(first[0], first[1])

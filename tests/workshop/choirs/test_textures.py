@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from divisi_workshop.choirs import textures
+from divisi_workshop.choirs import scores
 from divisi_workshop.choirs.melodies import FRAME_RATE, REST, Melody, fits
 
 QUARTER_SECONDS = 0.5
@@ -18,7 +18,7 @@ def midi() -> np.ndarray:
 
 def test_a_texture_can_always_be_sung_and_keeps_its_length(midi: np.ndarray) -> None:
     for seed in range(30):
-        changed = textures.draw_texture(np.random.default_rng(seed), Melody(midi, QUARTER_SECONDS))
+        changed = scores.draw_texture(np.random.default_rng(seed), Melody(midi, QUARTER_SECONDS))
         assert changed.shape == midi.shape
         assert fits(changed)
         assert (changed != REST).any()
@@ -27,12 +27,12 @@ def test_a_texture_can_always_be_sung_and_keeps_its_length(midi: np.ndarray) -> 
 def test_no_texture_changes_the_melody_it_was_made_from(midi: np.ndarray) -> None:
     before = midi.copy()
     for seed in range(10):
-        textures.draw_texture(np.random.default_rng(seed), Melody(midi, QUARTER_SECONDS))
+        scores.draw_texture(np.random.default_rng(seed), Melody(midi, QUARTER_SECONDS))
     assert np.array_equal(midi, before)
 
 
 def test_staggered_voices_sing_the_same_notes_whole_beats_later(midi: np.ndarray) -> None:
-    shifted = textures.stagger(np.random.default_rng(3), midi, QUARTER_SECONDS)
+    shifted = scores.stagger(np.random.default_rng(3), midi, QUARTER_SECONDS)
     late = [int((track != REST).argmax()) for track in shifted]
     assert len(set(late)) > 1
     for track, original, frames in zip(shifted, midi, late, strict=True):
@@ -41,7 +41,7 @@ def test_staggered_voices_sing_the_same_notes_whole_beats_later(midi: np.ndarray
 
 
 def test_some_voices_rest_while_others_go_on_unchanged(midi: np.ndarray) -> None:
-    thinned = [textures.let_some_rest(np.random.default_rng(seed), midi, QUARTER_SECONDS) for seed in range(20)]
+    thinned = [scores.let_some_rest(np.random.default_rng(seed), midi, QUARTER_SECONDS) for seed in range(20)]
     counts = np.concatenate([(one != REST).sum(axis=0) for one in thinned])
     assert set(counts) == {1, 2, 3, 4}
     assert all((one[one != REST] == midi[one != REST]).all() for one in thinned)
@@ -49,7 +49,7 @@ def test_some_voices_rest_while_others_go_on_unchanged(midi: np.ndarray) -> None
 
 def test_a_doubled_voice_is_whole_octaves_from_its_leader(midi: np.ndarray) -> None:
     for seed in range(20):
-        doubled = textures.double(np.random.default_rng(seed), midi, QUARTER_SECONDS)
+        doubled = scores.double(np.random.default_rng(seed), midi, QUARTER_SECONDS)
         changed = np.flatnonzero((doubled != midi).any(axis=1))
         for voice in changed:
             frames = doubled[voice] != midi[voice]
@@ -58,7 +58,7 @@ def test_a_doubled_voice_is_whole_octaves_from_its_leader(midi: np.ndarray) -> N
 
 
 def test_breaths_are_short_and_before_a_change_of_note(midi: np.ndarray) -> None:
-    broken = textures.breathe(np.random.default_rng(1), midi, QUARTER_SECONDS)
+    broken = scores.breathe(np.random.default_rng(1), midi, QUARTER_SECONDS)
     resting = broken == REST
     assert resting.any()
     assert resting.mean() < 0.3
@@ -67,13 +67,13 @@ def test_breaths_are_short_and_before_a_change_of_note(midi: np.ndarray) -> None
 
 
 def test_ornaments_are_faster_than_what_was_written(midi: np.ndarray) -> None:
-    ornate = textures.ornament(np.random.default_rng(2), midi, QUARTER_SECONDS)
+    ornate = scores.ornament(np.random.default_rng(2), midi, QUARTER_SECONDS)
     assert np.count_nonzero(np.diff(ornate)) > np.count_nonzero(np.diff(midi))
     assert np.abs(ornate - midi).max() <= 6
 
 
 def test_a_held_note_lasts_for_beats(midi: np.ndarray) -> None:
-    held = textures.hold_one(np.random.default_rng(1), midi, QUARTER_SECONDS)
+    held = scores.hold_one(np.random.default_rng(1), midi, QUARTER_SECONDS)
     (voice,) = np.flatnonzero((held != midi).any(axis=1))
     moments = np.concatenate([[0], np.flatnonzero(np.diff(held[voice])) + 1, [held.shape[1]]])
     assert np.diff(moments).max() >= 5 * BEAT

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from divisi_workshop.choirs import valid_choirs
 from divisi_workshop.choirs.melodies import FRAME_RATE, REST
-from divisi_workshop.choirs.resung import analyse_singer
 from divisi_workshop.choirs.takes import SAMPLE_RATE, VOICES, Part
-from divisi_workshop.choirs.valid_choirs import SECONDS, ValidChoir, draw_list, load_list, pitches, render
+from divisi_workshop.choirs.world_voices import analyse_singer
+from divisi_workshop.evaluation import valid_choirs
+from divisi_workshop.evaluation.valid_choirs import SECONDS, ValidChoir, draw_list, load_list, pitches, render
 
 LIST = Path(__file__).parents[3] / "benchmarks" / "syn_valid.json"
 PLAIN = ValidChoir(0, 8, 0.5, 2, 50.0, (0, 0, 0, 0), 1)
@@ -30,18 +31,25 @@ def test_a_drawn_list_is_a_function_of_its_seed() -> None:
     assert draw_list([CHORALE] * 5, 1) != draw_list([CHORALE] * 5, 2)
 
 
-def test_another_draw_is_told_by_its_seed_and_cut_short_by_its_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("options", [{"listed": LIST}, {"seed": 77, "count": 2}])
+def test_a_list_or_another_draw_is_rendered_once(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(valid_choirs, "load_chorales", lambda path, split: [CHORALE] * 5)
-    out = tmp_path / "list.json"
-    for options, expected in (
-        ([], draw_list([CHORALE] * 5, valid_choirs.SEED)),
-        (["--seed", "77", "--count", "2"], draw_list([CHORALE] * 5, 77)[:2]),
-    ):
-        monkeypatch.setattr("sys.argv", ["valid_choirs", "draw", "--chorales", "none", "--list", str(out), *options])
-        valid_choirs.main()
-        assert load_list(out) == expected
+    chorales = [CHORALE] * 76
+    rendered: list[ValidChoir] = []
+
+    def pretend(choir: ValidChoir, chorale: np.ndarray, singers: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        assert singers == list(VOICES)
+        rendered.append(choir)
+        return np.full((4, 80), 0.1), np.zeros((4, 1))
+
+    monkeypatch.setattr(valid_choirs, "load_chorales", lambda path, split: chorales)
+    monkeypatch.setattr(valid_choirs, "recorded_singers", lambda *folders: [[voice] for voice in VOICES])
+    monkeypatch.setattr(valid_choirs, "render", pretend)
+    for _ in range(2):
+        valid_choirs.main(tmp_path, tmp_path, tmp_path / "out", **options)
+    assert rendered == (load_list(LIST) if "listed" in options else draw_list(chorales, 77)[:2])
+    assert len(list((tmp_path / "out").glob("*.npz"))) == len(rendered)
 
 
 def test_a_choir_starts_where_it_says_transposed_as_it_says() -> None:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from divisi_workshop.choirs.resung import analyse_singer
 from divisi_workshop.choirs.speech_voices import analyse_speech
 from divisi_workshop.choirs.takes import SAMPLE_RATE, VOICES, Part
 from divisi_workshop.choirs.wide_choirs import SHARES, Cast, make_choir, mean_pitch, sing_part
+from divisi_workshop.choirs.world_voices import analyse_singer
 
 CHORALE = np.repeat([[72, 67, 60, 48], [74, 67, 59, 55]], 32, axis=0)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
-from divisi_workshop.choirs.remix import Remixer, RemixOptions
 from divisi_workshop.choirs.takes import Choir
+from divisi_workshop.learning.remix import Remixer, RemixOptions
 from divisi_workshop.learning.train import Run, Stage, TrainConfig, load_material, train
 
 TINY = TrainConfig(

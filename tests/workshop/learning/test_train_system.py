@@ -9,9 +9,9 @@ import pytest
 import torch
 import yaml
 
-from divisi_workshop.choirs.remix import Remixer, RemixOptions
 from divisi_workshop.choirs.takes import Choir
 from divisi_workshop.config import plain, read_values
+from divisi_workshop.learning.remix import Remixer, RemixOptions
 from divisi_workshop.networks.spectral import ShortTimeFourier
 from divisi_workshop.published import config as losses
 from divisi_workshop.published import umss

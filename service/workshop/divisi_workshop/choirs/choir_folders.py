@@ -17,8 +17,7 @@ import soundfile
 import soxr
 
 from divisi.contract.errors import InputError, NotFoundError
-from divisi_workshop.choirs.f0_labels import LABEL_HOP_SECONDS, VOICE_RANGES_HZ, label_f0
-from divisi_workshop.choirs.takes import SAMPLE_RATE, VOICES, Choir, Part
+from divisi_workshop.choirs.takes import LABEL_HOP_SECONDS, SAMPLE_RATE, VOICE_RANGES_HZ, VOICES, Choir, Part, label_f0
 
 CREPE_HOP_SECONDS = 0.016
 CREPE_CONFIDENCE = 0.4

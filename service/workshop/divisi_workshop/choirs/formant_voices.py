@@ -5,6 +5,7 @@ signals, and choirs to train on, each singer drawn from a seed.
 
 A voice is the sum of a band-limited glottal tone (harmonics of one phase, each with the gain of the tract at its
 frequency), breath that passes the same tract, and the noise of consonants. How they change over time says `singer`.
+Choirs of such voices join the re-sung ones, and widen what few real singers cannot give: tracts, vibratos, vowels.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from divisi.audio.waveform import Waveform
+from divisi_workshop.choirs.melodies import REST, draw_melody
 from divisi_workshop.choirs.singer import (
+    CONSONANTS,
     FRAME_RATE,
+    VOWELS,
+    Array,
     Note,
     Score,
     SingerTraits,
@@ -25,10 +30,9 @@ from divisi_workshop.choirs.singer import (
     formant_track,
     loudness_track,
     pitch_track,
+    transfer,
 )
-from divisi_workshop.choirs.vocal_tract import CONSONANTS, Array, transfer
-
-__all__ = ["Note", "SingerTraits", "SungVoice", "draw_singer", "sing"]
+from divisi_workshop.choirs.takes import LABEL_HOP_SECONDS, SAMPLE_RATE, VOICES
 
 # The voice counts as silent below: F0 is 0 there.
 SILENCE_DB = -30.0
@@ -162,3 +166,45 @@ def _consonant_noise(rng: np.random.Generator, score: Score, num_samples: int, s
         hiss = np.fft.irfft(spectrum * np.sqrt(low * high), length) * np.hanning(length)
         noise[first : first + length] += hiss * 10 ** (consonant.noise_db / 20) / max(float(hiss.std()), 1e-9)
     return noise
+
+
+SINGER_SEEDS = (10_000, 1_000_000)
+"""Singers of choirs are drawn from these seeds; that of the sample recording is not among them."""
+
+LONGEST_SYLLABLE_SECONDS = 1.6
+_SUNG_VOWELS = [vowel for vowel in VOWELS if vowel != "m"]
+
+
+def make_choir(
+    rng: np.random.Generator, chorales: Sequence[np.ndarray], seconds: float
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """One choir of four. Returns samples (4, T), F0 (4, L) in Hz on the label grid, and the length of a beat."""
+    melody = draw_melody(rng, chorales, seconds)
+    hop = round(LABEL_HOP_SECONDS * SAMPLE_RATE)
+    text_seed = int(rng.integers(2**31)) if rng.random() < 0.6 else None
+    voices, tracks = [], []
+    for voice, midi in zip(VOICES, melody.midi, strict=True):
+        # Voices that share a text start it from the same seed: the same syllables while their notes go together.
+        text = np.random.default_rng(int(rng.integers(2**31)) if text_seed is None else text_seed)
+        singer = draw_singer(voice, int(rng.integers(*SINGER_SEEDS)))
+        sung = sing(to_notes(text, midi), singer, SAMPLE_RATE, int(rng.integers(2**31)))
+        voices.append(sung.waveform.samples[0])
+        tracks.append(sung.f0_hz[::hop][: len(midi)])
+    return np.stack(voices), np.stack(tracks), melody.quarter_seconds
+
+
+def to_notes(rng: np.random.Generator, midi: np.ndarray) -> list[Note]:
+    """Notes with syllables for a pitch (L,) per label frame; what is held long is sung on several syllables."""
+    changes = np.flatnonzero(np.diff(midi)) + 1
+    notes = []
+    for held in np.split(midi, changes):
+        seconds = len(held) / FRAME_RATE
+        if held[0] == REST:
+            notes.append(Note(None, seconds))
+            continue
+        syllables = int(np.ceil(seconds / LONGEST_SYLLABLE_SECONDS))
+        for _ in range(syllables):
+            consonant = str(rng.choice(list(CONSONANTS)))
+            vowels = "".join(rng.choice(_SUNG_VOWELS, size=int(rng.integers(1, 3))))
+            notes.append(Note(float(held[0]), seconds / syllables, consonant, vowels))
+    return notes

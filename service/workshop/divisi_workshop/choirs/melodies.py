@@ -7,7 +7,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import fftconvolve
 
-from divisi_workshop.choirs.f0_labels import LABEL_HOP_SECONDS
+from divisi_workshop.choirs.takes import LABEL_HOP_SECONDS
 
 FRAME_RATE = 1 / LABEL_HOP_SECONDS
 REST = -1

@@ -1,31 +1,30 @@
 """Voices of speech synthesisers, taken apart by WORLD: other vocal tracts and languages for choirs to sing with.
 
-    python -m divisi_workshop.choirs.speech_voices --out CACHE/speech_voices
-
 Needs espeak-ng, flite and festival with its voices; `speech_packages.sh` beside this file installs them from Debian.
-Every speaker reads texts of `speech_texts` at its own pitch and pace. One file a speaker; those that exist are kept.
+Every speaker reads texts of `speech_texts.yaml` at its own pitch and pace. One file a speaker; what exists is kept.
 The audio itself is not stored.
 """
 
-import argparse
 import logging
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyworld
 import soundfile
 import soxr
+import yaml
 from scipy.ndimage import median_filter, uniform_filter1d
 from tqdm import tqdm
 
-from divisi_workshop.choirs.f0_labels import LABEL_HOP_SECONDS, frame_levels
-from divisi_workshop.choirs.resung import Singer, analyse_singer
-from divisi_workshop.choirs.speech_texts import TEXTS, texts_for
-from divisi_workshop.choirs.takes import SAMPLE_RATE, Part
+from divisi_workshop.choirs.takes import LABEL_HOP_SECONDS, SAMPLE_RATE, Part, frame_levels
+from divisi_workshop.choirs.world_voices import Singer, analyse_singer
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +34,8 @@ NOISE_DB = -0.5
 
 SHORTEST_FRAMES = 7
 """Voicing that changes for less than half of this is a flicker of the analysis, and would click when sung."""
+
+SILENT_PACE = 0.15
 
 FESTIVAL_VOICES = {
     "upc_ca_ona_hts": "ca",
@@ -54,7 +55,6 @@ FESTIVAL_VOICES = {
 # Festival reads bytes in the encoding its voice was made for.
 FESTIVAL_ENCODINGS = {"cs": "iso-8859-2", "ru": "utf-8"}
 FLITE_VOICES = ("awb", "rms", "slt", "kal16")
-ESPEAK_LANGUAGES = tuple(TEXTS)
 ESPEAK_VARIANTS = (
     *("f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "klatt", "klatt2", "klatt3"),
     *("klatt4", "klatt5", "klatt6", "adam", "Alicia", "Andy", "anika", "antonio", "aunty", "belinda", "benjamin"),
@@ -112,7 +112,7 @@ def draw_speakers(seed: int, espeak_count: int) -> Iterator[Speaker]:
         yield Speaker("festival", voice, language, 50, rng.uniform(1.1, 1.5))
     for voice in FLITE_VOICES:
         yield Speaker("flite", voice, "en", 50, rng.uniform(1.1, 1.5))
-    languages = rng.permutation(np.resize(ESPEAK_LANGUAGES, espeak_count))
+    languages = rng.permutation(np.resize(list(read_texts()["languages"]), espeak_count))
     variants = rng.permutation(np.resize(ESPEAK_VARIANTS, espeak_count))
     for language, variant in zip(languages, variants, strict=True):
         yield Speaker("espeak-ng", str(variant), str(language), int(rng.integers(25, 75)), rng.uniform(1.0, 1.8))
@@ -220,23 +220,42 @@ def make_voice(speaker: Speaker, seconds: float, seed: int) -> SpeechVoice:
     return analyse_speech(np.concatenate(read)[: round(seconds * SAMPLE_RATE)])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--espeak-count", type=int, default=48)
-    parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for speaker in tqdm(list(draw_speakers(arguments.seed, arguments.espeak_count)), desc="reading"):
-        path = arguments.out / f"{speaker.name}.npz"
+def sung_time(voice: SpeechVoice, vowel_stretch: float) -> np.ndarray:
+    """When each frame of speech comes if its vowels are held so many times longer and its pauses are cut. Shape: (L,),
+    increasing, in frames of the song.
+
+    Singing is speech whose vowels are long; consonants take as long as they ever do.
+    """
+    pace = np.ones(len(voice.is_vowel))
+    pace[voice.is_vowel] = vowel_stretch
+    pace[voice.is_silent] = SILENT_PACE
+    return np.cumsum(uniform_filter1d(pace, 5))
+
+
+@cache
+def read_texts() -> dict[str, Any]:
+    """`speech_texts.yaml` beside this file: texts by `languages`, and `syllables` for all of them."""
+    text = resources.files(__package__).joinpath("speech_texts.yaml").read_text(encoding="utf-8")
+    texts: dict[str, Any] = yaml.safe_load(text)
+    return texts
+
+
+def texts_for(language: str) -> list[str]:
+    """Everything a voice of that language can read: its own sentences, Latin and syllables; not all can read Latin."""
+    texts = read_texts()["languages"]
+    own: list[str] = texts[language]
+    if language in ("ru", "el"):
+        return own
+    return [*own, *(texts["la"] if language != "la" else ()), *read_texts()["syllables"]]
+
+
+def make_voices(folder: Path, espeak_count: int, seconds: float, seed: int) -> None:
+    """One file a speaker, of those who are not there yet; who says no vowels is left out."""
+    for speaker in tqdm(list(draw_speakers(seed, espeak_count)), desc="reading"):
+        path = folder / f"{speaker.name}.npz"
         if not path.exists():
-            voice = make_voice(speaker, arguments.seconds, arguments.seed)
+            voice = make_voice(speaker, seconds, seed)
             if voice.is_vowel.mean() < 0.1:
-                logger.warning("%s holds no vowels, left out", speaker.name)
+                logger.warning("%s says no vowels, left out", speaker.name)
                 continue
             save_voice(path, voice)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,31 +1,28 @@
 """Choirs of other voices than the recorded ones: speech synthesisers taught to sing, and blends of them with singers.
 
-    python -m divisi_workshop.choirs.wide_choirs speech textures --recordings NINO_DIOS --labels LABELS \\
-        --speech CACHE/speech_voices --chorales JSON --out CACHE/resung --count 600
-
-`speech` sings the chorales as they are written; `textures` also sings other scores (`scores`) in other textures
-(`textures`), with up to four singers on a part. Both join the re-sung choirs of the same folder (see `resung`). Every
-choir is made from its number, the seed and the voices alone, so an interrupted run goes on. A channel is the sum of the
-singers of a part; its label is their mean pitch.
+`speech` sings the chorales as they are written; `textures` also sings other scores in other textures (`scores`), with
+up to four singers on a part. A channel is the sum of the singers of a part; its label is their mean pitch.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from divisi_workshop.choirs.melodies import FRAME_RATE, STYLES, Melody, draw_melody
-from divisi_workshop.choirs.resung import Singer, analyse_singer, draw_text, load_chorales, save_choir, sing
-from divisi_workshop.choirs.scores import draw_score
-from divisi_workshop.choirs.speech_voices import SpeechVoice, load_voices
-from divisi_workshop.choirs.takes import VOICES, load_part
-from divisi_workshop.choirs.textures import draw_texture
-from divisi_workshop.choirs.timbre import along, blended, breathier, evened, scaled, sung_time, tilted
-
-FIRST_NUMBERS = {"speech": 100_000, "textures": 150_000}
+from divisi_workshop.choirs.scores import draw_score, draw_texture
+from divisi_workshop.choirs.speech_voices import SpeechVoice, sung_time
+from divisi_workshop.choirs.world_voices import (
+    Singer,
+    along,
+    blended,
+    breathier,
+    draw_text,
+    evened,
+    scaled,
+    sing,
+    tilted,
+)
 
 # Resonances against those of a man's speech; a singer's part tells the usual length of the tract.
 PART_TRACTS = (1.18, 1.12, 1.02, 0.95)
@@ -158,39 +155,3 @@ def mean_pitch(f0_hz: np.ndarray) -> np.ndarray:
     count = is_voiced.sum(axis=0)
     logs = np.where(is_voiced, np.log(np.maximum(f0_hz, 1.0)), 0.0).sum(axis=0) / np.maximum(count, 1)
     return np.where(2 * count >= len(f0_hz), np.exp(logs), 0.0) * (count > 0)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kinds", nargs="+", choices=sorted(SHARES))
-    parser.add_argument("--recordings", type=Path, required=True)
-    parser.add_argument("--labels", type=Path, required=True)
-    parser.add_argument("--speech", type=Path, required=True)
-    parser.add_argument("--chorales", type=Path, required=True)
-    parser.add_argument("--split", default="train")
-    parser.add_argument("--singers", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=150, help="choirs of each kind")
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    recorded = [
-        [
-            analyse_singer(load_part(arguments.recordings / f"{voice}_{n}.flac", arguments.labels / f"{voice}_{n}.npy"))
-            for n in arguments.singers
-        ]
-        for voice in tqdm(VOICES, desc="analysing")
-    ]
-    cast = Cast(recorded, load_voices(arguments.speech))
-    chorales = load_chorales(arguments.chorales, arguments.split)
-    for count in tqdm(range(arguments.count), desc="singing"):
-        for kind in arguments.kinds:
-            number = FIRST_NUMBERS[kind] + count
-            if not (arguments.out / f"choir_{number:05d}.npz").exists():
-                rng = np.random.default_rng((arguments.seed, number))
-                choir = make_choir(rng, cast, chorales, SHARES[kind], arguments.seconds)
-                save_choir(arguments.out, number, *choir)
-
-
-if __name__ == "__main__":
-    main()

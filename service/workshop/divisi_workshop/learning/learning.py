@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from divisi_workshop.choirs.remix import RemixOptions
 from divisi_workshop.config import STRICT, plain
+from divisi_workshop.learning.remix import RemixOptions
 
 logger = logging.getLogger(__name__)
 

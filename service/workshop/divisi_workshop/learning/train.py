@@ -2,7 +2,7 @@
 
     divisi train chorus_pitch --data DATA --cache CACHE --out RUN
 
-DATA holds `nino_dios/`; CACHE holds `labels/nino_dios/` (see `f0_labels`) and, where made, `resung/` (see `resung`).
+DATA holds `nino_dios/`; CACHE holds `labels/nino_dios/` and, where made, `resung/` (see `choirs`).
 RUN receives config.yaml, log.csv and checkpoint.pt.
 """
 
@@ -17,13 +17,12 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from divisi_workshop.choirs.remix import Batch, Remixer
-from divisi_workshop.choirs.resung import load_resung
-from divisi_workshop.choirs.takes import Choir, load_nino_dios
+from divisi_workshop.choirs.takes import Choir, load_nino_dios, load_resung
 from divisi_workshop.config import STRICT
 from divisi_workshop.learning import losses
 from divisi_workshop.learning.learning import LearningRun, RunConfig, learn
 from divisi_workshop.learning.losses import disturb
+from divisi_workshop.learning.remix import Batch, Remixer
 from divisi_workshop.learning.validate import Excerpt, Scores, cut_excerpts, validate
 from divisi_workshop.networks.chorus import Chorus, build, whole
 

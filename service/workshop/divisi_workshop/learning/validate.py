@@ -1,7 +1,5 @@
 """How good a checkpoint is on a singer it has never heard: SI-SDR of whole excerpts, and pitch accuracy."""
 
-import argparse
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from divisi_workshop.choirs.resung import load_resung
-from divisi_workshop.choirs.takes import SAMPLE_RATE, Choir, excerpt, load_nino_dios
+from divisi_workshop.choirs.takes import SAMPLE_RATE, Choir, excerpt
 from divisi_workshop.learning.losses import hold, masked
 from divisi_workshop.networks.chorus import Chorus, build, whole
-
-logger = logging.getLogger(__name__)
 
 EXCERPT_SECONDS = 4
 QUIETEST_ENERGY_PER_SECOND = 10.0
@@ -111,28 +106,6 @@ def with_true_pitch(network: Chorus, mixture: Tensor, f0_hz: np.ndarray) -> Tens
     return waves[None, :, None]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--singer", type=int, default=4)
-    parser.add_argument("--seconds", type=float, nargs=2, default=(4.0, 100.0))
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(1)
-    network = load_network(arguments.checkpoint)
-    hop_length = network.config.hop_length
-    labels = arguments.cache / "labels" / "nino_dios"
-    held = load_nino_dios(arguments.data / "nino_dios", labels, (arguments.singer,))
-    first_second, last_second = arguments.seconds
-    logger.info("held singer: %s", validate(network, cut_excerpts(held, first_second, last_second, hop_length)))
-    choirs = load_resung(arguments.cache / "resung_valid")
-    resung = [item for choir in choirs for item in cut_excerpts(choir, 0.0, choir.seconds, hop_length)]
-    if resung:
-        logger.info("chorales never trained on, sung by the held singer: %s", validate(network, resung))
-
-
 def load_network(checkpoint: Path) -> Chorus:
     """The averaged network of a checkpoint, ready to run."""
     state = torch.load(checkpoint, weights_only=True)
@@ -140,7 +113,3 @@ def load_network(checkpoint: Path) -> Chorus:
     assert isinstance(network, Chorus)
     network.load_state_dict(state["average"], strict=False)
     return network.eval()
-
-
-if __name__ == "__main__":
-    main()

@@ -14,9 +14,9 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
-from divisi_workshop.choirs.remix import Batch
 from divisi_workshop.config import STRICT, parse, plain
 from divisi_workshop.learning.learning import RunConfig
+from divisi_workshop.learning.remix import Batch
 from divisi_workshop.published import umss, unet
 
 NINO_DIOS = "nino_dios"

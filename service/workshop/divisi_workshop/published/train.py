@@ -20,10 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from divisi_workshop.choirs.choir_folders import load_dataset
-from divisi_workshop.choirs.remix import Remixer
-from divisi_workshop.choirs.resung import load_resung
-from divisi_workshop.choirs.takes import SAMPLE_RATE, Choir, load_nino_dios
+from divisi_workshop.choirs.takes import SAMPLE_RATE, Choir, load_nino_dios, load_resung
 from divisi_workshop.learning.learning import LearningRun, learn
+from divisi_workshop.learning.remix import Remixer
 from divisi_workshop.learning.validate import EXCERPT_SECONDS, QUIETEST_ENERGY_PER_SECOND, cut_excerpts, si_sdr_db
 from divisi_workshop.published import umss, unet
 from divisi_workshop.published.config import (

@@ -1,29 +1,25 @@
-"""Synthetic choirs: real singers, analysed by WORLD, sing chorales that they never sang.
+"""Voices taken apart by WORLD, changed, and sung again: recorded singers and speakers on chorales they never sang.
 
-    python -m divisi_workshop.choirs.resung --recordings NINO_DIOS --labels LABELS --chorales JSON --out CACHE/resung
-
-Every choir is made from its number and the seed alone, so that an interrupted run goes on where it stopped. What is
-made is as private as the recordings it was made from: it stays in the cache and out of the repository.
+What is made of a recording is as private as the recording: it stays in the cache and out of the repository. The second
+half changes how a voice sounds once it is taken apart: other tract, tilt, breath, and blends of two voices. Each change
+takes a `Singer` of (N,) frames and returns one; `along` first puts it on the time of a song.
 """
 
-import argparse
-import json
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyworld
-import soundfile
 from scipy.ndimage import median_filter, uniform_filter1d
-from tqdm import tqdm
 
-from divisi_workshop.choirs.f0_labels import LABEL_HOP_SECONDS
-from divisi_workshop.choirs.melodies import CHAMBER, FRAME_RATE, Style, draw_melody, sing_notes
-from divisi_workshop.choirs.takes import SAMPLE_RATE, VOICES, Choir, Part, load_part
-
-logger = logging.getLogger(__name__)
+from divisi_workshop.choirs.melodies import CHAMBER, FRAME_RATE, Style, draw_melody, hertz, sing_notes
+from divisi_workshop.choirs.takes import (
+    LABEL_HOP_SECONDS,
+    SAMPLE_RATE,
+    Part,
+    load_nino_dios,
+)
 
 FFT_SIZE = 1024
 FRAME_MS = 1000 * LABEL_HOP_SECONDS
@@ -53,6 +49,11 @@ def analyse_singer(part: Part) -> Singer:
         is_voiced=f0 > 0,
         deviation_cents=own_deviation(f0),
     )
+
+
+def recorded_singers(recordings: Path, labels: Path, numbers: tuple[int, ...]) -> list[list[Singer]]:
+    """Singers of Niño Dios taken apart, part by part in score order."""
+    return [[analyse_singer(part) for part in voice] for voice in load_nino_dios(recordings, labels, numbers).parts]
 
 
 def own_deviation(f0_hz: np.ndarray) -> np.ndarray:
@@ -134,62 +135,81 @@ def make_choir(
     return np.stack(voices), np.stack(tracks), melody.quarter_seconds
 
 
-def save_choir(folder: Path, number: int, samples: np.ndarray, f0_hz: np.ndarray, quarter_seconds: float) -> None:
-    """Write `choir_<number>.flac` (four channels) and, last, `choir_<number>.npz`, whose presence says it is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    peak = max(float(np.abs(samples).max()), 1e-9)
-    soundfile.write(folder / f"choir_{number:05d}.flac", (samples * (0.9 / peak)).T, SAMPLE_RATE, subtype="PCM_16")
-    partial = folder / f"choir_{number:05d}.partial"
-    with partial.open("wb") as handle:
-        np.savez(handle, f0_hz=f0_hz.astype(np.float32), quarter_seconds=quarter_seconds)
-    partial.replace(folder / f"choir_{number:05d}.npz")
+BIN_HZ = SAMPLE_RATE / FFT_SIZE
+POWER_PER_DB = np.log(10) / 10
+"""Envelopes are natural logarithms of power."""
+
+NUM_HARMONICS = 40
+LARGEST_CORRECTION_DB = 15.0
+CONSONANTS_BELOW_DB = 9.0
 
 
-def load_resung(folder: Path, known: dict[str, Choir] | None = None) -> list[Choir]:
-    """All finished choirs of a folder; those in `known` are taken from there, and new ones are added to it."""
-    known = {} if known is None else known
-    for path in sorted(folder.glob("choir_*.npz")):
-        if path.stem not in known:
-            stored = np.load(path)
-            samples, _ = soundfile.read(path.with_suffix(".flac"), dtype="int16", always_2d=True)
-            parts = tuple(
-                (Part(f"{path.stem}_{voice}", np.ascontiguousarray(samples[:, index]), stored["f0_hz"][index]),)
-                for index, voice in enumerate(VOICES)
-            )
-            known[path.stem] = Choir(parts, float(stored["quarter_seconds"]))
-    return [known[name] for name in sorted(known)]
+def along(singer: Singer, positions: np.ndarray) -> Singer:
+    """The voice at those (fractional) frames, one after the other, envelopes interpolated. Shape: (N,)."""
+    before = np.clip(positions, 0, len(singer.is_voiced) - 2).astype(int)
+    share = np.clip(positions - before, 0, 1)[:, None].astype(np.float32)
+    nearest = before + (share[:, 0] > 0.5)
+    return Singer(
+        (1 - share) * singer.log_envelope[before] + share * singer.log_envelope[before + 1],
+        singer.aperiodicity[nearest],
+        singer.is_voiced[nearest],
+        singer.deviation_cents[nearest],
+    )
 
 
-def load_chorales(path: Path, split: str) -> list[np.ndarray]:
-    """Chorales (sixteenths, 4) of one split of the JSON file."""
-    return [np.asarray(chorale) for chorale in json.loads(path.read_text())[split]]
+def scaled(singer: Singer, ratio: float) -> Singer:
+    """All resonances moved by a ratio; above 1: a shorter tract."""
+    places = np.minimum(np.arange(FFT_SIZE // 2 + 1) / ratio, FFT_SIZE // 2)
+    before = np.minimum(places.astype(int), FFT_SIZE // 2 - 1)
+    share = (places - before).astype(np.float32)
+    envelope = (1 - share) * singer.log_envelope[:, before] + share * singer.log_envelope[:, before + 1]
+    return replace(singer, log_envelope=envelope)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recordings", type=Path, required=True)
-    parser.add_argument("--labels", type=Path, required=True)
-    parser.add_argument("--chorales", type=Path, required=True)
-    parser.add_argument("--split", default="train")
-    parser.add_argument("--singers", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=150)
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    singers = [
-        [
-            analyse_singer(load_part(arguments.recordings / f"{voice}_{n}.flac", arguments.labels / f"{voice}_{n}.npy"))
-            for n in arguments.singers
-        ]
-        for voice in tqdm(VOICES, desc="analysing")
-    ]
-    chorales = load_chorales(arguments.chorales, arguments.split)
-    for number in tqdm(range(arguments.count), desc="singing"):
-        if not (arguments.out / f"choir_{number:05d}.npz").exists():
-            rng = np.random.default_rng((arguments.seed, number))
-            save_choir(arguments.out, number, *make_choir(rng, singers, chorales, arguments.seconds))
+def tilted(singer: Singer, db_per_octave: float) -> Singer:
+    """Brighter (above 0) or darker, around 500 Hz, from two octaves below to four above."""
+    octaves = np.clip(np.log2(np.maximum(np.arange(FFT_SIZE // 2 + 1) * BIN_HZ, 1) / 500), -2, 4)
+    return replace(singer, log_envelope=singer.log_envelope + (POWER_PER_DB * db_per_octave * octaves).astype("f4"))
 
 
-if __name__ == "__main__":
-    main()
+def breathier(singer: Singer, share: float) -> Singer:
+    """More noise in the tone: aperiodicity, in dB, comes nearer to 0 by a share. 0: unchanged, 1: a whisper."""
+    return replace(singer, aperiodicity=singer.aperiodicity * (1 - share))
+
+
+def blended(singer: Singer, other: Singer, share: np.ndarray) -> Singer:
+    """Envelopes on the way to those of another voice, `share` (N,) of it; voicing and noise stay the first one's.
+
+    Envelopes come to the same level first, or the louder voice would win in loud vowels.
+    """
+    voiced = [one.log_envelope[one.is_voiced] for one in (singer, other)]
+    offset = np.float32(voiced[0].mean() - voiced[1].mean()) if all(map(len, voiced)) else np.float32(0)
+    share = np.where(singer.is_voiced & other.is_voiced, share, 0.0)
+    share = uniform_filter1d(share, 9)[:, None].astype(np.float32)
+    return replace(singer, log_envelope=(1 - share) * singer.log_envelope + share * (other.log_envelope + offset))
+
+
+def evened(singer: Singer, midi: np.ndarray, share: float) -> Singer:
+    """Vowels brought nearer to one loudness at the pitch they are sung at, `midi` (N,), and consonants kept below it:
+    speech pays no heed to either, singers do.
+
+    A resonance below the fundamental is not excited, so that a spoken vowel can vanish on a high note.
+    """
+    is_tone = singer.is_voiced & (midi > 0)
+    if not is_tone.any():
+        return singer
+    level_db = np.where(is_tone, tone_level_db(singer, midi), 10 * np.log10(np.exp(singer.log_envelope).mean(axis=1)))
+    wanted_db = float(np.median(level_db[is_tone]))
+    correction_db = np.clip(share * (wanted_db - level_db), -LARGEST_CORRECTION_DB, LARGEST_CORRECTION_DB)
+    correction_db = np.where(is_tone, correction_db, np.minimum(wanted_db - CONSONANTS_BELOW_DB - level_db, 0.0))
+    correction_db = uniform_filter1d(correction_db, 5)
+    return replace(singer, log_envelope=singer.log_envelope + (POWER_PER_DB * correction_db[:, None]).astype("f4"))
+
+
+def tone_level_db(singer: Singer, midi: np.ndarray) -> np.ndarray:
+    """Level of each frame when sung at a pitch, on the scale of the mean power of all bins. Shape: (N,) -> (N,)."""
+    f0_hz = hertz(np.where(midi > 0, midi, 60.0))
+    bins = f0_hz[:, None] * np.arange(1, NUM_HARMONICS + 1) / BIN_HZ
+    columns = np.minimum(bins, FFT_SIZE // 2).round().astype(int)
+    power = np.exp(np.take_along_axis(singer.log_envelope, columns, axis=1)) * (bins < FFT_SIZE // 2)
+    return np.asarray(10 * np.log10(power.sum(axis=1) * f0_hz / (SAMPLE_RATE / 2) + 1e-16))

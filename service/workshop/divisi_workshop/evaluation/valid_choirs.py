@@ -1,31 +1,29 @@
 """The fixed list of validation choirs: chorales never trained on, sung by the singers kept for validation.
 
-    python -m divisi_workshop.choirs.valid_choirs draw --chorales JSON --list benchmarks/syn_valid.json
-    python -m divisi_workshop.choirs.valid_choirs render --list benchmarks/syn_valid.json --chorales JSON \\
-        --recordings NINO_DIOS --labels LABELS --out CACHE/syn_valid
+    python -m divisi_workshop.evaluation.valid_choirs DATA CACHE CACHE/syn_valid --listed benchmarks/syn_valid.json
 
 The list is committed and stays as it is, so that scores of different days can be compared; what is rendered from it
-is as private as the recordings. Another draw (`--seed 77 --count 40`) is for choosing between settings. The format of
-the choirs is that of `resung`.
+is as private as the recordings. Another draw, for choosing between settings, is made by `--seed 77 --count 40` in place
+of a list. The format of the choirs is that of `choirs.takes`.
 """
 
-import argparse
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import typer
+from pydantic import TypeAdapter
 from tqdm import tqdm
 
-from divisi_workshop.choirs.f0_labels import LABEL_HOP_SECONDS
 from divisi_workshop.choirs.melodies import FRAME_RATE, REST, fits
-from divisi_workshop.choirs.resung import Singer, analyse_singer, draw_text, load_chorales, save_choir, sing
-from divisi_workshop.choirs.takes import VOICES, load_part
+from divisi_workshop.choirs.takes import LABEL_HOP_SECONDS, load_chorales, save_choir
+from divisi_workshop.choirs.world_voices import Singer, draw_text, recorded_singers, sing
 
 SECONDS = 8.0
 STAGGERED_SHARE = 0.3
 SHARED_TEXT_SHARE = 0.6
+SINGER = 4
 SEED = 4
 
 
@@ -47,7 +45,7 @@ class ValidChoir:
     quarter_seconds: float
     semitones: int
     tuning_cents: float
-    late_quarters: tuple[int, int, int, int]
+    late_quarters: tuple[int, ...]
     seed: int
 
 
@@ -69,7 +67,7 @@ def draw_choir(rng: np.random.Generator, number: int, chorale: np.ndarray, stagg
             quarter_seconds=quarter_seconds,
             semitones=int(rng.integers(-4, 5)),
             tuning_cents=round(float(rng.uniform(-50, 50)), 1),
-            late_quarters=_four(rng.integers(0, 8, 4) if staggered else np.zeros(4)),
+            late_quarters=tuple(rng.integers(0, 8, 4).tolist()) if staggered else (0, 0, 0, 0),
             seed=int(rng.integers(2**31)),
         )
         midi = pitches(choir, chorale)
@@ -100,47 +98,20 @@ def render(choir: ValidChoir, chorale: np.ndarray, singers: Sequence[Singer]) ->
 
 
 def load_list(path: Path) -> list[ValidChoir]:
-    return [
-        ValidChoir(**{**values, "late_quarters": _four(np.array(values["late_quarters"]))})
-        for values in json.loads(path.read_text())
-    ]
+    return TypeAdapter(list[ValidChoir]).validate_json(path.read_bytes())
 
 
-def _four(values: np.ndarray) -> tuple[int, int, int, int]:
-    soprano, alto, tenor, bass = (int(value) for value in values)
-    return soprano, alto, tenor, bass
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    drawing, rendering = commands.add_parser("draw"), commands.add_parser("render")
-    for command in (drawing, rendering):
-        command.add_argument("--chorales", type=Path, required=True)
-        command.add_argument("--list", type=Path, required=True)
-    drawing.add_argument("--seed", type=int, default=SEED)
-    drawing.add_argument("--count", type=int, help="the first so many alone")
-    rendering.add_argument("--recordings", type=Path, required=True)
-    rendering.add_argument("--labels", type=Path, required=True)
-    rendering.add_argument("--singer", type=int, default=4)
-    rendering.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
-    chorales = load_chorales(arguments.chorales, "valid")
-    if arguments.command == "draw":
-        drawn = draw_list(chorales, arguments.seed)[: arguments.count]
-        lines = ",\n".join(json.dumps(asdict(choir)) for choir in drawn)
-        arguments.list.write_text(f"[\n{lines}\n]\n")
-        return
-    stems = [f"{voice}_{arguments.singer}" for voice in VOICES]
-    singers = [
-        analyse_singer(load_part(arguments.recordings / f"{stem}.flac", arguments.labels / f"{stem}.npy"))
-        for stem in tqdm(stems, desc="analysing")
-    ]
-    for number, choir in enumerate(tqdm(load_list(arguments.list), desc="singing")):
-        if not (arguments.out / f"choir_{number:05d}.npz").exists():
-            sung = render(choir, chorales[choir.chorale], singers)
-            save_choir(arguments.out, number, *sung, choir.quarter_seconds)
+def main(
+    data: Path, cache: Path, out: Path, listed: Path | None = None, seed: int = SEED, count: int | None = None
+) -> None:
+    """Render a list, or the first so many choirs of another draw; what OUT holds is kept."""
+    chorales = load_chorales(data / "chorales" / "jsb_satb_16ths.json", "valid")
+    choirs = load_list(listed) if listed else draw_list(chorales, seed)[:count]
+    singers = [singer for (singer,) in recorded_singers(data / "nino_dios", cache / "labels" / "nino_dios", (SINGER,))]
+    for number, choir in enumerate(tqdm(choirs, desc="singing")):
+        if not (out / f"choir_{number:05d}.npz").exists():
+            save_choir(out, number, *render(choir, chorales[choir.chorale], singers), choir.quarter_seconds)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)
