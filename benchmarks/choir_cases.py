@@ -20,7 +20,7 @@ from scipy.signal import fftconvolve
 from divisi.separation.midi_file import write_midi
 from divisi.separation.notes import Note, NoteFinder
 from divisi_workshop.choirs.shoebox_rooms import Shoebox, shoebox_responses
-from divisi_workshop.choirs.takes import VOICE_RANGES_HZ, label_f0
+from divisi_workshop.choirs.world_voices import VOICE_RANGES_HZ, label_f0
 
 SAMPLE_RATE = 16_000
 SONG_SECONDS = (30, 50)

@@ -22,8 +22,8 @@ from divisi.separation.confidence import FEATURES, Confidence
 from divisi.separation.power_frames import PowerFrames
 from divisi.separation.separator import Separator
 from divisi.settings import load_settings
-from divisi_workshop.evaluation.datasets import QUIETEST_ENERGY, SAMPLE_RATE, VOICES, read_in_sync
-from divisi_workshop.metrics import si_sdr_db
+from divisi_workshop.evaluation.datasets import SAMPLE_RATE, VOICES, read_in_sync
+from divisi_workshop.metrics import QUIETEST_MEAN_SQUARE, si_sdr_db
 
 BAR = 0.5
 _FRAMES_A_SECOND = 16
@@ -114,7 +114,7 @@ def _judge(
         blocks = other.separate([mixture], SAMPLE_RATE, 1)
         others = np.concatenate([block.stems[:, 0] for block in blocks], axis=1)
         agreement = si_sdr_db(estimates, others[:, : whole * SAMPLE_RATE].reshape(shape) + _TINY)
-    sings = np.square(references, dtype=np.float64).sum(-1) >= QUIETEST_ENERGY
+    sings = np.square(references, dtype=np.float64).mean(-1) >= QUIETEST_MEAN_SQUARE
     return [
         (
             features[second, place],

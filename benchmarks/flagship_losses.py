@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from divisi_workshop.choirs.takes import VOICES, Choir, excerpt, load_resung
-from divisi_workshop.learning.validate import si_sdr_db
+from divisi_workshop.metrics import si_sdr_db
 from divisi_workshop.networks import chorus
 
 START_SECONDS = 1.0
@@ -62,7 +62,7 @@ def scores(network: chorus.Chorus, choir: Choir) -> dict[str, list[float]]:
         ]
         estimates = network.fourier.synthesise(*shares).double().numpy()
         found[name] = [
-            si_sdr_db(estimate, source)
+            float(si_sdr_db(estimate, source))
             for estimate, source in zip(estimates, sources, strict=True)
             if np.square(source).sum() > QUIETEST_SHARE * np.square(mixture).sum()
         ]

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from divisi_workshop.choirs.takes import LABEL_HOP_SECONDS
-from divisi_workshop.evaluation.datasets import SAMPLE_RATE, VOICES, cut_excerpts, load_dataset
+from divisi_workshop.evaluation.datasets import SAMPLE_RATE, VOICES, load_dataset
 from divisi_workshop.published.multi_f0 import MultiF0, VoiceAssigner
 from divisi_workshop.published.salience_to_f0 import LinkConfig
 from divisi_workshop.published.weights import load_assigner, load_multi_f0
@@ -60,7 +60,7 @@ def measure(data: Path, labels: Path, num_excerpts: int) -> list[Counts]:
     tracks = [np.load(labels / f"{voice}_4.npy") for voice in VOICES]
     frequencies_hz = front.hcqt.frequencies_hz().numpy()[:, None]
     counts = [Counts() for _ in VOICES]
-    for excerpt in cut_excerpts(load_dataset("nino_dios", data))[:num_excerpts]:
+    for excerpt in load_dataset("nino_dios", data).excerpts()[:num_excerpts]:
         salience = front(torch.from_numpy(excerpt.mixture)[None])
         by_voice = assigner(salience)[0].numpy()
         values = np.pad(salience[0, 0].numpy(), ((1, 1), (0, 0)))

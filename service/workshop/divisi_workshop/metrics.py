@@ -1,4 +1,8 @@
-"""How near an estimate is to its reference: SI-SDR as the published choral systems report it. Used by `protocol`."""
+"""How near an estimate is to its reference: SI-SDR as the published choral systems report it, and BSS Eval.
+
+BSS Eval (Vincent, Gribonval and Févotte, IEEE TASLP 14, 2006) is that of fast_bss_eval (Scheibler, ICASSP 2022), a
+development dependency.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,10 @@ from numpy.typing import NDArray
 _FLOOR = 1e-8
 # Keeps an exact estimate, or a silent one, from a division by zero: far below the rounding of audible audio.
 _TINY = 1e-12
+# Of a second in a mixture of peak 1 whose squares sum up to 10. Below it a voice is silent and its ratio says nothing.
+QUIETEST_MEAN_SQUARE = 10 / 16_000
+# Of the filters that BSS Eval forgives: its own number.
+_FILTER_LENGTH = 512
 
 
 def si_sdr_db(estimate: NDArray[np.floating], reference: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -35,8 +43,23 @@ def si_sdr_db(estimate: NDArray[np.floating], reference: NDArray[np.floating]) -
     return np.asarray(10 * np.log10(np.square(target).sum(-1) / np.maximum(distortion, _TINY) + _FLOOR))
 
 
-# Of the filters that BSS Eval forgives: its own number.
-_FILTER_LENGTH = 512
+def frame_si_sdr_db(
+    estimates: NDArray[np.floating], references: NDArray[np.floating], length: int
+) -> NDArray[np.float64]:
+    """SI-SDR of each frame of so many samples, NaN where the voice is silent.
+
+    Shape: (V, T), a multiple of the length, twice; the references' mixture has peak 1 -> float64 (V, T / length).
+    """
+    references = references.reshape(len(references), -1, length)
+    ratios = si_sdr_db(estimates.reshape(references.shape), references)
+    is_sung = np.square(references, dtype=np.float64).mean(-1) >= QUIETEST_MEAN_SQUARE
+    return np.where(is_sung, ratios, np.nan)
+
+
+def mean_of_known(values: NDArray[np.floating]) -> float:
+    """The mean of all that are not NaN; NaN where there are none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import typer
 
 from divisi_workshop.choirs import formant_voices, wide_choirs, world_voices
 from divisi_workshop.choirs.speech_voices import load_voices, make_voices
-from divisi_workshop.choirs.takes import label_folder, load_chorales, make_missing
-from divisi_workshop.choirs.world_voices import recorded_singers
+from divisi_workshop.choirs.takes import load_chorales, make_missing
+from divisi_workshop.choirs.world_voices import label_folder, recorded_singers
 
 SEED = 1
 SECONDS = 20.0

@@ -13,11 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 
 from divisi.contract.errors import InputError, NotFoundError
-from divisi_workshop.choirs.takes import LABEL_HOP_SECONDS, SAMPLE_RATE, VOICE_RANGES_HZ, VOICES, Choir, Part, label_f0
+from divisi_workshop.choirs.takes import LABEL_HOP_SECONDS, SAMPLE_RATE, VOICES, Choir, Part, read_mono
+from divisi_workshop.choirs.world_voices import read_or_make_label
 
 CREPE_HOP_SECONDS = 0.016
 CREPE_CONFIDENCE = 0.4
@@ -136,10 +135,7 @@ def read_quartet(files: dict[str, Path], labels: Path) -> Choir:
 
 def read_part(recording: Path, voice: str, labels: Path) -> Part:
     """One singer, mono at 16 kHz, with a pitch by CREPE where there is one, else by WORLD."""
-    samples, sample_rate = soundfile.read(recording, dtype="float32", always_2d=True)
-    mono = samples.mean(axis=1)
-    if sample_rate != SAMPLE_RATE:
-        mono = soxr.resample(mono, sample_rate, SAMPLE_RATE)
+    mono = read_mono(recording)
     frame_count = int(len(mono) / SAMPLE_RATE / LABEL_HOP_SECONDS) + 1
     f0_hz = read_crepe(recording, frame_count)
     if f0_hz is None:
@@ -156,10 +152,3 @@ def read_crepe(recording: Path, frame_count: int) -> np.ndarray | None:
     track = np.where(np.load(confidence) < CREPE_CONFIDENCE, 0, np.load(frequency)).astype(np.float32)
     nearest = np.round(np.arange(frame_count) * LABEL_HOP_SECONDS / CREPE_HOP_SECONDS).astype(int)
     return track[np.minimum(nearest, len(track) - 1)]
-
-
-def read_or_make_label(samples: np.ndarray, voice: str, target: Path) -> np.ndarray:
-    if not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        np.save(target, label_f0(samples, SAMPLE_RATE, VOICE_RANGES_HZ[voice]))
-    return np.asarray(np.load(target), np.float32)

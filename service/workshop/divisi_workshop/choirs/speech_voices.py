@@ -23,8 +23,8 @@ import yaml
 from scipy.ndimage import median_filter, uniform_filter1d
 from tqdm import tqdm
 
-from divisi_workshop.choirs.takes import LABEL_HOP_SECONDS, SAMPLE_RATE, Part, frame_levels
-from divisi_workshop.choirs.world_voices import Singer, analyse_singer
+from divisi_workshop.choirs.takes import LABEL_HOP_SECONDS, SAMPLE_RATE, Part
+from divisi_workshop.choirs.world_voices import Singer, analyse_singer, frame_levels
 
 logger = logging.getLogger(__name__)
 

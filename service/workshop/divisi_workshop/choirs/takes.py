@@ -1,4 +1,4 @@
-"""What the remixer draws from: single-singer recordings with their pitch, alone or as choirs in sync.
+"""Recordings in memory and on disk: single singers with their pitch, choirs in sync, excerpts of either.
 
 A `Part` is one singer. A `Choir` holds, for each voice, the singers who sang the same music at the same time.
 """
@@ -9,13 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyworld
 import soundfile
 import soxr
 from tqdm import tqdm
 
+from divisi.audio.decode import open_decoder
+from divisi.audio.resample import resample
+from divisi.audio.waveform import Samples
+from divisi.contract.errors import InputError
+
 VOICES = ("soprano", "alto", "tenor", "bass")
 SAMPLE_RATE = 16_000
+LABEL_HOP_SECONDS = 0.005
+EXCERPT_LENGTH = 4 * SAMPLE_RATE
+"""Of the published protocol, in samples."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,44 @@ class Choir:
     @property
     def seconds(self) -> float:
         return min(part.seconds for voice in self.parts for part in voice)
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A stretch of a recording, scaled so that its mixture has peak 1: its first sample in the recording, mixture (T,)
+    and sources (V, T), float32.
+    """
+
+    start: int
+    mixture: Samples
+    sources: Samples
+
+
+def cut_excerpts(sources: Samples, start: int = 0) -> list[Excerpt]:
+    """All whole excerpts of 4 s from a sample on, one after the other; the last, partial one is dropped.
+
+    Shape: sources (V, T) that add up to the mixture.
+    """
+    excerpts = []
+    for first in range(start, sources.shape[1] - EXCERPT_LENGTH + 1, EXCERPT_LENGTH):
+        cut = sources[:, first : first + EXCERPT_LENGTH]
+        mixture = cut.sum(axis=0)
+        peak = np.float32(np.abs(mixture).max() or 1.0)
+        excerpts.append(Excerpt(first, mixture / peak, cut / peak))
+    return excerpts
+
+
+def read_mono(path: Path) -> Samples:
+    """Mean of the channels at SAMPLE_RATE, from any rate and format that the service takes: float32 (T,).
+
+    Raises:
+        InputError: `missing-data`, or what decoding raises.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is missing", code="missing-data")
+    with open_decoder(path) as decoder:
+        samples = np.concatenate(list(decoder.blocks(1 << 16)), axis=1)
+        return resample(samples.mean(axis=0, keepdims=True), decoder.facts.sample_rate, SAMPLE_RATE)[0]
 
 
 def load_nino_dios(recordings: Path, labels: Path, singers: tuple[int, ...]) -> Choir:
@@ -128,57 +173,3 @@ def load_resung(folder: Path, known: dict[str, Choir] | None = None) -> list[Cho
 def load_chorales(path: Path, split: str) -> list[np.ndarray]:
     """Chorales (sixteenths, 4) of one split of the JSON file."""
     return [np.asarray(chorale) for chorale in json.loads(path.read_text())[split]]
-
-
-LABEL_HOP_SECONDS = 0.005
-VOICE_RANGES_HZ = {
-    "soprano": (170.0, 1100.0),
-    "alto": (130.0, 800.0),
-    "tenor": (85.0, 600.0),
-    "bass": (60.0, 430.0),
-}
-SILENCE_RATIO = 0.01
-"""Frames below this share of the loudest frame carry breath or a neighbour's voice, not a pitch of this singer."""
-
-
-def label_f0(samples: np.ndarray, sample_rate: int, range_hz: tuple[float, float]) -> np.ndarray:
-    """Track the pitch of one singer.
-
-    Shape: `samples` (T,) float in ±1; returns (L,) float32, Hz every 5 ms, 0 where unvoiced.
-    """
-    signal = samples.astype(np.float64)
-    low_hz, high_hz = range_hz
-    frame_ms = 1000 * LABEL_HOP_SECONDS
-    coarse, times = pyworld.harvest(signal, sample_rate, f0_floor=low_hz, f0_ceil=high_hz, frame_period=frame_ms)
-    refined = pyworld.stonemask(signal, coarse, times, sample_rate)
-    levels = frame_levels(signal, len(refined), sample_rate)
-    refined[levels < SILENCE_RATIO * levels.max(initial=0.0)] = 0.0
-    return refined.astype(np.float32)
-
-
-def frame_levels(samples: np.ndarray, frame_count: int, sample_rate: int, window_seconds: float = 0.04) -> np.ndarray:
-    """Root mean square around each label frame. Shape: (T,) -> (frame_count,)."""
-    half = int(window_seconds * sample_rate / 2)
-    energy = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
-    centres = np.round(np.arange(frame_count) * LABEL_HOP_SECONDS * sample_rate).astype(int)
-    starts = np.clip(centres - half, 0, len(samples))
-    stops = np.clip(centres + half, 0, len(samples))
-    return np.sqrt((energy[stops] - energy[starts]) / np.maximum(stops - starts, 1))
-
-
-def label_folder(recordings: Path, labels: Path) -> list[Path]:
-    """Label every `<voice>_<singer>.flac` of a folder; tracks that exist are kept."""
-    targets = []
-    labels.mkdir(parents=True, exist_ok=True)
-    for recording in tqdm(sorted(recordings.glob("*.flac")), desc="labelling"):
-        range_hz = VOICE_RANGES_HZ.get(recording.stem.rpartition("_")[0])
-        target = labels / f"{recording.stem}.npy"
-        if range_hz is None:
-            continue
-        if not target.exists():
-            partial = target.with_suffix(".partial.npy")
-            samples, sample_rate = soundfile.read(recording, dtype="float64")
-            np.save(partial, label_f0(samples, sample_rate, range_hz))
-            partial.replace(target)
-        targets.append(target)
-    return targets

@@ -1,4 +1,4 @@
-"""Voices taken apart by WORLD, changed, and sung again: recorded singers and speakers on chorales they never sang.
+"""Voices labelled and taken apart by WORLD, changed, and sung again: singers and speakers on what they never sang.
 
 What is made of a recording is as private as the recording: it stays in the cache and out of the repository. The second
 half changes how a voice sounds once it is taken apart: other tract, tilt, breath, and blends of two voices. Each change
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyworld
 from scipy.ndimage import median_filter, uniform_filter1d
+from tqdm import tqdm
 
 from divisi_workshop.choirs.melodies import CHAMBER, FRAME_RATE, Style, draw_melody, hertz, sing_notes
 from divisi_workshop.choirs.takes import (
@@ -19,10 +20,63 @@ from divisi_workshop.choirs.takes import (
     SAMPLE_RATE,
     Part,
     load_nino_dios,
+    read_mono,
 )
+
+VOICE_RANGES_HZ = {
+    "soprano": (170.0, 1100.0),
+    "alto": (130.0, 800.0),
+    "tenor": (85.0, 600.0),
+    "bass": (60.0, 430.0),
+}
+SILENCE_RATIO = 0.01
+"""Frames below this share of the loudest frame carry breath or a neighbour's voice, not a pitch of this singer."""
 
 FFT_SIZE = 1024
 FRAME_MS = 1000 * LABEL_HOP_SECONDS
+
+
+def label_f0(samples: np.ndarray, sample_rate: int, range_hz: tuple[float, float]) -> np.ndarray:
+    """Track the pitch of one singer.
+
+    Shape: `samples` (T,) float in ±1; returns (L,) float32, Hz every 5 ms, 0 where unvoiced.
+    """
+    signal = samples.astype(np.float64)
+    low_hz, high_hz = range_hz
+    frame_ms = 1000 * LABEL_HOP_SECONDS
+    coarse, times = pyworld.harvest(signal, sample_rate, f0_floor=low_hz, f0_ceil=high_hz, frame_period=frame_ms)
+    refined = pyworld.stonemask(signal, coarse, times, sample_rate)
+    levels = frame_levels(signal, len(refined), sample_rate)
+    refined[levels < SILENCE_RATIO * levels.max(initial=0.0)] = 0.0
+    return refined.astype(np.float32)
+
+
+def frame_levels(samples: np.ndarray, frame_count: int, sample_rate: int, window_seconds: float = 0.04) -> np.ndarray:
+    """Root mean square around each label frame. Shape: (T,) -> (frame_count,)."""
+    half = int(window_seconds * sample_rate / 2)
+    energy = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
+    centres = np.round(np.arange(frame_count) * LABEL_HOP_SECONDS * sample_rate).astype(int)
+    starts = np.clip(centres - half, 0, len(samples))
+    stops = np.clip(centres + half, 0, len(samples))
+    return np.sqrt((energy[stops] - energy[starts]) / np.maximum(stops - starts, 1))
+
+
+def read_or_make_label(samples: np.ndarray, voice: str, target: Path) -> np.ndarray:
+    """The track of a recording, made once: Harvest runs at a fraction of real time. Shape: (T,) at 16 kHz -> (L,)."""
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".partial.npy")
+        np.save(partial, label_f0(samples, SAMPLE_RATE, VOICE_RANGES_HZ[voice]))
+        partial.replace(target)
+    return np.asarray(np.load(target), np.float32)
+
+
+def label_folder(recordings: Path, labels: Path) -> None:
+    """Label every `<voice>_<singer>.flac` of a folder."""
+    for recording in tqdm(sorted(recordings.glob("*.flac")), desc="labelling"):
+        voice = recording.stem.rpartition("_")[0]
+        if voice in VOICE_RANGES_HZ:
+            read_or_make_label(read_mono(recording), voice, labels / f"{recording.stem}.npy")
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
-"""The recordings that models are scored on: one true source per voice, mono, at the protocol's rate.
+"""The recordings that models are scored on, and the published protocol: 4 s excerpts, each as a whole and in frames.
+
+One true source per voice, mono, at 16 kHz; silence is left out.
 
 `sample` comes with the package; the others are read from the user's folder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
@@ -13,23 +15,19 @@ from pathlib import Path
 
 import numpy as np
 
-from divisi.audio.decode import open_decoder
-from divisi.audio.resample import resample
 from divisi.audio.waveform import Samples
 from divisi.contract.errors import InputError, NotFoundError
 from divisi.sample import SOURCES, source_path
-from divisi_workshop.metrics import si_sdr_db
+from divisi_workshop.choirs.takes import EXCERPT_LENGTH, SAMPLE_RATE, VOICES, Excerpt, cut_excerpts, read_mono
+from divisi_workshop.metrics import frame_si_sdr_db
 
-SAMPLE_RATE = 16_000
-VOICES = ("soprano", "alto", "tenor", "bass")
 PAIR = ("upper", "lower")
-EXCERPT_LENGTH = 4 * SAMPLE_RATE
 # Singer of each part that the published evaluation takes for Niño Dios.
 _NINO_DIOS_SINGER = 4
 # The published excerpts skip the first 4 s. Their starts were rounded down to steps of 16 ms in floating point, which
 # puts each of them one step early: 3.984 s, 7.984 s, …
 _NINO_DIOS_START = 4 * SAMPLE_RATE - 256
-_BLOCK_LENGTH = 1 << 16
+FRAME_LENGTH = SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,10 @@ class Dataset:
     def mixture(self) -> Samples:
         """float32 (T,), the plain sum."""
         return self.sources.sum(axis=0)
+
+    def excerpts(self) -> list[Excerpt]:
+        """All whole ones, in turn."""
+        return cut_excerpts(self.sources, self.start)
 
 
 def load_dataset(name: str, data: Path | None = None) -> Dataset:
@@ -100,23 +102,9 @@ DATASETS: dict[str, Callable[[Path | None], Dataset]] = {
 
 def read_in_sync(paths: list[Path]) -> Samples:
     """Recordings that begin together, cut to the shortest: float32 (V, T)."""
-    sources = [_read(path) for path in paths]
+    sources = [read_mono(path) for path in paths]
     shortest = min(map(len, sources))
     return np.stack([source[:shortest] for source in sources])
-
-
-def _read(path: Path) -> Samples:
-    """Mean of the channels at SAMPLE_RATE: float32 (T,)."""
-    if not path.is_file():
-        raise InputError(f"{path} is missing", code="missing-data")
-    with open_decoder(path) as decoder:
-        samples = np.concatenate(list(decoder.blocks(_BLOCK_LENGTH)), axis=1)
-        return resample(samples.mean(axis=0, keepdims=True), decoder.facts.sample_rate, SAMPLE_RATE)[0]
-
-
-FRAME_LENGTH = SAMPLE_RATE
-# Sum of squares of one second, in a mixture of peak 1. Below it a voice is silent and its ratio says nothing.
-QUIETEST_ENERGY = 10.0
 
 
 class Stretch(StrEnum):
@@ -124,21 +112,6 @@ class Stretch(StrEnum):
 
     FRAME = "frame"
     EXCERPT = "excerpt"
-
-
-@dataclass(frozen=True)
-class Excerpt:
-    """A stretch of a data set, scaled so that its mixture has peak 1.
-
-    Attributes:
-        start: its first sample in the recording.
-        mixture: float32 (T,).
-        sources: float32 (V, T).
-    """
-
-    start: int
-    mixture: Samples
-    sources: Samples
 
 
 @dataclass(frozen=True)
@@ -151,43 +124,19 @@ class Score:
     si_sdr_db: float
 
 
-def cut_excerpts(dataset: Dataset) -> list[Excerpt]:
-    """All whole excerpts; the last, partial one is dropped."""
-    num_samples = dataset.sources.shape[1]
-    starts = range(dataset.start, num_samples - EXCERPT_LENGTH + 1, EXCERPT_LENGTH)
-    return [_cut(dataset, start) for start in starts]
-
-
 def score(dataset: Dataset, excerpts: Iterable[Excerpt], estimates: Iterable[Samples]) -> tuple[Score, ...]:
-    """Scores of every voice that sings.
+    """Scores of every voice that sings, in frames and as a whole.
 
     Args:
         dataset: which the excerpts are from.
-        excerpts: as `cut_excerpts` gives them.
+        excerpts: as `Dataset.excerpts` gives them.
         estimates: for each excerpt float32 (V, T), voices in the data set's order; their level does not matter.
     """
     scores: list[Score] = []
     for excerpt, estimate in zip(excerpts, estimates, strict=True):
         for stretch, length in ((Stretch.FRAME, FRAME_LENGTH), (Stretch.EXCERPT, EXCERPT_LENGTH)):
-            scores.extend(_score_stretches(dataset.voices, excerpt, estimate, stretch, length))
+            ratios = frame_si_sdr_db(estimate, excerpt.sources, length)
+            for place, number in zip(*np.nonzero(~np.isnan(ratios)), strict=True):
+                start_seconds = (excerpt.start + int(number) * length) / SAMPLE_RATE
+                scores.append(Score(stretch, start_seconds, dataset.voices[place], float(ratios[place, number])))
     return tuple(scores)
-
-
-def _cut(dataset: Dataset, start: int) -> Excerpt:
-    sources = dataset.sources[:, start : start + EXCERPT_LENGTH]
-    mixture = sources.sum(axis=0)
-    peak = float(np.abs(mixture).max()) or 1.0
-    return Excerpt(start, mixture / np.float32(peak), sources / np.float32(peak))
-
-
-def _score_stretches(
-    voices: tuple[str, ...], excerpt: Excerpt, estimate: Samples, stretch: Stretch, length: int
-) -> Iterator[Score]:
-    references = excerpt.sources.reshape(len(voices), -1, length)
-    ratios = si_sdr_db(estimate.reshape(references.shape), references)
-    energies = np.square(references, dtype=np.float64).sum(-1)
-    for place, voice in enumerate(voices):
-        for number in range(references.shape[1]):
-            if energies[place, number] >= QUIETEST_ENERGY * length / SAMPLE_RATE:
-                start_seconds = (excerpt.start + number * length) / SAMPLE_RATE
-                yield Score(stretch, start_seconds, voice, float(ratios[place, number]))

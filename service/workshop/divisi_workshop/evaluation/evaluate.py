@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import istft, stft
 
 from divisi.audio.waveform import Samples
 from divisi.bundles.roster import Voices, check_voices
@@ -18,18 +19,12 @@ from divisi.contract.card import AUTO
 from divisi.separation.options import SeparationOptions
 from divisi.separation.separator import OnProgress, Separator
 from divisi.separation.survey import survey
-from divisi_workshop.evaluation.datasets import (
-    EXCERPT_LENGTH,
-    SAMPLE_RATE,
-    Dataset,
-    Excerpt,
-    Score,
-    cut_excerpts,
-    score,
-)
+from divisi_workshop.choirs.takes import EXCERPT_LENGTH, SAMPLE_RATE, Excerpt
+from divisi_workshop.evaluation.datasets import Dataset, Score, score
 
 MIXTURE = "mixture"
 ORACLE = "oracle ratio mask"
+_FRAMES = {"nperseg": 2048, "noverlap": 2048 - 256}
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ def evaluate(
     for separator in separators:
         SeparationOptions(stems=dataset.voices).indices(separator.card.stems)
         check_voices(voices, separator.card)
-    excerpts = cut_excerpts(dataset)
+    excerpts = dataset.excerpts()
     mixtures = (np.broadcast_to(excerpt.mixture, excerpt.sources.shape) for excerpt in excerpts)
     oracle = (ratio_masked(excerpt.mixture, excerpt.sources) for excerpt in excerpts)
     systems = [SystemScores(MIXTURE, score(dataset, excerpts, mixtures))]
@@ -97,10 +92,8 @@ def evaluate(
         advance = _part_of(on_progress, number, len(separators))
         began = time.monotonic()
         if whole:
-            estimates, num_samples = (
-                _separate_whole(separator, dataset, excerpts, voices, advance),
-                dataset.sources.shape[1],
-            )
+            estimates = _separate_whole(separator, dataset, excerpts, voices, advance)
+            num_samples = dataset.sources.shape[1]
         else:
             estimates = list(_separate_each(separator, dataset, excerpts, voices, advance))
             num_samples = len(excerpts) * EXCERPT_LENGTH
@@ -149,49 +142,19 @@ def _part_of(on_progress: OnProgress | None, number: int, count: int) -> OnProgr
     return advance
 
 
-WINDOW_LENGTH = 2048
-HOP_LENGTH = 256
-_TINY = 1e-12
-
-
 def ratio_masked(mixture: Samples, sources: Samples) -> Samples:
-    """The mixture through masks |S_v| / (Σ|S| + 1e-12), with the mixture's phase.
+    """The mixture through masks |S_v| / (Σ|S| + 1e-12), with the mixture's phase: the ceiling of the published systems.
 
-    Args:
-        mixture: float32 (T,).
-        sources: float32 (V, T).
+    They deliver through the same masks (Hann 2048, hop 256), made from their own estimates.
 
-    Returns:
-        float32 (V, T).
+    Shape: float32 (T,), (V, T) -> (V, T).
     """
     magnitudes = np.abs(_spectrum(sources))
-    masks = magnitudes / (magnitudes.sum(axis=0) + _TINY)
-    return _samples(masks * _spectrum(mixture), mixture.shape[-1]).astype(np.float32)
-
-
-def _window() -> NDArray[np.float64]:
-    """Periodic Hann, float64 (WINDOW_LENGTH,)."""
-    return np.hanning(WINDOW_LENGTH + 1)[:-1]
+    masks = magnitudes / (magnitudes.sum(axis=0) + 1e-12)
+    _, samples = istft(masks * _spectrum(mixture), **_FRAMES)
+    return np.asarray(samples[:, : len(mixture)], np.float32)
 
 
 def _spectrum(samples: Samples) -> NDArray[np.complex128]:
-    """Centred, mirrored at both ends. Takes (..., T), gives (..., N, F)."""
-    edges = [(0, 0)] * (samples.ndim - 1) + [(WINDOW_LENGTH // 2, WINDOW_LENGTH // 2)]
-    padded = np.pad(samples.astype(np.float64), edges, mode="reflect")
-    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_LENGTH, axis=-1)[..., ::HOP_LENGTH, :]
-    return np.fft.rfft(frames * _window())
-
-
-def _samples(spectrum: NDArray[np.complex128], num_samples: int) -> NDArray[np.float64]:
-    """Inverse of `_spectrum`, least squares. Takes (..., N, F), gives (..., T)."""
-    window = _window()
-    frames = np.fft.irfft(spectrum, WINDOW_LENGTH) * window
-    num_frames = frames.shape[-2]
-    sums = np.zeros((*frames.shape[:-2], HOP_LENGTH * (num_frames - 1) + WINDOW_LENGTH))
-    weights = np.zeros(sums.shape[-1])
-    for number in range(num_frames):
-        place = slice(number * HOP_LENGTH, number * HOP_LENGTH + WINDOW_LENGTH)
-        sums[..., place] += frames[..., number, :]
-        weights[place] += np.square(window)
-    inside = slice(WINDOW_LENGTH // 2, WINDOW_LENGTH // 2 + num_samples)
-    return np.asarray(sums[..., inside] / weights[inside])
+    """Centred, mirrored at both ends. Shape: (..., T) -> (..., F, N)."""
+    return np.asarray(stft(samples.astype(np.float64), boundary="even", **_FRAMES)[2])

@@ -23,7 +23,7 @@ from divisi_workshop.learning import losses
 from divisi_workshop.learning.learning import LearningRun, RunConfig, learn
 from divisi_workshop.learning.losses import disturb
 from divisi_workshop.learning.remix import Batch, Remixer
-from divisi_workshop.learning.validate import Excerpt, Scores, cut_excerpts, validate
+from divisi_workshop.learning.validate import HeldExcerpt, Scores, held_excerpts, validate
 from divisi_workshop.networks.chorus import Chorus, build, whole
 
 logger = logging.getLogger(__name__)
@@ -124,12 +124,12 @@ def spectra_of_sources(network: Chorus, sources: Tensor) -> tuple[Tensor, Tensor
     return real.unflatten(0, sources.shape[:2]), imag.unflatten(0, sources.shape[:2])
 
 
-def load_material(config: TrainConfig, data: Path, cache: Path) -> tuple[list[Choir], list[Excerpt]]:
+def load_material(config: TrainConfig, data: Path, cache: Path) -> tuple[list[Choir], list[HeldExcerpt]]:
     """Real choirs, and the excerpts of the singer kept for validation."""
     folders = data / "nino_dios", cache / "labels" / "nino_dios"
     real = load_nino_dios(*folders, config.singers)
     held = load_nino_dios(*folders, (config.validation_singer,))
-    return [real], cut_excerpts(held, *VALIDATION_SECONDS, config.remix.hop_length)
+    return [real], held_excerpts(held, *VALIDATION_SECONDS, config.remix.hop_length)
 
 
 def train(config: TrainConfig, data: Path, cache: Path, out: Path, start_from: list[Path]) -> Scores:

@@ -7,22 +7,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from divisi_workshop.choirs.takes import SAMPLE_RATE, Choir, excerpt
+from divisi_workshop.choirs.takes import EXCERPT_LENGTH, SAMPLE_RATE, Choir, Excerpt, cut_excerpts, excerpt
 from divisi_workshop.learning.losses import hold, masked
+from divisi_workshop.metrics import frame_si_sdr_db, mean_of_known
 from divisi_workshop.networks.chorus import Chorus, build, whole
 
-EXCERPT_SECONDS = 4
-QUIETEST_ENERGY_PER_SECOND = 10.0
-"""Sum of squares of a peak-normalised mixture; below it a voice is silent and its ratio says nothing."""
 PITCH_TOLERANCE_CENTS = 50.0
 
 
 @dataclass(frozen=True)
-class Excerpt:
-    """Mixture (T,) at peak 1, its sources (4, T) and tracks (4, N)."""
+class HeldExcerpt(Excerpt):
+    """With the tracks (V, N) of its voices."""
 
-    mixture: np.ndarray
-    sources: np.ndarray
     f0_hz: np.ndarray
 
 
@@ -39,32 +35,26 @@ class Scores:
     """Share of unvoiced frames found unvoiced."""
 
 
-def cut_excerpts(choir: Choir, first_second: float, last_second: float, hop_length: int) -> list[Excerpt]:
-    """Consecutive 4 s excerpts of the first singer of every voice; a last partial one is dropped."""
-    excerpts = []
-    start = first_second
-    while start + EXCERPT_SECONDS <= min(last_second, choir.seconds) + 1e-6:
-        pairs = [excerpt(voice[0], start, 0.0, EXCERPT_SECONDS * SAMPLE_RATE, hop_length) for voice in choir.parts]
-        sources = np.stack([samples for samples, _ in pairs])
-        mixture = sources.sum(0)
-        peak = max(float(np.abs(mixture).max()), 1e-9)
-        excerpts.append(Excerpt(mixture / peak, sources / peak, np.stack([track for _, track in pairs])))
-        start += EXCERPT_SECONDS
-    return excerpts
-
-
-def si_sdr_db(estimate: np.ndarray, reference: np.ndarray) -> float:
-    """Scale-invariant signal-to-distortion ratio without mean removal (Le Roux et al., 2019). Shape: (T,), (T,)."""
-    target = np.dot(estimate, reference) / np.dot(reference, reference) * reference
-    return float(10 * np.log10(np.sum(target**2) / (np.sum((target - estimate) ** 2) + 1e-12) + 1e-8))
+def held_excerpts(choir: Choir, first_second: float, last_second: float, hop_length: int) -> list[HeldExcerpt]:
+    """Consecutive excerpts of the first singer of every voice, which nobody has learned from."""
+    num_samples = round((min(last_second, choir.seconds) - first_second) * SAMPLE_RATE)
+    cut = [excerpt(voice[0], first_second, 0.0, num_samples, hop_length) for voice in choir.parts]
+    tracks = np.stack([track for _, track in cut])
+    held = []
+    for item in cut_excerpts(np.stack([samples for samples, _ in cut])):
+        first = item.start // hop_length
+        f0_hz = tracks[:, first : first + EXCERPT_LENGTH // hop_length + 1]
+        held.append(HeldExcerpt(item.start, item.mixture, item.sources, f0_hz))
+    return held
 
 
 @torch.no_grad()
-def validate(network: Chorus, excerpts: list[Excerpt], true_pitch: bool = False) -> Scores:
+def validate(network: Chorus, excerpts: list[HeldExcerpt], true_pitch: bool = False) -> Scores:
     """Score a network on excerpts; with `true_pitch` the masks get the labels instead of the tracker's word."""
     was_training = network.training
     network.eval()
-    scores: list[tuple[int, float, float]] = []
+    scores: list[np.ndarray] = []
+    untouched: list[np.ndarray] = []
     found: list[np.ndarray] = []
     quiet: list[np.ndarray] = []
     for item in excerpts:
@@ -72,11 +62,9 @@ def validate(network: Chorus, excerpts: list[Excerpt], true_pitch: bool = False)
         estimates, f0_hz, *_ = network(mixture, torch.ones(1, len(item.sources)))
         if true_pitch:
             estimates = with_true_pitch(network, mixture, item.f0_hz)
-        for voice, reference in enumerate(item.sources):
-            if np.sum(reference**2) < QUIETEST_ENERGY_PER_SECOND * EXCERPT_SECONDS:
-                continue
-            estimate = estimates[0, voice, 0].numpy().astype(np.float64)
-            scores.append((voice, si_sdr_db(estimate, reference), si_sdr_db(item.mixture, reference)))
+        scores.append(frame_si_sdr_db(estimates[0, :, 0].numpy(), item.sources, EXCERPT_LENGTH))
+        mixtures = np.broadcast_to(item.mixture, item.sources.shape)
+        untouched.append(frame_si_sdr_db(mixtures, item.sources, EXCERPT_LENGTH))
         tracked = f0_hz[0].numpy()
         voiced = item.f0_hz > 0
         cents = 1200 * np.abs(np.log2(np.maximum(tracked, 1.0) / np.maximum(item.f0_hz, 1.0)))
@@ -84,11 +72,11 @@ def validate(network: Chorus, excerpts: list[Excerpt], true_pitch: bool = False)
         quiet.append(tracked[~voiced] == 0)
     network.train(was_training)
     return Scores(
-        si_sdr_db=float(np.mean([score for _, score, _ in scores])),
-        mixture_db=float(np.mean([mixture for _, _, mixture in scores])),
-        per_voice_db=tuple(float(np.mean([s for v, s, _ in scores if v == voice] or [np.nan])) for voice in range(4)),
-        pitch_accuracy=float(np.mean(np.concatenate(found))),
-        silence_accuracy=float(np.mean(np.concatenate(quiet) if any(map(len, quiet)) else np.nan)),
+        si_sdr_db=mean_of_known(np.stack(scores)),
+        mixture_db=mean_of_known(np.stack(untouched)),
+        per_voice_db=tuple(map(mean_of_known, np.concatenate(scores, axis=1))),
+        pitch_accuracy=mean_of_known(np.concatenate(found).astype(float)),
+        silence_accuracy=mean_of_known(np.concatenate(quiet).astype(float)),
     )
 
 

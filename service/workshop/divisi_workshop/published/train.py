@@ -20,10 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from divisi_workshop.choirs.choir_folders import load_dataset
-from divisi_workshop.choirs.takes import SAMPLE_RATE, Choir, load_nino_dios, load_resung
+from divisi_workshop.choirs.takes import EXCERPT_LENGTH, SAMPLE_RATE, Choir, load_nino_dios, load_resung
 from divisi_workshop.learning.learning import LearningRun, learn
 from divisi_workshop.learning.remix import Remixer
-from divisi_workshop.learning.validate import EXCERPT_SECONDS, QUIETEST_ENERGY_PER_SECOND, cut_excerpts, si_sdr_db
+from divisi_workshop.learning.validate import held_excerpts
+from divisi_workshop.metrics import frame_si_sdr_db, mean_of_known
 from divisi_workshop.published import umss, unet
 from divisi_workshop.published.config import (
     NINO_DIOS,
@@ -228,7 +229,7 @@ def first_second(choir: Choir) -> float:
 @torch.no_grad()
 def validate_system(network: Any, held: Sequence[Choir], config: SystemConfig) -> SystemScores:
     """Score a network on excerpts of choirs of single singers."""
-    excerpts = [item for choir in held for item in cut_excerpts(choir, first_second(choir), LAST_SECOND, 256)]
+    excerpts = [item for choir in held for item in held_excerpts(choir, first_second(choir), LAST_SECOND, 256)]
     excerpts = excerpts[: config.held_excerpts]
     voice_total = len(held[0].parts)
     # A network for one voice at a time is run on as many as its heuristic hands out.
@@ -237,7 +238,7 @@ def validate_system(network: Any, held: Sequence[Choir], config: SystemConfig) -
     separates = bool({Part.SEPARATOR, Part.UNET} & set(config.learns))
     recall: list[np.ndarray] = []
     right: list[np.ndarray] = []
-    scores: list[tuple[int, float]] = []
+    scores: list[np.ndarray] = []
     for number, item in enumerate(excerpts):
         # Pairs take turns, so that every pair is heard without separating each excerpt six times.
         group = list(groups[number % len(groups)])
@@ -253,15 +254,18 @@ def validate_system(network: Any, held: Sequence[Choir], config: SystemConfig) -
         true_hz = f0_hz[:, : found_hz.shape[1]]
         right.append(is_near(found_hz, true_hz)[true_hz > 0])
         if separates:
-            estimates = network(signal[:, None])[0][0, :, 0].numpy().astype(np.float64)
-            scores += frame_scores(estimates, sources, group)
-    values = [score for _, score in scores]
+            estimates = network(signal[:, None])[0][0, :, 0].numpy()
+            own = np.full((voice_total, EXCERPT_LENGTH // SAMPLE_RATE), np.nan)
+            own[group] = frame_si_sdr_db(estimates, sources, SAMPLE_RATE)
+            scores.append(own)
+    by_voice = np.concatenate(scores or [np.empty((voice_total, 0))], axis=1)
+    known = by_voice[~np.isnan(by_voice)]
     return SystemScores(
-        peak_recall=mean(np.concatenate(recall)),
-        voice_accuracy=mean(np.concatenate(right) if right else []),
-        si_sdr_db=mean(values),
-        median_db=float(np.median(values)) if values else float("nan"),
-        per_voice_db=tuple(mean([score for place, score in scores if place == voice]) for voice in range(voice_total)),
+        peak_recall=mean_of_known(np.concatenate(recall).astype(float)),
+        voice_accuracy=mean_of_known(np.concatenate(right or [np.empty(0)]).astype(float)),
+        si_sdr_db=mean_of_known(known),
+        median_db=float(np.median(known)) if known.size else float("nan"),
+        per_voice_db=tuple(map(mean_of_known, by_voice)),
     )
 
 
@@ -280,18 +284,3 @@ def peak_recall(network: nn.Module, salience: Tensor, f0_hz: np.ndarray) -> np.n
 def is_near(found_hz: np.ndarray, true_hz: np.ndarray) -> np.ndarray:
     """Within 50 cents. Any shapes that broadcast."""
     return 1200 * np.abs(np.log2(np.maximum(found_hz, 1.0) / np.maximum(true_hz, 1.0))) <= TOLERANCE_CENTS
-
-
-def frame_scores(estimates: np.ndarray, sources: np.ndarray, voices: list[int]) -> list[tuple[int, float]]:
-    """SI-SDR of every second in which a voice sings, with the voice's number. Shape: (V, T) twice."""
-    scores = []
-    for voice, estimate, source in zip(voices, estimates, sources, strict=True):
-        for start in range(0, EXCERPT_SECONDS * SAMPLE_RATE, SAMPLE_RATE):
-            reference = source[start : start + SAMPLE_RATE]
-            if np.sum(reference**2) >= QUIETEST_ENERGY_PER_SECOND:
-                scores.append((voice, si_sdr_db(estimate[start : start + SAMPLE_RATE], reference)))
-    return scores
-
-
-def mean(values: Any) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
