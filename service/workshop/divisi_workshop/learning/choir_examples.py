@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from divisi_workshop.choirs.rooms import compressor_gain, load_halls, noise_hall, random_equaliser, random_microphone
 from divisi_workshop.choirs.takes import SAMPLE_RATE, VOICES, Choir, Part, excerpt
-from divisi_workshop.learning.validate import load_network
+from divisi_workshop.learning.train import load_network
 from divisi_workshop.networks import chorus
 from divisi_workshop.networks.choir_refiner import REFINED_BINS
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from divisi_workshop.learning.choir_examples import KINDS, SPECTRUM_SCALE
-from divisi_workshop.learning.validate import load_network
+from divisi_workshop.learning.train import load_network
 from divisi_workshop.networks.choir_refiner import ChoirRefiner
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from divisi_workshop.choirs.choir_folders import load_dataset
 from divisi_workshop.choirs.takes import EXCERPT_LENGTH, SAMPLE_RATE, Choir, load_nino_dios, load_resung
 from divisi_workshop.learning.learning import LearningRun, learn
 from divisi_workshop.learning.remix import Remixer
-from divisi_workshop.learning.validate import held_excerpts
+from divisi_workshop.learning.train import held_excerpts
 from divisi_workshop.metrics import frame_si_sdr_db, mean_of_known
 from divisi_workshop.published import umss, unet
 from divisi_workshop.published.config import (

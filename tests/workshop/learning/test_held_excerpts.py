@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from divisi_workshop.choirs.takes import VOICES, Choir, Part
-from divisi_workshop.learning.validate import held_excerpts, validate
+from divisi_workshop.learning.train import held_excerpts, validate
 from divisi_workshop.networks.chorus import Chorus, ChorusConfig
 
 
