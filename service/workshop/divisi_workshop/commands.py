@@ -1,4 +1,7 @@
-"""Commands of the workshop: train a network, export it as a bundle, evaluate bundles."""
+"""Commands of the workshop: train a network, export it as a bundle, evaluate bundles.
+
+The `divisi` command finds them. Where the distribution is not installed: `python -m divisi_workshop.commands archive`.
+"""
 
 from __future__ import annotations
 
@@ -55,11 +58,12 @@ def export(
 
     Nothing is published unless both artifacts agree with the network.
     """
-    from divisi_workshop.export.command import export_from_checkpoint
+    from divisi_workshop.export.export import export_from_checkpoint
     from divisi_workshop.export.torch_serve_archive import write_archive
 
     with exit_on_error():
-        bundle = export_from_checkpoint(network, checkpoint, card, out, measured=measured, notes=notes)
+        text = notes.read_text(encoding="utf-8") if notes else ""
+        bundle = export_from_checkpoint(network, checkpoint, card, out, measured=measured, notes=text)
         say(f"{bundle.card.id} {bundle.card.version} in {bundle.path}")
         if archives is not None:
             say(str(write_archive(bundle, archives)))
@@ -73,8 +77,7 @@ def export_fitted(
     """Export a model that is fitted to each recording as a bundle: its steps as TorchScript, card, checksums."""
     from divisi.bundles.card_file import read_card
     from divisi.contract.card import CardDraft
-    from divisi_workshop.export.command import git_commit
-    from divisi_workshop.export.export import ExportOptions
+    from divisi_workshop.export.export import ExportOptions, git_commit
     from divisi_workshop.export.export import export_fitted as publish
 
     with exit_on_error():
@@ -159,3 +162,10 @@ def evaluate(
 
             plot_boxes(evaluation, out)
     show_table(make_table(evaluation))
+
+
+if __name__ == "__main__":
+    app = typer.Typer(no_args_is_help=True)
+    for command in (train, export, export_fitted, archive, evaluate):
+        app.command()(command)
+    app()

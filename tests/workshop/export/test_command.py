@@ -13,7 +13,7 @@ from tests.engines.tiny_bundle import HOP, TinyNetwork, noise, tiny_draft
 from divisi.bundles.card_file import write_card
 from divisi.contract.errors import InputError, ModelError
 from divisi.engines.engine import EngineOptions, open_engine
-from divisi_workshop.export.command import export_from_checkpoint
+from divisi_workshop.export.export import export_from_checkpoint
 
 NETWORK = "tests.engines.tiny_bundle:build"
 CONFIG = {"hidden": 5}
@@ -33,8 +33,7 @@ def save(path: Path, **parts: object) -> Path:
 def test_the_average_of_the_weights_is_what_is_exported(tmp_path: Path, draft: Path) -> None:
     last, average = TinyNetwork(**CONFIG), TinyNetwork(**CONFIG).eval()
     checkpoint = save(tmp_path / "run.pt", network=last.state_dict(), average=average.state_dict())
-    (tmp_path / "notes.md").write_text("Trained in a test.")
-    bundle = export_from_checkpoint(NETWORK, checkpoint, draft, tmp_path / "models", notes=tmp_path / "notes.md")
+    bundle = export_from_checkpoint(NETWORK, checkpoint, draft, tmp_path / "models", notes="Trained in a test.")
     mixture = noise(1, 1, 9 * HOP)
     with torch.inference_mode():
         expected = average(torch.from_numpy(mixture))[0].numpy()

@@ -1,37 +1,43 @@
-"""Network → published bundle, or nothing: artifacts, parity, card, checksums in a folder beside, then one rename."""
+"""Network or checkpoint → published bundle, or nothing: artifacts, parity, card, checksums, then one rename."""
 
 from __future__ import annotations
 
 import copy
-import json
 import shutil
+import subprocess
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from divisi.bundles.card_file import CARD_FILE, write_card
+from divisi.bundles.card_file import CARD_FILE, read_card, write_card
 from divisi.bundles.checksums import write_checksums
 from divisi.bundles.store import ModelBundle, open_bundle
-from divisi.contract.card import Artifact, CardDraft, ModelCard, Parity
-from divisi.contract.errors import ConflictError, ModelError
-from divisi.engines.script_fitter import METHODS
-from divisi.engines.torch_script import SIGNATURE_FILE
+from divisi.contract.card import Artifact, ArtifactKind, CardDraft, ModelCard, Parity
+from divisi.contract.errors import ConflictError, InputError, ModelError
 from divisi.whole_files import sha256_of
-from divisi_workshop.export.graphs import OPSET, copy_without_debug_records, export_onnx, export_torch_script
-from divisi_workshop.export.model_card import MODEL_CARD_FILE, render_model_card
-from divisi_workshop.export.parity import NOISE_LEVEL, SEED, measure_parity, parity_lengths, round_to_half, run_network
-from divisi_workshop.networks.fast_mnmf import FastMnmf, Fit
+from divisi_workshop.export.graphs import OPSET, export_fit, export_onnx, export_torch_script
+from divisi_workshop.export.model_card import MODEL_CARD_FILE, read_quality, render_model_card
+from divisi_workshop.export.parity import (
+    NOISE_LEVEL,
+    SEED,
+    measure_fit_parity,
+    measure_parity,
+    parity_lengths,
+    round_to_half,
+    run_network,
+)
+from divisi_workshop.networks.fast_mnmf import FastMnmf
 
 ONNX_FILE = "model.onnx"
 TORCH_SCRIPT_FILE = "model.ts"
+_GIT_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,38 @@ class ExportOptions:
     seed: int = SEED
 
 
+def export_from_checkpoint(
+    network: str, checkpoint: Path, draft: Path, out_root: Path, *, measured: Path | None = None, notes: str = ""
+) -> ModelBundle:
+    """Publishes trained weights as a bundle.
+
+    Args:
+        network: `package.module:function`; the function takes a configuration (or None) and gives the network.
+        checkpoint: as the train loop saves it: weights under `average` or else `network`, the network's configuration
+            under `network` of `config`. Read without unpickling code.
+        draft: YAML of a CardDraft.
+        out_root: folder of the bundles, such as `model_store`.
+        measured: `evaluation.json` of an earlier export of the same weights; its figures go into the card.
+        notes: Markdown for the end of MODEL_CARD.md.
+
+    Raises:
+        InputError: network or checkpoint cannot be used; code `unknown-network` or `damaged-checkpoint`.
+        ConflictError, ModelError: as `export_bundle`.
+    """
+    build = _find_builder(network)
+    card = read_card(draft, CardDraft)
+    if measured is not None:
+        card = card.model_copy(update={"quality": (*card.quality, *read_quality(measured, card))})
+    state = _read_checkpoint(checkpoint)
+    module = build((state.get("config") or {}).get("network"))
+    try:
+        module.load_state_dict(state.get("average") or state["network"])
+    except (KeyError, RuntimeError) as error:
+        message = f"{checkpoint.name} does not fit {network}: {error}"
+        raise InputError(message, code="damaged-checkpoint") from error
+    return export_bundle(module, card, out_root, ExportOptions(notes, git_commit()))
+
+
 def export_bundle(
     network: nn.Module, draft: CardDraft, out_root: Path, options: ExportOptions = ExportOptions()
 ) -> ModelBundle:
@@ -66,25 +104,84 @@ def export_bundle(
         ConflictError: code `version-exists`; a published version never changes.
         ModelError: code `export-failed`, `parity-failed`, or an engine refuses an artifact; nothing is published then.
     """
-    target = out_root / draft.id / draft.version
-    refuse_existing(target)
     network = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
     if draft.weight_precision == "half":
         round_to_half(network)
-    with stage_bundle(out_root, draft) as stage:
-        artifacts = _write_artifacts(network, draft, stage)
-        candidate = _complete(draft, artifacts, options)
+    return _publish(
+        draft,
+        out_root,
+        options,
+        write=lambda stage: _write_artifacts(network, draft, stage),
+        measure=lambda candidate: measure_parity(network, candidate, options.seed),
+    )
+
+
+def export_fitted(draft: CardDraft, out_root: Path, options: ExportOptions = ExportOptions()) -> ModelBundle:
+    """Publishes FastMNMF2 or ILRMA, whichever the draft's `fitting` names: no weights, the steps of a fit, compiled.
+
+    Raises:
+        ConflictError: code `version-exists`.
+        ModelError: code `export-failed`: the draft is of a trained model; or `parity-failed`.
+    """
+    if draft.fitting is None:
+        raise ModelError(f"{draft.id}: the card has no `fitting`; it is no fitted model", code="export-failed")
+    return _publish(
+        draft,
+        out_root,
+        options,
+        write=_write_fit,
+        measure=lambda candidate: measure_fit_parity(FastMnmf(), candidate.path / TORCH_SCRIPT_FILE, options.seed),
+    )
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that this package runs from; None for an installed package or without git."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _publish(
+    draft: CardDraft,
+    out_root: Path,
+    options: ExportOptions,
+    *,
+    write: Callable[[Path], tuple[Artifact, ...]],
+    measure: Callable[[ModelBundle], Parity],
+) -> ModelBundle:
+    """Makes a bundle in a folder on the disk of the target that no BundleStore looks into, and moves it when whole."""
+    target = out_root / draft.id / draft.version
+    _refuse_existing(target)
+    out_root.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".export-", dir=out_root))
+    try:
+        stage = folder / draft.id / draft.version
+        stage.mkdir(parents=True)
+        artifacts = write(stage)
         checksums = {artifact.file: artifact.sha256 for artifact in artifacts}
-        parity = measure_parity(network, ModelBundle(stage, candidate, checksums), options.seed)
-        card = candidate.model_copy(update={"parity": parity})
+        created = (options.created or datetime.now(UTC)).replace(microsecond=0)
+        stated = {name: getattr(draft, name) for name in CardDraft.model_fields}
+        card = ModelCard(**stated, artifacts=artifacts, git_commit=options.git_commit, created=created)
+        card = card.model_copy(update={"parity": measure(ModelBundle(stage, card, checksums))})
         write_card(card, stage / CARD_FILE)
         (stage / MODEL_CARD_FILE).write_text(render_model_card(card, options.notes), encoding="utf-8", newline="\n")
-        write_checksums(stage, [CARD_FILE, MODEL_CARD_FILE, ONNX_FILE, TORCH_SCRIPT_FILE])
+        write_checksums(stage, [CARD_FILE, MODEL_CARD_FILE, *checksums])
         open_bundle(stage).verify()
         target.parent.mkdir(parents=True, exist_ok=True)
-        refuse_existing(target)
+        _refuse_existing(target)
         stage.rename(target)
+    finally:
+        shutil.rmtree(folder)
     return open_bundle(target)
+
+
+def _refuse_existing(target: Path) -> None:
+    if target.exists():
+        message = f"{target.parent.name}/{target.name} is published already; give the card a new version"
+        raise ConflictError(message, code="version-exists")
 
 
 def _write_artifacts(network: nn.Module, draft: CardDraft, stage: Path) -> tuple[Artifact, ...]:
@@ -97,115 +194,33 @@ def _write_artifacts(network: nn.Module, draft: CardDraft, stage: Path) -> tuple
     run_network(network, draft, *(tensor.numpy() for tensor in example))
     export_onnx(network, example, draft, stage / ONNX_FILE)
     export_torch_script(network, example, draft, stage / TORCH_SCRIPT_FILE)
-    files = (("onnx", ONNX_FILE, OPSET), ("torchscript", TORCH_SCRIPT_FILE, None))
-    return tuple(
-        Artifact(kind=kind, file=file, sha256=sha256_of(stage / file), bytes=(stage / file).stat().st_size, opset=opset)
-        for kind, file, opset in files
-    )
+    return _describe(stage / ONNX_FILE, "onnx", OPSET), _describe(stage / TORCH_SCRIPT_FILE, "torchscript")
 
 
-def _complete(draft: CardDraft, artifacts: tuple[Artifact, ...], options: ExportOptions) -> ModelCard:
-    created = (options.created or datetime.now(UTC)).replace(microsecond=0)
-    stated = {name: getattr(draft, name) for name in CardDraft.model_fields}
-    return ModelCard(**stated, artifacts=artifacts, git_commit=options.git_commit, created=created)
+def _write_fit(stage: Path) -> tuple[Artifact, ...]:
+    export_fit(FastMnmf(), stage / TORCH_SCRIPT_FILE)
+    return (_describe(stage / TORCH_SCRIPT_FILE, "torchscript"),)
 
 
-@contextmanager
-def stage_bundle(out_root: Path, draft: CardDraft) -> Iterator[Path]:
-    """A folder on the disk of the target that no BundleStore looks into; gone afterwards, with what was not moved."""
-    out_root.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".export-", dir=out_root))
+def _describe(path: Path, kind: ArtifactKind, opset: int | None = None) -> Artifact:
+    return Artifact(kind=kind, file=path.name, sha256=sha256_of(path), bytes=path.stat().st_size, opset=opset)
+
+
+def _find_builder(network: str) -> Callable[[Mapping[str, Any] | None], nn.Module]:
+    module_name, _, function_name = network.partition(":")
     try:
-        stage = folder / draft.id / draft.version
-        stage.mkdir(parents=True)
-        yield stage
-    finally:
-        shutil.rmtree(folder)
+        builder: Callable[[Mapping[str, Any] | None], nn.Module] = getattr(import_module(module_name), function_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        message = f"network {network!r} cannot be found ({error}); name it as package.module:function"
+        raise InputError(message, code="unknown-network") from error
+    return builder
 
 
-def refuse_existing(target: Path) -> None:
-    """Raises ConflictError `version-exists` when the bundle is there already."""
-    if target.exists():
-        message = f"{target.parent.name}/{target.name} is published already; give the card a new version"
-        raise ConflictError(message, code="version-exists")
-
-
-_TOLERANCE = 1e-4
-_LENGTH = 8192
-_NUM_CHANNELS = 3
-_ITERATIONS = 3
-
-
-def export_fitted(draft: CardDraft, out_root: Path, options: ExportOptions = ExportOptions()) -> ModelBundle:
-    """Publishes FastMNMF2 or ILRMA, whichever the draft's `fitting` names, as `<out_root>/<model_id>/<version>/`.
-
-    Raises:
-        ConflictError: code `version-exists`.
-        ModelError: code `export-failed`: the draft is of a trained model; or `parity-failed`.
-    """
-    if draft.fitting is None:
-        raise ModelError(f"{draft.id}: the card has no `fitting`; it is no fitted model", code="export-failed")
-    target = out_root / draft.id / draft.version
-    refuse_existing(target)
-    with stage_bundle(out_root, draft) as stage:
-        path = stage / TORCH_SCRIPT_FILE
-        compile_fit(FastMnmf(), path)
-        artifact = Artifact(
-            kind="torchscript", file=TORCH_SCRIPT_FILE, sha256=sha256_of(path), bytes=path.stat().st_size
-        )
-        stated = {name: getattr(draft, name) for name in CardDraft.model_fields}
-        created = (options.created or datetime.now(UTC)).replace(microsecond=0)
-        card = ModelCard(
-            **stated,
-            artifacts=(artifact,),
-            parity=_measure_parity(path, options.seed),
-            git_commit=options.git_commit,
-            created=created,
-        )
-        write_card(card, stage / CARD_FILE)
-        (stage / MODEL_CARD_FILE).write_text(render_model_card(card, options.notes), encoding="utf-8", newline="\n")
-        write_checksums(stage, [CARD_FILE, MODEL_CARD_FILE, TORCH_SCRIPT_FILE])
-        open_bundle(stage).verify()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        refuse_existing(target)
-        stage.rename(target)
-    return open_bundle(target)
-
-
-def compile_fit(module: nn.Module, path: Path) -> None:
-    """Writes the methods of a fit as TorchScript."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecated upstream, yet asked for
-        script = torch.jit.script(module)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        whole = Path(folder) / path.name
-        torch.jit.save(script, str(whole), _extra_files={SIGNATURE_FILE: json.dumps({"methods": METHODS})})
-        copy_without_debug_records(whole, path)
-
-
-def _measure_parity(path: Path, seed: int) -> Parity:
-    generator = torch.Generator().manual_seed(seed)
-    samples = 0.1 * torch.randn(1, _NUM_CHANNELS, _LENGTH, generator=generator)
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")
-        plain = _short_fit(FastMnmf(), samples, seed)
-        compiled = _short_fit(torch.jit.load(str(path)), samples, seed)
-    error = float((plain - compiled).abs().max())
-    if not error <= _TOLERANCE:
-        message = f"compiled and plain code differ by {error:.1e}; {_TOLERANCE:.0e} is allowed"
-        raise ModelError(message, code="parity-failed")
-    return Parity(
-        max_abs_error={"torchscript": error}, tolerance=_TOLERANCE, seed=seed, batch_sizes=(1,), lengths=(_LENGTH,)
-    )
-
-
-def _short_fit(module: Any, samples: torch.Tensor, seed: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    fit: Fit = module.analyse(samples, torch.full((_NUM_CHANNELS,), 0.1), 512, False)
-    num_bins, _, num_frames = fit["real"].shape
-    bases = torch.rand(2, num_bins, 4, generator=generator)
-    activations = torch.rand(2, 4, num_frames, generator=generator)
-    fit = module.start(fit, bases, activations, torch.rand(2, _NUM_CHANNELS, generator=generator))
-    for _ in range(_ITERATIONS):
-        fit = module.normalise(module.iterate(fit, True, True, False, 64))
-    return torch.cat([module.image(fit, source, samples.shape[2]) for source in range(2)])
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler fails on foreign bytes in any way it likes
+        raise InputError(f"{path.name} is no checkpoint: {error}", code="damaged-checkpoint") from error
+    if not isinstance(state, dict):
+        raise InputError(f"{path.name} holds {type(state).__name__}, not a checkpoint", code="damaged-checkpoint")
+    return state

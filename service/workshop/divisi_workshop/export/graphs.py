@@ -23,6 +23,7 @@ from torch.onnx import register_custom_op_symbolic, symbolic_helper, unregister_
 from divisi.contract.card import CardDraft
 from divisi.contract.errors import ModelError
 from divisi.engines.agreement import signature_of
+from divisi.engines.script_fitter import METHODS
 from divisi.engines.torch_script import SIGNATURE_FILE
 from divisi_workshop.export.packing import pack_onnx, pack_torch_script
 
@@ -145,11 +146,15 @@ def export_torch_script(network: nn.Module, example: tuple[Tensor, ...], card: C
         module = torch.jit.freeze(torch.jit.trace(network, example, check_trace=False))
     _follow_the_device_of_the_mixture(module)
     pack_torch_script(module)
-    signature = json.dumps(signature_of(card))
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        whole = Path(folder) / path.name
-        torch.jit.save(module, str(whole), _extra_files={SIGNATURE_FILE: signature})
-        copy_without_debug_records(whole, path)
+    _save(module, signature_of(card), path)
+
+
+def export_fit(module: nn.Module, path: Path) -> None:
+    """Writes the methods of a fit as TorchScript; compiled, not traced, since a fit is a loop of the engine's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        script = torch.jit.script(module)
+    _save(script, {"methods": METHODS}, path)
 
 
 def _follow_the_device_of_the_mixture(module: torch.jit.ScriptModule) -> None:
@@ -169,10 +174,13 @@ def _follow_the_device_of_the_mixture(module: torch.jit.ScriptModule) -> None:
     graph.lint()
 
 
-def copy_without_debug_records(whole: Path, path: Path) -> None:
-    """Copies an artifact without what names files of this machine, and with dates that never change."""
-    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
-        for entry in source.infolist():
-            if not entry.filename.endswith(_DEBUG_SUFFIX):
-                # A ZipInfo made from a name has a fixed date.
-                target.writestr(zipfile.ZipInfo(entry.filename), source.read(entry))
+def _save(module: torch.jit.ScriptModule, signature: Any, path: Path) -> None:
+    """Without what names files of this machine, and with dates that never change."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        whole = Path(folder) / path.name
+        torch.jit.save(module, str(whole), _extra_files={SIGNATURE_FILE: json.dumps(signature)})
+        with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
+            for entry in source.infolist():
+                if not entry.filename.endswith(_DEBUG_SUFFIX):
+                    # A ZipInfo made from a name has a fixed date.
+                    target.writestr(zipfile.ZipInfo(entry.filename), source.read(entry))

@@ -6,8 +6,11 @@ noise, and formant voices leave bins empty, where logarithms hear what rounding 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from itertools import product
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -27,6 +30,7 @@ SEED = 20
 BATCH_SIZES = (1, 3)
 # Noise at -20 dBFS, about as loud as a recording.
 NOISE_LEVEL = 0.1
+_FIT_LENGTH, _FIT_CHANNELS, _FIT_ITERATIONS = 8192, 3, 3
 
 _ENGINE_OF_KIND: dict[ArtifactKind, str] = {"onnx": "onnx_runtime", "torchscript": "torch_script"}
 
@@ -156,3 +160,36 @@ def round_to_half(network: nn.Module) -> None:
             message = f"{name} reaches {found:.3g}, half precision {limit:.0f}; export it with weight_precision: full"
             raise ModelError(message, code="export-failed")
         values.copy_(rounded)
+
+
+def measure_fit_parity(module: nn.Module, path: Path, seed: int = SEED) -> Parity:
+    """Compares the images of a short fit by compiled and by plain code.
+
+    Raises:
+        ModelError: code `parity-failed`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    samples = NOISE_LEVEL * torch.randn(1, _FIT_CHANNELS, _FIT_LENGTH, generator=generator)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        plain = _short_fit(module, samples, seed)
+        compiled = _short_fit(torch.jit.load(str(path)), samples, seed)
+    error = float((plain - compiled).abs().max())
+    if not error <= TOLERANCE:
+        message = f"compiled and plain code differ by {error:.1e}; {TOLERANCE:.0e} is allowed"
+        raise ModelError(message, code="parity-failed")
+    return Parity(
+        max_abs_error={"torchscript": error}, tolerance=TOLERANCE, seed=seed, batch_sizes=(1,), lengths=(_FIT_LENGTH,)
+    )
+
+
+def _short_fit(module: Any, samples: torch.Tensor, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    fit = module.analyse(samples, torch.full((_FIT_CHANNELS,), 0.1), 512, False)
+    num_bins, _, num_frames = fit["real"].shape
+    bases = torch.rand(2, num_bins, 4, generator=generator)
+    activations = torch.rand(2, 4, num_frames, generator=generator)
+    fit = module.start(fit, bases, activations, torch.rand(2, _FIT_CHANNELS, generator=generator))
+    for _ in range(_FIT_ITERATIONS):
+        fit = module.normalise(module.iterate(fit, True, True, False, 64))
+    return torch.cat([module.image(fit, source, samples.shape[2]) for source in range(2)])
