@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 # Part of the published formula: a ratio of nothing reads -80 dB.
@@ -101,6 +100,7 @@ def score_images(
         finds_order: take the estimates in whatever order scores best, as blind systems are scored.
     """
     import fast_bss_eval  # a development dependency
+    import torch
 
     places = range(len(images))
     if finds_order:

@@ -2,7 +2,7 @@
 
 Sekiguchi, Bando, Nugraha, Yoshii and Kawahara, IEEE/ACM TASLP 28, 2020 (equations below: its sections III and IV).
 Source s has a spectrogram of few patterns, λ_sfn = sum_k w_sfk h_skn, and gains g_sm into the channels that the matrix
-Q_f of every frequency leads to (`diagonaliser`). With p_mfn = |(Q_f x_fn)_m|² and y_mfn = sum_s λ_sfn g_sm:
+Q_f of every frequency leads to (`mnmf_steps`). With p_mfn = |(Q_f x_fn)_m|² and y_mfn = sum_s λ_sfn g_sm:
 
     log-likelihood = - sum_mfn (p / y + log y) + N sum_f log |det Q_f|²
 
@@ -28,16 +28,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from divisi_workshop.networks.diagonaliser import (
+from divisi_workshop.networks.mnmf_steps import (
+    Fit,
     image_of,
+    model_powers,
     noise_for_rank,
     powers_behind,
-    project,
-    steer,
-    weighted_covariances,
+    update_diagonaliser,
+    update_factors,
+    update_gains,
 )
-
-Fit = dict[str, Tensor]
 
 # Noise that the spatial half takes to lie on every microphone, to the mean power at each frequency: -100 dB.
 DITHER = 1e-10
@@ -195,11 +195,11 @@ class FastMnmf(nn.Module):
             projects: by iterative projection, else by source steering.
             block_bins: frequencies at a time: as many as the fast memory holds.
         """
-        self._update_factors(fit, block_bins)
+        update_factors(fit, block_bins, self.floor)
         if learns_gains:
-            self._update_gains(fit, block_bins)
+            update_gains(fit, block_bins, self.floor)
         if learns_diagonaliser:
-            self._update_diagonaliser(fit, projects, block_bins)
+            update_diagonaliser(fit, projects, block_bins, self.floor)
         return fit
 
     @torch.jit.export
@@ -230,7 +230,7 @@ class FastMnmf(nn.Module):
         num_bins, _, num_frames = fit["real"].shape
         for first in range(0, num_bins, block_bins):
             last = min(first + block_bins, num_bins)
-            _, model = _model_powers(fit["bases"][:, first:last], fit["activations"], fit["gains"], self.floor)
+            _, model = model_powers(fit["bases"][:, first:last], fit["activations"], fit["gains"], self.floor)
             total -= (fit["powers"][:, first:last] / model).sum(dtype=torch.float64)
             total -= model.log_().sum(dtype=torch.float64)
         determinants = torch.linalg.slogdet(fit["diagonaliser"].to(torch.complex128))[1]
@@ -281,68 +281,3 @@ class FastMnmf(nn.Module):
             length=num_samples,
         )
         return samples.reshape(num_stretches, num_channels, num_samples) * fit["scale"][:, None]
-
-    def _update_factors(self, fit: Fit, block_bins: int) -> None:
-        """w, then h: multiplicative updates by majorisation, eqs. (35) and (36).
-
-        w_fk ← w_fk sqrt( sum_n h_kn a_fn / sum_n h_kn b_fn ) with a = sum_m g_m p/y², b = sum_m g_m /y, and h likewise
-        over the frequencies, with what the new w makes of y.
-        """
-        bases, activations, gains, powers = fit["bases"], fit["activations"], fit["gains"], fit["powers"]
-        raising, lowering = torch.zeros_like(activations), torch.zeros_like(activations)
-        transposed = activations.transpose(1, 2).contiguous()
-        for first in range(0, bases.shape[1], block_bins):
-            last = min(first + block_bins, bases.shape[1])
-            own_bases, own_powers = bases[:, first:last], powers[:, first:last]
-            up, down = _pulls(own_bases, activations, gains, own_powers, self.floor)
-            ratio = (torch.bmm(up, transposed) / torch.bmm(down, transposed).clamp(min=self.tiny)).sqrt()
-            own_bases *= 1 + fit["free_bases"] * (ratio - 1)
-            up, down = _pulls(own_bases, activations, gains, own_powers, self.floor)
-            raising += torch.bmm(own_bases.transpose(1, 2), up)
-            lowering += torch.bmm(own_bases.transpose(1, 2), down)
-        fit["activations"] = activations * (raising / lowering.clamp(min=self.tiny)).sqrt()
-
-    def _update_gains(self, fit: Fit, block_bins: int) -> None:
-        """g_m ← g_m sqrt( sum_fn λ p/y² / sum_fn λ/y ): eq. (37)."""
-        bases, gains, powers = fit["bases"], fit["gains"], fit["powers"]
-        raising, lowering = torch.zeros_like(gains), torch.zeros_like(gains)
-        for first in range(0, bases.shape[1], block_bins):
-            last = min(first + block_bins, bases.shape[1])
-            sources, model = _model_powers(bases[:, first:last], fit["activations"], gains, self.floor)
-            sources = sources.flatten(1)
-            inverse = model.reciprocal_()
-            lowering += sources @ inverse.flatten(1).t()
-            inverse = inverse.square_() * powers[:, first:last]
-            raising += sources @ inverse.flatten(1).t()
-        fit["gains"] = gains * (raising / lowering.clamp(min=self.tiny)).sqrt()
-
-    def _update_diagonaliser(self, fit: Fit, projects: bool, block_bins: int) -> None:
-        diagonaliser, real, imag = fit["diagonaliser"].clone(), fit["real"], fit["imag"]
-        for first in range(0, real.shape[0], block_bins):
-            last = min(first + block_bins, real.shape[0])
-            _, model = _model_powers(fit["bases"][:, first:last], fit["activations"], fit["gains"], self.floor)
-            own_real, own_imag, dither = real[first:last], imag[first:last], fit["dither"][first:last]
-            covariances = weighted_covariances(own_real, own_imag, model.reciprocal_(), dither)
-            if projects:
-                rows = project(diagonaliser[first:last], covariances)
-            else:
-                rows = steer(diagonaliser[first:last], covariances)
-            diagonaliser[first:last] = rows
-            fit["powers"][:, first:last] = powers_behind(rows, own_real, own_imag, dither)
-        fit["diagonaliser"] = diagonaliser
-
-
-def _model_powers(bases: Tensor, activations: Tensor, gains: Tensor, floor: float) -> tuple[Tensor, Tensor]:
-    """λ (S, F, N) and y (C, F, N)."""
-    sources = torch.bmm(bases, activations)
-    channels = (gains.t() @ sources.flatten(1)).reshape(gains.shape[1], sources.shape[1], sources.shape[2])
-    return sources, channels.add_(floor)
-
-
-def _pulls(bases: Tensor, activations: Tensor, gains: Tensor, powers: Tensor, floor: float) -> tuple[Tensor, Tensor]:
-    """What pulls λ up, sum_m g_m p/y², and down, sum_m g_m / y: (S, F, N) each."""
-    sources, model = _model_powers(bases, activations, gains, floor)
-    inverse = model.reciprocal_()
-    down = (gains @ inverse.flatten(1)).reshape(sources.shape)
-    inverse = inverse.square_() * powers
-    return (gains @ inverse.flatten(1)).reshape(sources.shape), down

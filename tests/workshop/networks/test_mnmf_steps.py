@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from divisi_workshop.networks.diagonaliser import powers_behind, project, steer, weighted_covariances
+from divisi_workshop.networks.mnmf_steps import powers_behind, project, steer, weighted_covariances
 
 F, C, N = 3, 4, 50
 # Double precision over sums of some hundred terms.

@@ -1,4 +1,4 @@
-"""The spatial half of FastMNMF2 and ILRMA: one demixing matrix per frequency, updated from weighted covariances.
+"""The updates of FastMNMF2 and ILRMA, as functions: factors and gains, then one demixing matrix per frequency.
 
 Source s at frequency f has the covariance Q_f^-1 diag(g_s) Q_f^-H between microphones: Q_f makes all sources'
 covariances diagonal at once (Sekiguchi, Bando, Nugraha, Yoshii and Kawahara, "Fast multichannel nonnegative matrix
@@ -21,6 +21,77 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+Fit = dict[str, Tensor]
+"""A fit in the making: see `fast_mnmf`."""
+
+
+def update_factors(fit: Fit, block_bins: int, floor: float, tiny: float = 1e-30) -> None:
+    """w, then h: multiplicative updates by majorisation, eqs. (35) and (36).
+
+    w_fk ← w_fk sqrt( sum_n h_kn a_fn / sum_n h_kn b_fn ) with a = sum_m g_m p/y², b = sum_m g_m /y, and h likewise
+    over the frequencies, with what the new w makes of y.
+    """
+    bases, activations, gains, powers = fit["bases"], fit["activations"], fit["gains"], fit["powers"]
+    raising, lowering = torch.zeros_like(activations), torch.zeros_like(activations)
+    transposed = activations.transpose(1, 2).contiguous()
+    for first in range(0, bases.shape[1], block_bins):
+        last = min(first + block_bins, bases.shape[1])
+        own_bases, own_powers = bases[:, first:last], powers[:, first:last]
+        up, down = _pulls(own_bases, activations, gains, own_powers, floor)
+        ratio = (torch.bmm(up, transposed) / torch.bmm(down, transposed).clamp(min=tiny)).sqrt()
+        own_bases *= 1 + fit["free_bases"] * (ratio - 1)
+        up, down = _pulls(own_bases, activations, gains, own_powers, floor)
+        raising += torch.bmm(own_bases.transpose(1, 2), up)
+        lowering += torch.bmm(own_bases.transpose(1, 2), down)
+    fit["activations"] = activations * (raising / lowering.clamp(min=tiny)).sqrt()
+
+
+def update_gains(fit: Fit, block_bins: int, floor: float, tiny: float = 1e-30) -> None:
+    """g_m ← g_m sqrt( sum_fn λ p/y² / sum_fn λ/y ): eq. (37)."""
+    bases, gains, powers = fit["bases"], fit["gains"], fit["powers"]
+    raising, lowering = torch.zeros_like(gains), torch.zeros_like(gains)
+    for first in range(0, bases.shape[1], block_bins):
+        last = min(first + block_bins, bases.shape[1])
+        sources, model = model_powers(bases[:, first:last], fit["activations"], gains, floor)
+        sources = sources.flatten(1)
+        inverse = model.reciprocal_()
+        lowering += sources @ inverse.flatten(1).t()
+        inverse = inverse.square_() * powers[:, first:last]
+        raising += sources @ inverse.flatten(1).t()
+    fit["gains"] = gains * (raising / lowering.clamp(min=tiny)).sqrt()
+
+
+def update_diagonaliser(fit: Fit, projects: bool, block_bins: int, floor: float) -> None:
+    diagonaliser, real, imag = fit["diagonaliser"].clone(), fit["real"], fit["imag"]
+    for first in range(0, real.shape[0], block_bins):
+        last = min(first + block_bins, real.shape[0])
+        _, model = model_powers(fit["bases"][:, first:last], fit["activations"], fit["gains"], floor)
+        own_real, own_imag, dither = real[first:last], imag[first:last], fit["dither"][first:last]
+        covariances = weighted_covariances(own_real, own_imag, model.reciprocal_(), dither)
+        if projects:
+            rows = project(diagonaliser[first:last], covariances)
+        else:
+            rows = steer(diagonaliser[first:last], covariances)
+        diagonaliser[first:last] = rows
+        fit["powers"][:, first:last] = powers_behind(rows, own_real, own_imag, dither)
+    fit["diagonaliser"] = diagonaliser
+
+
+def model_powers(bases: Tensor, activations: Tensor, gains: Tensor, floor: float) -> tuple[Tensor, Tensor]:
+    """λ (S, F, N) and y (C, F, N)."""
+    sources = torch.bmm(bases, activations)
+    channels = (gains.t() @ sources.flatten(1)).reshape(gains.shape[1], sources.shape[1], sources.shape[2])
+    return sources, channels.add_(floor)
+
+
+def _pulls(bases: Tensor, activations: Tensor, gains: Tensor, powers: Tensor, floor: float) -> tuple[Tensor, Tensor]:
+    """What pulls λ up, sum_m g_m p/y², and down, sum_m g_m / y: (S, F, N) each."""
+    sources, model = model_powers(bases, activations, gains, floor)
+    inverse = model.reciprocal_()
+    down = (gains @ inverse.flatten(1)).reshape(sources.shape)
+    inverse = inverse.square_() * powers
+    return (gains @ inverse.flatten(1)).reshape(sources.shape), down
 
 
 def powers_behind(diagonaliser: Tensor, real: Tensor, imag: Tensor, dither: Tensor) -> Tensor:
