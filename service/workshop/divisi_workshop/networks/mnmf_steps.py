@@ -224,7 +224,12 @@ def _least_power(row: Tensor, sizes: Tensor, rounding: float = 1e-7, tiny: float
 
 
 def image_of(source: int, spectra: Tensor, diagonaliser: Tensor, powers: Tensor, loudest: float = 4.0) -> Tensor:
-    """The image of one source.
+    """The image of one source at each microphone, never far louder than what was recorded there.
+
+    The multichannel Wiener estimate (section III-D): image c is sum_m [Q^-1]_cm (λ g_m / y_m) (Q x)_m. All images
+    together are the recording, but where the matrix is nearly singular or the model fits badly one may be many times as
+    loud, and the others its opposite. There each source takes the share of every microphone that the model gives it,
+    which again sums up to the recording and can be no louder.
 
     Args:
         source: its place.

@@ -7,7 +7,7 @@ prior power comes from the masks. The posterior mean of the amplitudes (regulari
 between sines) is what each voice sings. Before that, the same model mends the pitches: Gauss-Newton steps move each
 track to where its partials explain more of the mixture.
 
-`sine_fit` holds the model of a frame, `sine_system` the equations; they are solved by a fixed number of conjugate
+`sine_fit` holds the model of a frame and its equations, which are solved by a fixed number of conjugate
 gradient steps, which every runtime can do.
 """
 
@@ -55,7 +55,7 @@ class PartialSplit(nn.Module):
 
 
 class LowBand(nn.Module):
-    """To a fraction of the rate and back, by a linear-phase filter."""
+    """The low end of a signal, where partials collide, at a fraction of its rate, and back: a linear-phase filter."""
 
     taps: Tensor
 

@@ -1,9 +1,10 @@
 """One pitch per voice: which of 156 pitches each voice part sings in each frame, or none.
 
-First half of `chorus`. The mixture is laid on a logarithmic frequency grid, where a harmonic series is the same
-picture at every pitch, and shifted copies stack a note's partials over its fundamental (as in Bittner et al., "Deep
-salience representations", ISMIR 2017). Convolutions then find notes, a recurrent path decides who sings them, and a
-second pass lets every voice see what the others claim, so that two voices learn not to take the same note.
+First half of `chorus`: `PitchTracker` learns classes of pitch, `PitchDecoder` decides, with nothing learned. The mixture
+is laid on a logarithmic frequency grid, where a harmonic series is the same picture at every pitch, and shifted copies
+stack a note's partials over its fundamental (as in Bittner et al., "Deep salience representations", ISMIR 2017).
+Convolutions then find notes, a recurrent path decides who sings them, and a second pass lets every voice see what the
+others claim, so that two voices learn not to take the same note.
 """
 
 import math
@@ -27,11 +28,6 @@ GRID_LOW_HZ = LOWEST_PITCH_HZ / 2
 WIDE_HARMONICS = (0.5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 NARROW_HARMONICS = (0.5, 1, 2)
 """Partials read from the spectrum of the longer window, which separates neighbouring notes of the low voices."""
-
-
-def pitch_frequencies_hz() -> Tensor:
-    """Centre of every pitch class. Shape: (PITCH_COUNT,)."""
-    return LOWEST_PITCH_HZ * 2 ** (torch.arange(PITCH_COUNT, dtype=torch.float32) / BINS_PER_OCTAVE)
 
 
 def harmonic_shift(harmonic: float) -> int:
@@ -210,7 +206,6 @@ class Presence(nn.Module):
 REPULSION = 0.8
 """What a pitch loses, in nats, when another voice is certain to be on it."""
 REPULSION_ROUNDS = 4
-
 REACH_FRAMES = 16
 COARSE_COUNT = PITCH_COUNT // 2
 """Messages are of pairs of pitches: a quarter of the work, and what they say is broad anyway."""
@@ -220,15 +215,13 @@ LEAP = 1e-5
 """Probability of any other pitch in the next frame."""
 
 
-def glides() -> Tensor:
-    """Probability of every pair of pitches after every other. Shape: (COARSE_COUNT, COARSE_COUNT), columns sum to 1."""
-    place = 2 * torch.arange(COARSE_COUNT, dtype=torch.float32)
-    weights = torch.exp(-0.5 * ((place[:, None] - place) / GLIDE_BINS).square()) + LEAP
-    return weights / weights.sum(0)
-
-
 class PitchDecoder(nn.Module):
     """Logits -> F0 and voicing. Shape: (B, 4, P + 1, N) -> two tensors (B, 4, N), Hz and probability.
+
+    A frame alone leaves doubts. Two voices seldom sing one note, so each pays for what the others claim (a mean field
+    of repulsion, a few damped rounds); and a voice seldom leaves its note, so every frame gets word from the frames
+    around it (sum-product messages along time, all frames at once: a graph could search from end to end only step by
+    step).
 
     F0 is the local centre of mass around the most probable pitch, defined (and positive) even where voicing is low.
     Where two distant pitches are equally probable, voicing fades to nothing: which of them is ahead may then differ
@@ -246,7 +239,10 @@ class PitchDecoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("glides", glides(), persistent=False)
+        place = 2 * torch.arange(COARSE_COUNT, dtype=torch.float32)
+        weights = torch.exp(-0.5 * ((place[:, None] - place) / GLIDE_BINS).square()) + LEAP
+        # Probability of every pair of pitches after every other; columns sum to 1.
+        self.register_buffer("glides", weights / weights.sum(0), persistent=False)
 
     def forward(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         pitches = torch.arange(PITCH_COUNT, device=logits.device, dtype=logits.dtype)[:, None]
