@@ -13,7 +13,7 @@ bin=${BIN:-.venv/bin}
 here=$(dirname "$0")
 notes=$here/../service/workshop/divisi_workshop/learning/cards/published.md
 
-"$bin/python" -m divisi_workshop.published.cards --runs "$runs" --out "$out/drafts"
+"$bin/python" -m divisi_workshop.published.checkpoints ours --runs "$runs" --out "$out/drafts"
 if [ $# = 0 ]; then
     for draft in "$out"/drafts/*.yaml; do set -- "$@" "$(basename "$draft" .yaml)"; done
 fi
@@ -36,7 +36,7 @@ for model; do
         --models "$model" --dataset "$dataset" --data "$data" --out "$out/figures/$model"
 done
 ${TIMED:-} "$bin/python" "$here/published_speed.py" --store "$out/first" --models "$@" --out "$out/speeds.json"
-"$bin/python" -m divisi_workshop.published.cards --runs "$runs" --out "$out/drafts" --speeds "$out/speeds.json"
+"$bin/python" -m divisi_workshop.published.checkpoints ours --runs "$runs" --out "$out/drafts" --speeds "$out/speeds.json"
 for model; do
     publish "$model" "$out/store" --measured "$out/figures/$model/evaluation.json" --notes "$notes"
 done

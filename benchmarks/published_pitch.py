@@ -18,9 +18,9 @@ from rich.table import Table
 
 from divisi_workshop.choirs.takes import LABEL_HOP_SECONDS
 from divisi_workshop.evaluation.datasets import SAMPLE_RATE, VOICES, load_dataset
+from divisi_workshop.published.checkpoints import load_assigner, load_multi_f0
 from divisi_workshop.published.multi_f0 import MultiF0, VoiceAssigner
 from divisi_workshop.published.salience_to_f0 import LinkConfig
-from divisi_workshop.published.weights import load_assigner, load_multi_f0
 
 PUBLISHED_RECALL = (98.0, 97.5, 95.8, 93.2)
 PUBLISHED_ACCURACY = (73.5, 72.7, 69.8, 80.4)

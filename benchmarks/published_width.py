@@ -19,12 +19,11 @@ from rich.table import Table
 from divisi_workshop.choirs.takes import VOICES
 from divisi_workshop.config import plain
 from divisi_workshop.published import umss, unet
-from divisi_workshop.published.cards import with_multi_f0
+from divisi_workshop.published.checkpoints import load_multi_f0, with_multi_f0
 from divisi_workshop.published.config import SystemConfig, parse_system
 from divisi_workshop.published.hcqt import HcqtConfig
 from divisi_workshop.published.multi_f0 import MultiF0Config
 from divisi_workshop.published.train import SystemScores, load_choirs, validate_system
-from divisi_workshop.published.weights import load_multi_f0
 
 
 def load(run: Path, multi_f0: Path | None = None, published_f0: Path | None = None) -> tuple[SystemConfig, Any]:

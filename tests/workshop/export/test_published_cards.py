@@ -10,11 +10,11 @@ import yaml
 
 from divisi.contract.card import CardDraft
 from divisi_workshop.config import plain, read_values
-from divisi_workshop.published import cards, umss, unet
+from divisi_workshop.published import checkpoints, umss, unet
 from divisi_workshop.published.config import parse_system
 from divisi_workshop.published.train import SystemRun
 
-CARDS = yaml.safe_load(cards.CARDS.read_text(encoding="utf-8"))
+CARDS = yaml.safe_load(checkpoints.CARDS.read_text(encoding="utf-8"))
 SPEED = {"real_time_factor": 0.1, "machine": "a machine", "engine": "ONNX Runtime", "num_threads": 1}
 
 
@@ -23,11 +23,11 @@ def test_the_draft_says_what_the_network_of_its_run_gives(model_id: str) -> None
     system = CARDS["systems"][model_id]
     values = read_values(system["checkpoint"])
     config = plain(parse_system(values))
-    card = CardDraft.model_validate(cards.draft(model_id, CARDS, config, SPEED))
+    card = CardDraft.model_validate(checkpoints.draft(model_id, CARDS, config, SPEED))
     assert f"{values['steps']} steps" in str(card.training)
     assert card.speed[0].real_time_factor == 0.1
 
-    state = cards.for_voices({"config": config, "average": {}}, system.get("voice_count"))
+    state = checkpoints.for_voices({"config": config, "average": {}}, system.get("voice_count"))
     network = {"umss": umss, "unet": unet}[system["network"]].build(state["config"]["network"]).eval()
     with torch.inference_mode():
         outputs = network(torch.zeros(1, 1, 4 * card.length_multiple))
@@ -36,14 +36,13 @@ def test_the_draft_says_what_the_network_of_its_run_gives(model_id: str) -> None
     assert outputs[1].shape[2] == 4 * card.length_multiple // (card.hop_length or 1)
 
 
-def test_only_systems_that_were_trained_are_drafted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_systems_that_were_trained_are_drafted(tmp_path: Path) -> None:
     values = read_values("umss_1s_again")
     config = plain(parse_system(values))
     (tmp_path / "umss_1s_again").mkdir()
     torch.save({"config": config, "average": {"w": torch.ones(1)}}, tmp_path / "umss_1s_again" / "checkpoint.pt")
     out = tmp_path / "drafts"
-    monkeypatch.setattr("sys.argv", ["published_cards", "--runs", str(tmp_path), "--out", str(out)])
-    cards.main()
+    checkpoints.ours(tmp_path, out)
     assert {path.name for path in out.iterdir()} == {
         f"umss-1s{variant}.{kind}" for variant in ("", "-duo") for kind in ("pt", "yaml")
     }
@@ -53,7 +52,7 @@ def test_only_systems_that_were_trained_are_drafted(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize(("name", "model_id"), [("umss_1s_again", "umss-1s"), ("unet_satb", "unet-satb")])
 def test_what_learned_from_true_pitches_takes_the_multi_f0_network_of_its_own_run(
-    name: str, model_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, model_id: str, tmp_path: Path
 ) -> None:
     values, trained_values = read_values(name), read_values("multi_f0")
     trained_values["network"] |= {"multi_f0": {"channels": 3, "late_channels": 5}, "heuristic": {"threshold": 0.6}}
@@ -62,8 +61,7 @@ def test_what_learned_from_true_pitches_takes_the_multi_f0_network_of_its_own_ru
         (tmp_path / folder).mkdir()
         run.save(tmp_path / folder / "checkpoint.pt")
     out = tmp_path / "drafts"
-    monkeypatch.setattr("sys.argv", ["published_cards", "--runs", str(tmp_path), "--out", str(out)])
-    cards.main()
+    checkpoints.ours(tmp_path, out)
     state = torch.load(out / f"{model_id}.pt", weights_only=True)
     network = {"umss_1s_again": umss, "unet_satb": unet}[name].build(state["config"]["network"])
     reader = state["config"]["network"].get("pitch", state["config"]["network"])
@@ -78,14 +76,13 @@ def test_what_learned_from_true_pitches_takes_the_multi_f0_network_of_its_own_ru
 
 
 def test_what_learned_with_pitches_of_its_own_keeps_its_networks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     for name, seed in (("va_nn", 1), ("multi_f0", 2)):
         values = read_values(name)
         (tmp_path / name).mkdir()
         SystemRun(parse_system({**values, "seed": seed})).save(tmp_path / name / "checkpoint.pt")
-    monkeypatch.setattr("sys.argv", ["published_cards", "--runs", str(tmp_path), "--out", str(tmp_path / "drafts")])
-    cards.main()
+    checkpoints.ours(tmp_path, tmp_path / "drafts")
     before = torch.load(tmp_path / "va_nn" / "checkpoint.pt", weights_only=True)["average"]
     after = torch.load(tmp_path / "drafts" / "va-nn.pt", weights_only=True)["average"]
     for key, value in before.items():

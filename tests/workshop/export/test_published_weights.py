@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from divisi.contract.errors import InputError
 from divisi_workshop.published import umss, unet
-from divisi_workshop.published.multi_f0 import MultiF0, VoiceAssigner
-from divisi_workshop.published.weights import (
+from divisi_workshop.published.checkpoints import (
     import_joint,
     import_umss,
     import_unet,
     load_assigner,
     load_multi_f0,
-    main,
     read_state,
+    theirs,
 )
+from divisi_workshop.published.multi_f0 import MultiF0, VoiceAssigner
 
 
 def layer_sizes(module: nn.Module) -> list[nn.Module]:
@@ -192,11 +192,9 @@ def test_a_unet_checkpoint_tells_its_condition(condition: unet.Condition, multi_
     assert torch.equal(network.unet.after[4][0].running_var, state["deconv5_BAD.0.running_var"])
 
 
-def test_an_imported_checkpoint_is_laid_out_as_export_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_imported_checkpoint_is_laid_out_as_export_reads_it(tmp_path: Path) -> None:
     torch.save(joint_state(), tmp_path / "joint.pth")
-    arguments = ["", "joint", str(tmp_path / "joint.pth"), "--out", str(tmp_path / "checkpoint.pt")]
-    monkeypatch.setattr("sys.argv", arguments)
-    main()
+    theirs("joint", tmp_path / "joint.pth", tmp_path / "checkpoint.pt")
     stored = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     network = umss.build(stored["config"]["network"])
     network.load_state_dict(stored["average"])

@@ -1,6 +1,6 @@
 """One pitch per voice: which of 156 pitches each voice part sings in each frame, or none.
 
-First half of `chorus`: `PitchTracker` learns classes of pitch, `PitchDecoder` decides, with nothing learned. The mixture
+First half of `chorus`: `PitchTracker` learns classes of pitch, `PitchDecoder` decides, nothing learned. The mixture
 is laid on a logarithmic frequency grid, where a harmonic series is the same picture at every pitch, and shifted copies
 stack a note's partials over its fundamental (as in Bittner et al., "Deep salience representations", ISMIR 2017).
 Convolutions then find notes, a recurrent path decides who sings them, and a second pass lets every voice see what the
