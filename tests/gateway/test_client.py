@@ -20,7 +20,7 @@ from tests.path_proxy import proxy_below
 from tests.patience import PATIENCE_SECONDS
 
 from divisi.access.limits import WINDOW_SECONDS
-from divisi.client import AsyncClient, Client, Job, Submission
+from divisi.client import AsyncClient, Client, Job
 from divisi.client.arrivals import Arrival
 from divisi.client.wire import Patience, address_of
 from divisi.contract.errors import ConflictError, InputError, NotFoundError, UnavailableError
@@ -104,7 +104,7 @@ def test_the_asynchronous_client_brings_the_stems_as_they_are(
 ) -> None:
     async def separate() -> list[Path]:
         async with AsyncClient(gateway.url) as client:
-            job = await client.submit(recording, Submission(models=("quartet",), stem_format="wav24"))
+            job = await client.submit(recording, model="quartet", stem_format="wav24")
             done = await client.wait(job["id"])
             paths = await client.download_stems(done, tmp_path / "stems")
             await client.delete(job["id"])

@@ -5,6 +5,5 @@ compare. Answers are typed dictionaries, see `records`.
 from divisi.client.asynchronous import AsyncClient
 from divisi.client.blocking import Client
 from divisi.client.records import Comparison, Job
-from divisi.client.wire import Submission, problem_to_error
 
-__all__ = ["AsyncClient", "Client", "Comparison", "Job", "Submission", "problem_to_error"]
+__all__ = ["AsyncClient", "Client", "Comparison", "Job"]

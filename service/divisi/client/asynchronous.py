@@ -22,9 +22,9 @@ from divisi.client.wire import (
     PAGE_NAME,
     REPORT_NAME,
     Patience,
-    Submission,
-    comparison_of,
+    compared,
     ended,
+    form_of,
     json_of,
     no_answer,
     problem_to_error,
@@ -51,10 +51,15 @@ class AsyncClient:
         await self._http.aclose()
 
     async def submit(
-        self, path: Path | Sequence[Path], asked: Submission | None = None, *, idempotency_key: str | None = None
+        self,
+        path: Path | Sequence[Path],
+        *,
+        references: Mapping[str, Path] | None = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[RequestArguments],
     ) -> Job:
-        """Uploads one recording and queues its separation with one model."""
-        return cast(Job, await self._submit(path, asked or Submission(), idempotency_key))
+        """Uploads one recording and queues its separation; see `Client.submit`."""
+        return cast(Job, await self._submit(path, references, options, idempotency_key))
 
     async def compare(
         self,
@@ -67,8 +72,8 @@ class AsyncClient:
         **options: Unpack[RequestArguments],
     ) -> Comparison:
         """Separates one recording with several models; see `Client.compare`."""
-        asked = comparison_of(models, references, options)
-        group = (await self._submit(path, asked, None))["group"]
+        asked = {**options, "model": compared(models)}
+        group: str = (await self._submit(path, references, asked))["group"]
         patience = Patience()
         while True:
             try:
@@ -155,12 +160,16 @@ class AsyncClient:
         await self._request("DELETE", f"v1/jobs/{job_id}")
 
     async def _submit(
-        self, path: Path | Sequence[Path], asked: Submission, idempotency_key: str | None
+        self,
+        path: Path | Sequence[Path],
+        references: Mapping[str, Path] | None,
+        options: Mapping[str, Any],
+        idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         with ExitStack() as opened:
-            files = asked.open_files(path, opened)
-            return await self._json("POST", "v1/jobs", data=asked.fields, files=files, headers=headers)
+            form = form_of(path, references, options, opened)
+            return await self._json("POST", "v1/jobs", headers=headers, **form)
 
     async def _bring(self, wanted: Sequence[Wanted], folder: Path) -> list[Path]:
         with arriving(wanted, folder) as arrivals:

@@ -22,9 +22,9 @@ from divisi.client.wire import (
     PAGE_NAME,
     REPORT_NAME,
     Patience,
-    Submission,
-    comparison_of,
+    compared,
     ended,
+    form_of,
     json_of,
     no_answer,
     problem_to_error,
@@ -77,8 +77,7 @@ class Client:
         Raises:
             TypeError: there is no such option.
         """
-        asked = Submission(references=references, **options)
-        return cast(Job, self._submit(path, asked, idempotency_key))
+        return cast(Job, self._submit(path, references, options, idempotency_key))
 
     def compare(
         self,
@@ -100,8 +99,8 @@ class Client:
             waits: False: return as soon as the jobs are queued.
             options: as of `submit`.
         """
-        asked = comparison_of(models, references, options)
-        group: str = self._submit(path, asked, None)["group"]
+        asked = {**options, "model": compared(models)}
+        group: str = self._submit(path, references, asked)["group"]
         patience = Patience()
         while True:
             try:
@@ -202,11 +201,17 @@ class Client:
         models: list[dict[str, Any]] = self._json("GET", "v1/models")["models"]
         return models
 
-    def _submit(self, path: Path | Sequence[Path], asked: Submission, idempotency_key: str | None) -> dict[str, Any]:
+    def _submit(
+        self,
+        path: Path | Sequence[Path],
+        references: Mapping[str, Path] | None,
+        options: Mapping[str, Any],
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         with ExitStack() as opened:
-            files = asked.open_files(path, opened)
-            return self._json("POST", "v1/jobs", data=asked.fields, files=files, headers=headers)
+            form = form_of(path, references, options, opened)
+            return self._json("POST", "v1/jobs", headers=headers, **form)
 
     def _bring(self, wanted: Sequence[Wanted], folder: Path) -> list[Path]:
         with arriving(wanted, folder) as arrivals:

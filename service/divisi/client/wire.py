@@ -1,4 +1,4 @@
-"""What both clients say and hear: form fields out, errors of `divisi.contract.errors` back. No connection here."""
+"""What both clients send and are answered: forms out, errors of `divisi.contract.errors` back. No connection here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PureWindowsPath
-from typing import IO, Any, Unpack
+from typing import Any
 
 import httpx
 
@@ -21,9 +21,9 @@ from divisi.contract.errors import (
     UnavailableError,
     class_of,
 )
-from divisi.contract.request import RequestArguments, form_fields
+from divisi.contract.job import ENDED_STATES
+from divisi.contract.request import form_fields
 
-ENDED_STATES = frozenset({"succeeded", "failed", "cancelled"})
 # Between two looks at a job: a tenth of the time waited so far, so that many jobs waited for at once stay within the
 # requests that a caller has in a minute.
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 5.0
@@ -34,34 +34,19 @@ FIRST_PAUSE_SECONDS = 0.5
 PAGE_NAME, REPORT_NAME = "index.html", "report.png"
 
 
-class Submission:
-    """What is asked of a recording; what is left out takes the server's default.
-
-    Args:
-        models: one job for each; several make a comparison.
-        references: true sources by the name of the stem, to score against.
-        options: any of `divisi.contract.request`; `voices` names who sings, `("auto",)`: whoever is heard.
+def form_of(
+    paths: Path | Sequence[Path], references: Mapping[str, Path] | None, options: Mapping[str, Any], opened: ExitStack
+) -> dict[str, Any]:
+    """The form of a submit, as httpx takes it; `opened` closes its files.
 
     Raises:
         TypeError: there is no such option.
     """
-
-    def __init__(
-        self,
-        models: Sequence[str] = (),
-        *,
-        references: Mapping[str, Path] | None = None,
-        **options: Unpack[RequestArguments],
-    ) -> None:
-        self.fields = form_fields({**options, **({"model": models} if models else {})})
-        self.references = dict(references or {})
-
-    def open_files(self, paths: Path | Sequence[Path], opened: ExitStack) -> list[tuple[str, tuple[str, IO[bytes]]]]:
-        """The form's files; `opened` closes them."""
-        parts = [paths] if isinstance(paths, Path) else list(paths)
-        named = [("file", path) for path in parts]
-        named += [(f"reference_{stem}", path) for stem, path in self.references.items()]
-        return [(name, (_label_of(path), opened.enter_context(path.open("rb")))) for name, path in named]
+    named = [("file", path) for path in ([paths] if isinstance(paths, Path) else paths)]
+    named += [(f"reference_{stem}", path) for stem, path in (references or {}).items()]
+    fields = form_fields(options)
+    files = [(name, (_label_of(path), opened.enter_context(path.open("rb")))) for name, path in named]
+    return {"data": fields, "files": files}
 
 
 def _label_of(path: Path) -> str:
@@ -69,13 +54,11 @@ def _label_of(path: Path) -> str:
     return os.fsencode(path.name).decode("utf-8", "replace")
 
 
-def comparison_of(
-    models: Sequence[str], references: Mapping[str, Path] | None, options: RequestArguments
-) -> Submission:
-    """What a comparison asks for; ValueError for fewer than two models."""
+def compared(models: Sequence[str]) -> list[str]:
+    """Models of a comparison; ValueError for fewer than two."""
     if len(set(models)) < 2:
         raise ValueError("a comparison takes two models or more")
-    return Submission(models, references=references, **options)
+    return list(models)
 
 
 def progress_of(comparison: Comparison) -> float:
