@@ -1,6 +1,6 @@
-"""Network → `model.onnx`: one file, weights inside, batch and length free.
+"""Network → `model.onnx` and `model.ts`: one file each, weights inside, batch and length free.
 
-Goes through the older of torch's two exporters. The newer one (`dynamo=True`, torch 2.13) takes 30 times as long and
+ONNX goes through the older of torch's two exporters. The newer one (`dynamo=True`, torch 2.13) takes 30 times as long and
 wrote the number of frames of its example into a graph with recurrent layers, so that no other length ran.
 """
 
@@ -43,29 +43,25 @@ def export_onnx(network: nn.Module, example: tuple[Tensor, ...], card: CardDraft
         ModelError: code `export-failed`, such as for an operator that ONNX does not have.
     """
     try:
-        _trace(network, example, card, path)
+        with warnings.catch_warnings(), torch.inference_mode(), accurate_operators(OPSET):
+            # Deprecated upstream. Whether tracing froze a size is measured afterwards, on other sizes.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                network,
+                example,
+                str(path),
+                input_names=list(card.input_names),
+                output_names=list(card.output_names),
+                dynamic_axes=_free_axes(card),
+                opset_version=OPSET,
+                dynamo=False,
+            )
         model = onnx.load(path)
         pack_onnx(model)
         onnx.save(model, path)
         onnx.checker.check_model(str(path), full_check=True)
     except Exception as error:  # the exporter and what it calls share no base class
         raise ModelError(f"{card.id} cannot be exported to ONNX: {error}", code="export-failed", kind="onnx") from error
-
-
-def _trace(network: nn.Module, example: tuple[Tensor, ...], card: CardDraft, path: Path) -> None:
-    with warnings.catch_warnings(), torch.inference_mode(), accurate_operators(OPSET):
-        # Deprecated upstream. Whether tracing froze a size is measured afterwards, on other sizes.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            example,
-            str(path),
-            input_names=list(card.input_names),
-            output_names=list(card.output_names),
-            dynamic_axes=_free_axes(card),
-            opset_version=OPSET,
-            dynamo=False,
-        )
 
 
 def _free_axes(card: CardDraft) -> dict[str, dict[int, str]]:

@@ -1,4 +1,4 @@
-"""`MODEL_CARD.md`: the card for people, rendered from `card.yaml` so that the two agree, and notes by hand."""
+"""`MODEL_CARD.md`, rendered from `card.yaml` so that the two agree, and the figures in it, from an evaluation."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from divisi.contract.card import CardDraft, ModelCard, Quality
 from divisi.contract.errors import InputError
 
 MODEL_CARD_FILE = "MODEL_CARD.md"
+MIXTURE = "mixture"
+_STRETCHES = {"frames": "1 s frames", "excerpts": "4 s excerpts"}
 
 
 def render_model_card(card: ModelCard, notes: str = "") -> str:
@@ -97,20 +99,15 @@ def _join(parts: Iterable[object]) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *([_cell(text) for text in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
-
-
-MIXTURE = "mixture"
-_STRETCHES = {"frames": "1 s frames", "excerpts": "4 s excerpts"}
+    cells = ([" ".join(text.split()).replace("|", "\\|") for text in row] for row in rows)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *cells))
 
 
 def read_quality(path: Path, card: CardDraft) -> tuple[Quality, ...]:
     """The figures of one model in an `evaluation.json`, a Quality for each kind of stretch.
+
+    The chain is: export → `divisi evaluate --out DIR`, which runs the bundle through the serving path → export once
+    more with DIR/evaluation.json. The weights are the same; only the card gains its figures.
 
     Raises:
         InputError: code `damaged-evaluation`; the file is no evaluation, or not one of this model and version.

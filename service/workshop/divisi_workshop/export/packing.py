@@ -1,9 +1,8 @@
 """How the constants of a graph can be stored in fewer bytes without changing one of them.
 
 Weights that were rounded to half precision fit float16; tables of small indices fit a byte; matrices of a filter bank
-are nearly all zeros. Graphs widen or
-fill them again by operators of their own (`packed_onnx.py`, `packed_torch_script.py`), which runtimes fold when they
-load: whoever runs an artifact need not know.
+are nearly all zeros. Graphs widen or fill them again by operators of their own, which runtimes fold when they load:
+whoever runs an artifact need not know.
 """
 
 from __future__ import annotations
@@ -21,20 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 _SMALLEST_COUNT = 256
 # An entry of a sparse constant needs 12 bytes, of a dense one 2 or 4.
 _LARGEST_DENSITY = 0.1
-
-
-@dataclass(frozen=True)
-class HalfConstant:
-    """A constant that float16 holds exactly."""
-
-    values: np.ndarray
-
-
-@dataclass(frozen=True)
-class ByteConstant:
-    """A constant of type int64 that int8 holds exactly."""
-
-    values: np.ndarray
+_NARROW = {np.dtype(np.float32): np.float16, np.dtype(np.int64): np.int8}
 
 
 @dataclass(frozen=True)
@@ -46,22 +32,18 @@ class SparseConstant:
     shape: tuple[int, ...]
 
 
-def pack(constant: np.ndarray) -> HalfConstant | ByteConstant | SparseConstant | None:
-    """The shorter form of a constant; None where it stays as it is."""
-    if constant.size < _SMALLEST_COUNT:
-        return None
-    if constant.dtype == np.int64:
-        byte = constant.astype(np.int8)
-        return ByteConstant(byte) if np.array_equal(byte, constant) else None
-    if constant.dtype != np.float32:
+def pack(constant: np.ndarray) -> np.ndarray | SparseConstant | None:
+    """The shorter form of a constant, a narrower array or a sparse one; None where it stays as it is."""
+    if constant.size < _SMALLEST_COUNT or constant.dtype not in _NARROW:
         return None
     indices = np.flatnonzero(constant)
     # A zero with a sign would come back without it.
-    if len(indices) <= _LARGEST_DENSITY * constant.size and not np.signbit(constant[constant == 0]).any():
+    is_sparse = len(indices) <= _LARGEST_DENSITY * constant.size and not np.signbit(constant[constant == 0]).any()
+    if constant.dtype == np.float32 and is_sparse:
         return SparseConstant(constant.ravel()[indices], indices.astype(np.int64), constant.shape)
     with np.errstate(over="ignore"):
-        half = constant.astype(np.float16)
-    return HalfConstant(half) if np.array_equal(half.astype(np.float32), constant) else None
+        narrow = constant.astype(_NARROW[constant.dtype])
+    return narrow if np.array_equal(narrow.astype(constant.dtype), constant) else None
 
 
 def pack_onnx(model: onnx.ModelProto) -> None:
@@ -73,9 +55,9 @@ def pack_onnx(model: onnx.ModelProto) -> None:
     widening: list[onnx.NodeProto] = []
     for tensor in graph.initializer:
         packed = pack(numpy_helper.to_array(tensor))
-        if isinstance(packed, HalfConstant | ByteConstant):
+        if isinstance(packed, np.ndarray):
             narrow = f"{tensor.name}_narrow"
-            stored.append(numpy_helper.from_array(packed.values, narrow))
+            stored.append(numpy_helper.from_array(packed, narrow))
             widening.append(helper.make_node("Cast", [narrow], [tensor.name], to=tensor.data_type))
         elif isinstance(packed, SparseConstant):
             parts, nodes = _filling(tensor.name, packed)
@@ -126,11 +108,9 @@ def _share_equal_initializers(graph: onnx.GraphProto) -> None:
     kept = []
     outputs = {value.name for value in graph.output}
     for tensor in graph.initializer:
-        if tensor.name in outputs:
-            kept.append(tensor)
-            continue
         array = numpy_helper.to_array(tensor)
-        first = first_names.setdefault((array.dtype.str, array.shape, array.tobytes()), tensor.name)
+        content = (array.dtype.str, array.shape, array.tobytes())
+        first = tensor.name if tensor.name in outputs else first_names.setdefault(content, tensor.name)
         if first == tensor.name:
             kept.append(tensor)
         else:
@@ -167,7 +147,8 @@ def pack_torch_script(module: torch.jit.ScriptModule) -> None:
             if isinstance(packed, SparseConstant):
                 unpacked = _fill(graph, packed)
             else:
-                unpacked = _widen(graph, packed, tensor.dtype)
+                narrow = graph.insertConstant(torch.from_numpy(packed))
+                unpacked = _insert(graph, "aten::to", narrow, tensor.dtype, False, False, None)
             node.output().replaceAllUsesWith(unpacked)
     torch._C._jit_pass_dce(graph)
     graph.lint()
@@ -185,27 +166,17 @@ def _split_lists_of_tensors(graph: Any) -> None:
             node.output().replaceAllUsesWith(whole.output())
 
 
-def _widen(graph: Any, packed: HalfConstant | ByteConstant, dtype: torch.dtype) -> Any:
-    narrow = graph.insertConstant(torch.from_numpy(packed.values))
-    return _insert(graph, "aten::to", narrow, dtype, False, False, None)
-
-
 def _fill(graph: Any, packed: SparseConstant) -> Any:
     values = graph.insertConstant(torch.from_numpy(packed.values))
     indices = graph.insertConstant(torch.from_numpy(packed.indices))
-    size = 1
-    for extent in packed.shape:
-        size *= extent
-    zeros = _insert(graph, "aten::new_zeros", values, [size], None, None, None, None)
+    zeros = _insert(graph, "aten::new_zeros", values, [math.prod(packed.shape)], None, None, None, None)
     filled = _insert(graph, "aten::scatter", zeros, 0, indices, values)
     return _insert(graph, "aten::reshape", filled, list(packed.shape))
 
 
 def _insert(graph: Any, operator: str, tensor: Any, *arguments: Any) -> Any:
     """Adds an operator at the insert point; arguments that are no values of the graph become constants."""
-    values = [
-        argument if isinstance(argument, torch._C.Value) else graph.insertConstant(argument) for argument in arguments
-    ]
+    values = [each if isinstance(each, torch._C.Value) else graph.insertConstant(each) for each in arguments]
     node = graph.insertNode(graph.create(operator, [tensor, *values], 1))
     node.output().setType(torch._C.TensorType.get())
     return node.output()

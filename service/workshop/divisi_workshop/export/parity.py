@@ -147,6 +147,9 @@ def _roster(random: np.random.Generator, batch: int, card: CardDraft, is_everyon
 def round_to_half(network: nn.Module) -> None:
     """Rounds every parameter and persistent buffer to the nearest number that float16 has, in place; types stay.
 
+    Only what is stored is rounded: every runtime widens the weights and computes in float32. Parity is measured against
+    the rounded network, quality on its bundle.
+
     Raises:
         ModelError: code `export-failed`; a weight is beyond what float16 reaches, or no number.
     """

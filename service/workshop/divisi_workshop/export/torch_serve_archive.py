@@ -87,6 +87,5 @@ def write_archive(bundle: ModelBundle, folder: Path, options: ArchiveOptions = A
     path = folder / f"{card.id}-{card.version}.mar"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, data in content.items():
-            # A ZipInfo made from a name has a fixed date.
-            archive.writestr(zipfile.ZipInfo(name), data)
+            archive.writestr(zipfile.ZipInfo(name), data)  # a ZipInfo made from a name has a fixed date
     return path
