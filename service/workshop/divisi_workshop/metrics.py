@@ -113,10 +113,7 @@ def score_images(
     estimate = np.stack([estimates[s, channels[s]] for s in places]).astype(np.float64)
     # As tensors: its numpy way fails with numpy 2.
     ratios = fast_bss_eval.bss_eval_sources(
-        torch.from_numpy(reference),
-        torch.from_numpy(estimate),
-        filter_length=_FILTER_LENGTH,
-        compute_permutation=False,
+        torch.from_numpy(reference), torch.from_numpy(estimate), filter_length=_FILTER_LENGTH, compute_permutation=False
     )
     sdr, sir, sar = (ratio.numpy() for ratio in ratios)
     recording = np.array([si_sdr_db(mixture[channels[s]], images[s, channels[s]]) for s in places])

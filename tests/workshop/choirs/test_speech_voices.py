@@ -12,7 +12,7 @@ from divisi_workshop.choirs.speech_voices import (
     analyse_speech,
     draw_speakers,
     load_voices,
-    read_texts,
+    read_speech,
     save_voice,
     texts_for,
 )
@@ -31,7 +31,7 @@ def test_every_speaker_has_a_name_of_their_own_and_words_to_say() -> None:
     speakers = list(draw_speakers(1, 40))
     assert len({speaker.name for speaker in speakers}) == len(speakers)
     assert all(texts_for(speaker.language) for speaker in speakers)
-    assert {speaker.language for speaker in speakers} >= set(read_texts()["languages"])
+    assert {speaker.language for speaker in speakers} >= set(read_speech()["languages"])
 
 
 def test_the_same_seed_draws_the_same_speakers() -> None:

@@ -1,7 +1,9 @@
-"""Scores made up from a seed, for what chorales lack: close harmony, plain songs in chords, free counterpoint.
+"""Scores made up from a seed, for what chorales lack, and other textures from one score.
 
-None is good music; all have the intervals, rhythms and voice leading that a separator must cope with. A score is
-(sixteenths, 4) MIDI pitches, soprano first, as in the chorales.
+Close harmony, plain songs in chords, free counterpoint: none is good music; all have the intervals, rhythms and voice
+leading that a separator must cope with. A score is (sixteenths, 4) MIDI pitches, soprano first, as in the chorales.
+Textures are late entries, solos and duets, doublings, ornaments, held notes and breaths: each works on the pitches
+(4, L) of a `Melody` on the label grid.
 """
 
 import numpy as np
@@ -119,14 +121,7 @@ SEMITONE_STEPS = (-2, -1, 1, 2)
 def draw_texture(rng: np.random.Generator, melody: Melody) -> np.ndarray:
     """The melody's pitches in another texture, or as they are where no throat could sing the result. Shape: (4, L)."""
     midi = melody.midi
-    changes = (
-        (0.2, stagger),
-        (0.15, hold_one),
-        (0.25, ornament),
-        (0.15, double),
-        (0.4, let_some_rest),
-        (0.5, breathe),
-    )
+    changes = ((0.2, stagger), (0.15, hold_one), (0.25, ornament), (0.15, double), (0.4, let_some_rest), (0.5, breathe))
     for chance, change in changes:
         if rng.random() < chance:
             midi = change(rng, midi, melody.quarter_seconds)

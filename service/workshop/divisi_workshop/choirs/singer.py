@@ -18,9 +18,8 @@ FRAME_RATE = 200
 
 @dataclass(frozen=True)
 class Note:
-    """Attributes: `midi`: pitch, fractional (69 = 440 Hz), None = rest; `seconds`; `consonant`: a key of CONSONANTS
-    that
-    leads to the note; `vowels`: keys of VOWELS passed through during the note, one character each.
+    """A pitch, fractional MIDI (69 = 440 Hz), None = rest; its length; the consonant that leads to it, a key of
+    CONSONANTS; and the keys of VOWELS passed through meanwhile, one character each.
     """
 
     midi: float | None
@@ -205,8 +204,8 @@ def formant_track(score: Score, singer: SingerTraits, f0_hz: Array) -> Array:
 
 Array = NDArray[np.floating[Any]]
 
-# Hz, first five resonances, of sung vowels: rounder and closer to each other than spoken ones. "@" is the neutral
-# vowel, "m" the closed mouth of nasals.
+# Hz, first five resonances: textbook averages of adult speakers (Peterson and Barney, 1952; Fant, 1960) for a tract of
+# 17.5 cm, rounder and closer to each other as sung vowels are. "@" is the neutral one, "m" the closed mouth of nasals.
 VOWELS: dict[str, tuple[float, ...]] = {
     "a": (690, 1120, 2550, 3250, 4200),
     "e": (450, 1800, 2550, 3300, 4200),
@@ -260,7 +259,7 @@ CONSONANTS: dict[str, Consonant] = {
 
 
 def transfer(formants_hz: Array, frequencies_hz: Array, tract_scale: float) -> NDArray[np.complex128]:
-    """Complex gain of the tract at each frequency of each frame.
+    """Complex gain of the tract at each frequency of each frame: the all-pole product of acoustic theory (Fant, 1960).
 
     Shape: formants `(N, 5)`, frequencies `(N, K)` or `(1, K)` in Hz -> `(N, K)`; gain 1 at 0 Hz.
     """

@@ -1,7 +1,7 @@
 """Voices of speech synthesisers, taken apart by WORLD: other vocal tracts and languages for choirs to sing with.
 
 Needs espeak-ng, flite and festival with its voices; `speech_packages.sh` beside this file installs them from Debian.
-Every speaker reads texts of `speech_texts.yaml` at its own pitch and pace. One file a speaker; what exists is kept.
+Every speaker reads texts of `speech.yaml` at its own pitch and pace. One file a speaker; what exists is kept.
 The audio itself is not stored.
 """
 
@@ -23,7 +23,7 @@ import yaml
 from scipy.ndimage import median_filter, uniform_filter1d
 from tqdm import tqdm
 
-from divisi_workshop.choirs.takes import LABEL_HOP_SECONDS, SAMPLE_RATE, Part
+from divisi_workshop.choirs.takes import LABEL_HOP_SECONDS, SAMPLE_RATE, Part, save_arrays
 from divisi_workshop.choirs.world_voices import Singer, analyse_singer, frame_levels
 
 logger = logging.getLogger(__name__)
@@ -31,36 +31,16 @@ logger = logging.getLogger(__name__)
 SPEECH_RANGE_HZ = (65.0, 480.0)
 NOISE_DB = -0.5
 """An aperiodicity above this in a frame said to be voiced means noise: D4C found no periodicity there."""
-
 SHORTEST_FRAMES = 7
 """Voicing that changes for less than half of this is a flicker of the analysis, and would click when sung."""
-
 SILENT_PACE = 0.15
 
-FESTIVAL_VOICES = {
-    "upc_ca_ona_hts": "ca",
-    "czech_dita": "cs",
-    "czech_krb": "cs",
-    "czech_machac": "cs",
-    "czech_ph": "cs",
-    "kal_diphone": "en",
-    "ked_diphone": "en",
-    "cmu_us_slt_arctic_hts": "en",
-    "hy_fi_mv_diphone": "fi",
-    "suo_fi_lj_diphone": "fi",
-    "lp_diphone": "it",
-    "pc_diphone": "it",
-    "msu_ru_nsh_clunits": "ru",
-}
-# Festival reads bytes in the encoding its voice was made for.
-FESTIVAL_ENCODINGS = {"cs": "iso-8859-2", "ru": "utf-8"}
-FLITE_VOICES = ("awb", "rms", "slt", "kal16")
-ESPEAK_VARIANTS = (
-    *("f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "klatt", "klatt2", "klatt3"),
-    *("klatt4", "klatt5", "klatt6", "adam", "Alicia", "Andy", "anika", "antonio", "aunty", "belinda", "benjamin"),
-    *("caleb", "david", "edward", "grandma", "grandpa", "gustave", "iven", "john", "linda", "marcelo", "max"),
-    *("michel", "miguel", "pablo", "paul", "quincy", "rob", "sandro", "shelby", "steph", "travis", "victor", "zac"),
-)
+
+@cache
+def read_speech() -> dict[str, Any]:
+    """`speech.yaml` beside this file: the programs' voices, texts by language, and syllables for all."""
+    speech: dict[str, Any] = yaml.safe_load(resources.files(__package__).joinpath("speech.yaml").read_text("utf-8"))
+    return speech
 
 
 @dataclass(frozen=True)
@@ -82,21 +62,15 @@ class Speaker:
     def command(self, text_file: Path, out: Path) -> list[str]:
         """How to have a text file read into a WAV file."""
         if self.program == "espeak-ng":
-            pace = round(160 / self.slowness)
-            voice = f"{self.language}+{self.voice}"
-            return [
-                "espeak-ng",
+            manner = [
                 "-v",
-                voice,
+                f"{self.language}+{self.voice}",
                 "-p",
                 f"{self.pitch}",
                 "-s",
-                f"{pace}",
-                "-f",
-                f"{text_file}",
-                "-w",
-                f"{out}",
+                f"{round(160 / self.slowness)}",
             ]
+            return ["espeak-ng", *manner, "-f", f"{text_file}", "-w", f"{out}"]
         if self.program == "flite":
             stretch = f"duration_stretch={self.slowness:.2f}"
             return ["flite", "-voice", self.voice, "--setf", stretch, "-f", f"{text_file}", "-o", f"{out}"]
@@ -108,12 +82,13 @@ class Speaker:
 def draw_speakers(seed: int, espeak_count: int) -> Iterator[Speaker]:
     """Every festival and flite voice once, and so many of espeak-ng's pairs of language and variant."""
     rng = np.random.default_rng(seed)
-    for voice, language in FESTIVAL_VOICES.items():
+    speech = read_speech()
+    for voice, language in speech["festival"].items():
         yield Speaker("festival", voice, language, 50, rng.uniform(1.1, 1.5))
-    for voice in FLITE_VOICES:
+    for voice in speech["flite"]:
         yield Speaker("flite", voice, "en", 50, rng.uniform(1.1, 1.5))
-    languages = rng.permutation(np.resize(list(read_texts()["languages"]), espeak_count))
-    variants = rng.permutation(np.resize(ESPEAK_VARIANTS, espeak_count))
+    languages = rng.permutation(np.resize(list(speech["languages"]), espeak_count))
+    variants = rng.permutation(np.resize(speech["espeak_variants"], espeak_count))
     for language, variant in zip(languages, variants, strict=True):
         yield Speaker("espeak-ng", str(variant), str(language), int(rng.integers(25, 75)), rng.uniform(1.0, 1.8))
 
@@ -133,7 +108,9 @@ class SpeechVoice:
 
 def read_aloud(speaker: Speaker, texts: list[str]) -> np.ndarray:
     """Have texts read. Shape: (T,) float64 at 16 kHz, peak 0.5; raises CalledProcessError where the program fails."""
-    encoding = FESTIVAL_ENCODINGS.get(speaker.language, "iso-8859-1") if speaker.program == "festival" else "utf-8"
+    encoding = "utf-8"
+    if speaker.program == "festival":
+        encoding = read_speech()["festival_encodings"].get(speaker.language, "iso-8859-1")
     with tempfile.TemporaryDirectory() as folder:
         text_file, out = Path(folder) / "text.txt", Path(folder) / "speech.wav"
         text_file.write_bytes("\n".join(texts).encode(encoding, errors="ignore"))
@@ -177,29 +154,22 @@ def speech_f0(samples: np.ndarray) -> np.ndarray:
 
 def save_voice(path: Path, voice: SpeechVoice) -> None:
     """Write in one piece; envelopes in half precision."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as handle:
-        np.savez(
-            handle,
-            log_envelope=voice.singer.log_envelope.astype(np.float16),
-            aperiodicity=voice.singer.aperiodicity,
-            is_voiced=voice.singer.is_voiced,
-            is_vowel=voice.is_vowel,
-            is_silent=voice.is_silent,
-            speaking_hz=voice.speaking_hz,
-        )
-    partial.replace(path)
+    save_arrays(
+        path,
+        log_envelope=voice.singer.log_envelope.astype(np.float16),
+        aperiodicity=voice.singer.aperiodicity,
+        is_voiced=voice.singer.is_voiced,
+        is_vowel=voice.is_vowel,
+        is_silent=voice.is_silent,
+        speaking_hz=voice.speaking_hz,
+    )
 
 
 def load_voice(path: Path) -> SpeechVoice:
     stored = np.load(path)
-    singer = Singer(
-        stored["log_envelope"].astype(np.float32),
-        stored["aperiodicity"],
-        stored["is_voiced"],
-        np.zeros(len(stored["is_voiced"])),
-    )
+    is_voiced = stored["is_voiced"]
+    envelope = stored["log_envelope"].astype(np.float32)
+    singer = Singer(envelope, stored["aperiodicity"], is_voiced, np.zeros(len(is_voiced)))
     return SpeechVoice(singer, stored["is_vowel"], stored["is_silent"], float(stored["speaking_hz"]))
 
 
@@ -232,21 +202,13 @@ def sung_time(voice: SpeechVoice, vowel_stretch: float) -> np.ndarray:
     return np.cumsum(uniform_filter1d(pace, 5))
 
 
-@cache
-def read_texts() -> dict[str, Any]:
-    """`speech_texts.yaml` beside this file: texts by `languages`, and `syllables` for all of them."""
-    text = resources.files(__package__).joinpath("speech_texts.yaml").read_text(encoding="utf-8")
-    texts: dict[str, Any] = yaml.safe_load(text)
-    return texts
-
-
 def texts_for(language: str) -> list[str]:
     """Everything a voice of that language can read: its own sentences, Latin and syllables; not all can read Latin."""
-    texts = read_texts()["languages"]
-    own: list[str] = texts[language]
+    speech = read_speech()
+    own: list[str] = speech["languages"][language]
     if language in ("ru", "el"):
         return own
-    return [*own, *(texts["la"] if language != "la" else ()), *read_texts()["syllables"]]
+    return [*own, *(speech["languages"]["la"] if language != "la" else ()), *speech["syllables"]]
 
 
 def make_voices(folder: Path, espeak_count: int, seconds: float, seed: int) -> None:

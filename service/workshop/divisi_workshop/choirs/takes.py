@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -140,10 +141,16 @@ def save_choir(folder: Path, number: int, samples: np.ndarray, f0_hz: np.ndarray
     folder.mkdir(parents=True, exist_ok=True)
     peak = max(float(np.abs(samples).max()), 1e-9)
     soundfile.write(folder / f"choir_{number:05d}.flac", (samples * (0.9 / peak)).T, SAMPLE_RATE, subtype="PCM_16")
-    partial = folder / f"choir_{number:05d}.partial"
+    save_arrays(folder / f"choir_{number:05d}.npz", f0_hz=f0_hz.astype(np.float32), quarter_seconds=quarter_seconds)
+
+
+def save_arrays(path: Path, **arrays: Any) -> None:
+    """Write an `.npz` in one piece."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
     with partial.open("wb") as handle:
-        np.savez(handle, f0_hz=f0_hz.astype(np.float32), quarter_seconds=quarter_seconds)
-    partial.replace(folder / f"choir_{number:05d}.npz")
+        np.savez(handle, **arrays)
+    partial.replace(path)
 
 
 def make_missing(

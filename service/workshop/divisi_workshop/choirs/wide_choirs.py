@@ -53,10 +53,7 @@ class Shares:
     textures: float
 
 
-SHARES = {
-    "speech": Shares(0.0, 0.25, 0.15, 0.05, 0.0, 0.0),
-    "textures": Shares(0.3, 0.2, 0.1, 0.3, 0.45, 1.0),
-}
+SHARES = {"speech": Shares(0.0, 0.25, 0.15, 0.05, 0.0, 0.0), "textures": Shares(0.3, 0.2, 0.1, 0.3, 0.45, 1.0)}
 
 
 def make_choir(

@@ -15,20 +15,9 @@ from scipy.ndimage import median_filter, uniform_filter1d
 from tqdm import tqdm
 
 from divisi_workshop.choirs.melodies import CHAMBER, FRAME_RATE, Style, draw_melody, hertz, sing_notes
-from divisi_workshop.choirs.takes import (
-    LABEL_HOP_SECONDS,
-    SAMPLE_RATE,
-    Part,
-    load_nino_dios,
-    read_mono,
-)
+from divisi_workshop.choirs.takes import LABEL_HOP_SECONDS, SAMPLE_RATE, Part, load_nino_dios, read_mono
 
-VOICE_RANGES_HZ = {
-    "soprano": (170.0, 1100.0),
-    "alto": (130.0, 800.0),
-    "tenor": (85.0, 600.0),
-    "bass": (60.0, 430.0),
-}
+VOICE_RANGES_HZ = {"soprano": (170.0, 1100.0), "alto": (130.0, 800.0), "tenor": (85.0, 600.0), "bass": (60.0, 430.0)}
 SILENCE_RATIO = 0.01
 """Frames below this share of the loudest frame carry breath or a neighbour's voice, not a pitch of this singer."""
 

@@ -1,6 +1,6 @@
 """Network → `model.onnx` and `model.ts`: one file each, weights inside, batch and length free.
 
-ONNX goes through the older of torch's two exporters. The newer one (`dynamo=True`, torch 2.13) takes 30 times as long and
+ONNX goes through the older of torch's two exporters. The newer (`dynamo=True`, torch 2.13) takes 30 times as long and
 wrote the number of frames of its example into a graph with recurrent layers, so that no other length ran.
 """
 

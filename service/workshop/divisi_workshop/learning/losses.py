@@ -73,7 +73,8 @@ def loudness(values: Tensor) -> Tensor:
 
 
 def disturb(rng: np.random.Generator, f0_hz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Jitter, gaps, false alarms, octave slips and stretches of another voice's pitch.
+    """True pitches with the errors of a tracker, for masks that learn before there is one: jitter, gaps, false alarms,
+    octave slips and stretches of another voice's pitch.
 
     Shape: (B, 4, N), 0 = unvoiced -> F0 (B, 4, N) positive everywhere, and voicing (B, 4, N) in 0..1.
     """

@@ -40,7 +40,7 @@ class Pitch(StrEnum):
 
 @dataclass(frozen=True, config=STRICT)
 class LossWeights:
-    """Weights of the losses (see `system_losses`); 0 leaves a loss out. Published: reconstruction 1, salience 1e4,
+    """Weights of the losses (see below); 0 leaves a loss out. Published: reconstruction 1, salience 1e4,
     voices 1e5, commitment 1e4.
     """
 

@@ -1,7 +1,9 @@
-"""Oscillators of the source-filter voice: up to 101 equal harmonics of a moving pitch.
+"""Source and filter of a synthesised voice: harmonics of a moving pitch, the vocal tract, and frames to samples.
 
-Two ways to the same samples: the published bank of sines, and the closed form of their sum, since all harmonics of a
-frame have one amplitude (Dirichlet's kernel). The second needs six sines a sample instead of 101.
+Two ways to the same harmonics, up to 101: the published bank of sines, and the closed form of their sum, since all in a
+frame have one amplitude (Dirichlet's kernel); the second needs six sines a sample instead of 101. The tract is an
+all-pole filter per frame, in double precision, from line spectral frequencies: as long as they rise from 0 to π, it is
+stable (Itakura, 1975). `R` counts rows, one per voice of each recording.
 """
 
 import math

@@ -1,7 +1,9 @@
-"""Multi-F0 estimator: the salience of every pitch in every frame, whoever sings it ("Late/Deep", Cuesta et al., 2020).
+"""The salience of every pitch in every frame, whoever sings it, and whose it is.
 
-Levels and phase steps of an HCQT pass two like branches of convolutions; what they found is put together and read over
-the whole range of pitches. No pooling anywhere: a bin in is a bin out.
+`MultiF0` ("Late/Deep", Cuesta et al., 2020): levels and phase steps of an HCQT pass two like branches of convolutions;
+what they found is put together and read over the whole range of pitches. No pooling: a bin in is a bin out.
+`VoiceAssigner` ("VOAS-CNN", Cuesta and Gómez, 2022): a trunk looks for where in the texture a ridge lies; four like
+branches take their own. The outputs are independent: nothing keeps two voices from claiming one pitch.
 """
 
 from dataclasses import field

@@ -1,7 +1,8 @@
-"""From the salience of a voice to its F0, in the six published ways and in one that mends them.
+"""From saliences to the F0 of every voice: of a salience per voice, or of one for all, without learning.
 
-The hard part is what gradients see. The published `reconstruction` hands every bin the same gradient: only "up" or
-"down", never which bin. `refined` takes the top of the ridge at the best bin; its gradient knows where to go.
+`SalienceToF0` does the first, in the six published ways and in one that mends them. The hard part is what gradients
+see. The published `reconstruction` gives every bin the same gradient: only "up" or "down", never which bin. `refined`
+takes the top of the ridge at the best bin; its gradient knows where to go. `HeuristicAssignment` does the second.
 """
 
 from enum import StrEnum
@@ -155,7 +156,17 @@ class HeuristicConfig:
 
 
 class HeuristicAssignment(nn.Module):
-    """Salience (B, 1, K, N) -> F0 (B, V, N) in Hz, highest voice first, 0 where silent."""
+    """Salience (B, 1, K, N) -> F0 (B, V, N) in Hz, highest voice first, 0 where silent.
+
+    Peaks go to voices by rank where every voice was detected; empty frames stay empty. The runs between are walked
+    through from a full frame on, each frame taking the permutation of its pitches that moves least; a run with full
+    frames on both sides is walked from both, and the cheaper walk is kept. A loop over frames, scripted so that it
+    exports.
+
+    Ties are no accident here: where two pitches lie on one side of the voices that may take them, crossing costs
+    exactly as much as not crossing. The mended procedure therefore counts distances in whole bins, exact in any
+    runtime, and of equal orders takes the first, in which voices cross least.
+    """
 
     registers: Tensor
     orders: Tensor

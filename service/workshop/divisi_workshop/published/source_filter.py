@@ -1,4 +1,7 @@
-"""Source-filter synthesiser: from a voice's pitch and a few controls to its sound (Schulze-Forster et al., 2023).
+"""From a mixture and a voice's pitch to that voice's sound (Schulze-Forster et al., 2023): decoder and synthesiser.
+
+The encoder hears the mixture alone and says the same to every voice; the decoder meets it with one voice's pitch. No
+parameter depends on how many voices there are. What the decoder says, the synthesiser makes audible:
 
 harmonics of the pitch ─► glottal roll-off ─┐
 coloured noise × gain ──────────────────────┴─► all-pole filter of the vocal tract, frame by frame ─► voice

@@ -180,12 +180,7 @@ def served(assignment: Assignment = Assignment.NETWORK, voice_count: int = 4) ->
     return UmssConfig(
         assignment=assignment,
         voice_count=voice_count,
-        multi_f0=MultiF0Config(
-            hcqt,
-            tall_height=36,
-            tall_width=1,
-            uses_phase=False,
-        ),
+        multi_f0=MultiF0Config(hcqt, tall_height=36, tall_width=1, uses_phase=False),
         assigner=AssignerConfig(
             voice_count, square_channels=16, channels=16, tall_height=49, tall_width=1, branch_width=9
         ),
