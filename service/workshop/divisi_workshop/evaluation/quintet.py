@@ -3,7 +3,7 @@
 No recording of anyone is in it. Each note is a sum of harmonics with the instrument's own spectrum and resonances,
 vibrato, attack and decay, and the noise of bow or breath. The players share key and bar, so that their partials meet as
 they do in music. `simulate_quintet` puts them into a room (pyroomacoustics' image-source model), a spot microphone at
-each and three for the room, and keeps what each alone brings to each microphone: what multichannel models are scored on.
+each and three for the room, and keeps what each alone brings to each: what multichannel models are scored on.
 """
 
 from __future__ import annotations
