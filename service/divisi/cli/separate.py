@@ -6,12 +6,11 @@ import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress, TaskID
+from rich.progress import Progress
 
 from divisi.cli.out_folder import OutFolder, SeparateOne, check_writable, identity_of
 from divisi.cli.recordings import check_readable, digest_of, distinct, find_recordings, folders_for
@@ -27,17 +26,10 @@ from divisi.cli.terminal import (
     progress_bar,
     say,
 )
-from divisi.contract.errors import AccessError, DivisiError, InputError, LimitError, UnavailableError
+from divisi.contract.errors import AccessError, DivisiError, InputError, LimitError, UnavailableError, kind_of
 
 # What ends a run at once: every other recording would meet the same.
 _FAULTS_OF_THE_RUN = (AccessError, LimitError, UnavailableError, ModuleNotFoundError)
-_OPTIONS_REFUSED = frozenset(
-    {
-        *("unknown-model", "missing-model", "no-models", "no-worker-for-model", "damaged-bundle", "damaged-card"),
-        *("unknown-stem", "unknown-voice", "voices-not-supported", "fit-not-supported", "invalid-fit-option"),
-        *("unknown-engine", "engine-closed", "wrong-device", "missing-library"),
-    }
-)
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -82,25 +74,30 @@ def separate(
             separate_one = of_this_machine("separation").local_separation(request)
         else:
             separate_one = remote_separation(server, request, again=again)
-        outcome = Outcome(found.problems)
+        key = digest_of([], request.digested())
+        run = Run(out, separate_one, key, progress_bar(), again, found.problems)
         try:
-            with progress_bar() as progress:
-                run = Run(out, request, separate_one, progress, again=again)
+            with run.progress:
                 if is_one:
-                    run.separate_one(found.recordings, outcome)
+                    run.separate_one(found.recordings)
                 else:
-                    run.separate_all(distinct(found.recordings), outcome)
+                    run.separate_all(distinct(found.recordings))
         finally:
-            outcome.report()
-    if not outcome.is_complete:
+            run.report()
+    if run.problems or run.refused:
         raise typer.Exit(EXIT_BAD_INPUT)
 
 
 @dataclass
-class Outcome:
-    """What became of the recordings.
+class Run:
+    """One run over recordings, and what became of them.
 
     Attributes:
+        out: the folder named on the command line.
+        separate: does one recording.
+        key: digest of what is asked of each.
+        progress: shown meanwhile.
+        again: do what is done, and replace what was made of another recording.
         problems: folders that could not be looked into or hold no recordings, a sentence each.
         refused: recordings that were not done, and why, a sentence each.
         done: folders of stems, also of what was done before.
@@ -108,16 +105,49 @@ class Outcome:
         total: how many recordings there are.
     """
 
+    out: Path
+    separate: SeparateOne
+    key: str
+    progress: Progress
+    again: bool
     problems: list[str]
     refused: list[str] = field(default_factory=list)
     done: list[Path] = field(default_factory=list)
     num_skipped: int = 0
     total: int = 0
 
-    @property
-    def is_complete(self) -> bool:
-        """True when everything that was asked for is there."""
-        return not (self.problems or self.refused)
+    def separate_one(self, paths: Sequence[Path]) -> None:
+        """One recording, in one file or in several, into the folder itself."""
+        folder = self._folder(self.out, digest_of(paths), paths)
+        folder.check([])
+        self._do(paths, folder)
+
+    def separate_all(self, paths: Sequence[Path]) -> None:
+        """Each recording into a folder of its own; what is wrong with one does not end the others.
+
+        Raises:
+            DivisiError, OSError: what every recording would meet.
+        """
+        self.total = len(paths)
+        digests = self._read(paths)
+        folders = folders_for(list(digests), list(digests.values()), self.out)
+        waiting: list[tuple[Path, OutFolder]] = []
+        for (path, digest), place in zip(digests.items(), folders, strict=True):
+            folder = self._folder(place, digest, paths)
+            if not self.again and folder.has_finished(self.key):
+                self.num_skipped += 1
+                self.done.append(place)
+            else:
+                waiting.append((path, folder))
+        if waiting:
+            check_writable(self.out)
+        for path, folder in waiting:
+            try:
+                self._do([path], folder)
+            except Exception as error:  # a decoder's, too: the others can be done
+                if ends_the_run(error):
+                    raise
+                self.refused.append(_refusal(path, error))
 
     def report(self) -> None:
         """Says where the stems are, and what has none and why."""
@@ -132,89 +162,28 @@ class Outcome:
         for reason in self.refused:
             say(reason, errors)
 
-
-class Run:
-    """What is the same for all recordings of one run.
-
-    Args:
-        out: the folder named on the command line.
-        request: what is asked of each recording.
-        separate: does one.
-        progress: shown meanwhile.
-        again: do what is done, and replace what was made of another recording.
-    """
-
-    def __init__(
-        self, out: Path, request: CommandRequest, separate: SeparateOne, progress: Progress, *, again: bool = False
-    ) -> None:
-        self._out = out
-        self._request = request
-        self._separate = separate
-        self._progress = progress
-        self._again = again
-        self._key = digest_of([], request.digested())
-
-    def separate_one(self, paths: Sequence[Path], outcome: Outcome) -> None:
-        """One recording, in one file or in several, into the folder itself."""
-        folder = self._folder(self._out, digest_of(paths), paths)
-        folder.check([])
-        self._do(paths, folder)
-        outcome.done.append(folder.path)
-
-    def separate_all(self, paths: Sequence[Path], outcome: Outcome) -> None:
-        """Each recording into a folder of its own; what is wrong with one does not end the others.
-
-        Raises:
-            DivisiError, OSError: what every recording would meet.
-        """
-        outcome.total = len(paths)
-        digests = self._read(paths, outcome)
-        folders = folders_for(list(digests), list(digests.values()), self._out)
-        waiting: list[tuple[Path, OutFolder]] = []
-        for (path, digest), place in zip(digests.items(), folders, strict=True):
-            folder = self._folder(place, digest, paths)
-            if not self._again and folder.has_finished(self._key):
-                outcome.num_skipped += 1
-                outcome.done.append(place)
-            else:
-                waiting.append((path, folder))
-        if waiting:
-            check_writable(self._out)
-        for path, folder in waiting:
-            try:
-                self._do([path], folder)
-            except Exception as error:  # a decoder's, too: the others can be done
-                if ends_the_run(error):
-                    raise
-                outcome.refused.append(_refusal(path, error))
-            else:
-                outcome.done.append(folder.path)
-
-    def _read(self, paths: Sequence[Path], outcome: Outcome) -> dict[Path, str]:
+    def _read(self, paths: Sequence[Path]) -> dict[Path, str]:
         """Digests of what can be read."""
         digests: dict[Path, str] = {}
-        task = self._progress.add_task("reading", total=len(paths))
+        task = self.progress.add_task("reading", total=len(paths))
         for path in paths:
             try:
                 check_readable(path)
                 digests[path] = digest_of([path])
             except (InputError, OSError) as error:
-                outcome.refused.append(_refusal(path, error))
-            self._progress.advance(task)
+                self.refused.append(_refusal(path, error))
+            self.progress.advance(task)
         return digests
 
     def _folder(self, path: Path, digest: str, recordings: Sequence[Path]) -> OutFolder:
-        return OutFolder(path, digest, frozenset(map(identity_of, recordings)), replaces_others=self._again)
+        return OutFolder(path, digest, frozenset(map(identity_of, recordings)), replaces_others=self.again)
 
     def _do(self, paths: Sequence[Path], folder: OutFolder) -> None:
-        task = self._progress.add_task(printable(paths[0].name), total=1.0)
-        self._separate(paths, folder, partial(_show, self._progress, task))
-        folder.finish(self._key)
-        self._progress.update(task, completed=1.0)
-
-
-def _show(progress: Progress, task: TaskID, done: float) -> None:
-    progress.update(task, completed=done)
+        task = self.progress.add_task(printable(paths[0].name), total=1.0)
+        self.separate(paths, folder, lambda done: self.progress.update(task, completed=done))
+        folder.finish(self.key)
+        self.progress.update(task, completed=1.0)
+        self.done.append(folder.path)
 
 
 def _refusal(path: Path, error: Exception) -> str:
@@ -225,7 +194,7 @@ def _refusal(path: Path, error: Exception) -> str:
 def ends_the_run(error: Exception) -> bool:
     """False for an error that one recording has by itself: the others can be done all the same."""
     if isinstance(error, DivisiError):
-        return isinstance(error, _FAULTS_OF_THE_RUN) or error.code in _OPTIONS_REFUSED
+        return isinstance(error, _FAULTS_OF_THE_RUN) or kind_of(error.code).meets_all
     if isinstance(error, OSError):
         return error.errno in _NO_ROOM
     return isinstance(error, _FAULTS_OF_THE_RUN)

@@ -102,7 +102,7 @@ def exit_on_error() -> Iterator[None]:
         complain(f"{where}{error.strerror}")
         raise typer.Exit(EXIT_FAILED) from error
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("divisi."):
+        if error.name == "divisi.machine":
             complain(
                 "this is divisi's client alone: name a server with --server, or `pip install 'divisi-choir[worker]'` "
                 "to separate on this machine (README: what to install)"

@@ -94,12 +94,14 @@ class Kind:
         status: HTTP status, where it is not the one of the class.
         retry_seconds: when the same request may be worth another try; None: not before something was changed.
         hint: what a person can do, where there is more to say than for any error of its class.
+        meets_all: every recording for which the same is asked meets it, whatever it holds.
     """
 
     error: type[DivisiError]
     status: int | None = None
     retry_seconds: int | None = None
     hint: str = ""
+    meets_all: bool = False
 
     @property
     def fault(self) -> Fault:
@@ -149,15 +151,15 @@ KINDS: dict[str, Kind] = {
     "invalid-input": Kind(InputError),
     "invalid-request": Kind(InputError),
     "invalid-header": Kind(InputError, 400),
-    "unknown-model": Kind(InputError),
-    "unknown-stem": Kind(InputError),
-    "unknown-voice": Kind(InputError),
+    "unknown-model": Kind(InputError, meets_all=True),
+    "unknown-stem": Kind(InputError, meets_all=True),
+    "unknown-voice": Kind(InputError, meets_all=True),
     "unknown-reference": Kind(InputError),
     "unsupported-channels": Kind(InputError, hint="Choose another model, or mix the recording down."),
     "unsupported-stem-format": Kind(InputError),
-    "voices-not-supported": Kind(InputError, hint="Choose “Everybody”, or another model."),
-    "fit-not-supported": Kind(InputError),
-    "invalid-fit-option": Kind(InputError),
+    "voices-not-supported": Kind(InputError, hint="Choose “Everybody”, or another model.", meets_all=True),
+    "fit-not-supported": Kind(InputError, meets_all=True),
+    "invalid-fit-option": Kind(InputError, meets_all=True),
     "invalid-spot": Kind(InputError),
     "too-few-channels": Kind(InputError, hint="Ask for fewer sources, or send the recording with all its channels."),
     "too-many-sources": Kind(InputError),
@@ -216,18 +218,18 @@ KINDS: dict[str, Kind] = {
     # What is ours to mend.
     "internal-error": Kind(ModelError),
     "model-error": Kind(ModelError),
-    "damaged-bundle": Kind(ModelError),
-    "damaged-card": Kind(ModelError),
+    "damaged-bundle": Kind(ModelError, meets_all=True),
+    "damaged-card": Kind(ModelError, meets_all=True),
     "damaged-stem": Kind(ModelError),
     "missing-artifact": Kind(ModelError),
-    "missing-library": Kind(ModelError),
-    "missing-model": Kind(ModelError),
-    "no-models": Kind(ModelError),
-    "unknown-engine": Kind(ModelError),
-    "engine-closed": Kind(ModelError),
+    "missing-library": Kind(ModelError, meets_all=True),
+    "missing-model": Kind(ModelError, meets_all=True),
+    "no-models": Kind(ModelError, meets_all=True),
+    "unknown-engine": Kind(ModelError, meets_all=True),
+    "engine-closed": Kind(ModelError, meets_all=True),
     "engine-failed": Kind(ModelError),
     "non-finite-estimates": Kind(ModelError),
-    "wrong-device": Kind(ModelError),
+    "wrong-device": Kind(ModelError, meets_all=True),
     "wrong-input": Kind(ModelError),
     "wrong-model": Kind(ModelError),
     "wrong-output": Kind(ModelError),
