@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Self
+from functools import partial
+from typing import Any, Literal, Self
 
 
 class StemFormat(StrEnum):
@@ -142,41 +143,28 @@ class FileRole:
         return _BRACED.sub(lambda _: self.value_in(name) or "", self.path)
 
 
-def _pitch(name: str, media_type: str, summary: str, schema: str | None = None) -> FileRole:
-    return FileRole(
-        role=name.replace(".", "_"),
-        noun=name,
-        path=name,
-        name=name,
-        held_in="pitch",
-        media_type=media_type,
-        maker="worker",
-        summary=summary,
-        description="Of every delivered voice. 404 (`no-pitch`) when the model gives none; else answered as a stem is.",
-        missing="no-pitch",
-        missing_message="model {model} gives no pitch tracks",
-        tag="pitch",
-        schema=schema,
-    )
+def _named(name: str, **row: Any) -> FileRole:
+    """A file that is called, and addressed, by its own name."""
+    return FileRole(role=name.replace(".", "_"), noun=name, path=name, name=name, maker="worker", **row)
 
 
-def _view(name: str, media_type: str, summary: str) -> FileRole:
-    return FileRole(
-        role=name.replace(".", "_"),
-        noun=name,
-        path=name,
-        name=name,
-        held_in="views",
-        media_type=media_type,
-        maker="worker",
-        summary=summary,
-        description="404 (`no-view`) for jobs of workers that made none; else answered as a stem is.",
-        missing="no-view",
-        missing_message=_NO_VIEW,
-        tag="views",
-        may_redirect=False,
-    )
-
+_pitch = partial(
+    _named,
+    held_in="pitch",
+    description="Of every delivered voice. 404 (`no-pitch`) when the model gives none; else answered as a stem is.",
+    missing="no-pitch",
+    missing_message="model {model} gives no pitch tracks",
+    tag="pitch",
+)
+_view = partial(
+    _named,
+    held_in="views",
+    description="404 (`no-view`) for jobs of workers that made none; else answered as a stem is.",
+    missing="no-view",
+    missing_message=_NO_VIEW,
+    tag="views",
+    may_redirect=False,
+)
 
 _ROWS = (
     FileRole(
@@ -195,9 +183,9 @@ _ROWS = (
         tag="stems",
         parameter="Name of a stem, such as `soprano`, or `residual`, `resynthesis`.",
     ),
-    _view("peaks.json", "application/json", "Download waveforms to draw"),
-    _view("confidence.json", "application/json", "Download how far stems are to be believed"),
-    _view("report.png", "image/png", "Download the job's picture"),
+    _view("peaks.json", media_type="application/json", summary="Download waveforms to draw"),
+    _view("confidence.json", media_type="application/json", summary="Download how far stems are to be believed"),
+    _view("report.png", media_type="image/png", summary="Download the job's picture"),
     FileRole(
         role="spectrogram",
         noun="a spectrogram",
@@ -244,9 +232,9 @@ _ROWS = (
         tag="views",
         parameter="Name of the stem that the source is of.",
     ),
-    _pitch("pitch.json", "application/json", "Download pitch tracks and notes", "PitchBody"),
-    _pitch("pitch.csv", "text/csv", "Download pitch tracks as a table"),
-    _pitch("notes.mid", "audio/midi", "Download notes as a Standard MIDI File"),
+    _pitch("pitch.json", media_type="application/json", summary="Download pitch tracks and notes", schema="PitchBody"),
+    _pitch("pitch.csv", media_type="text/csv", summary="Download pitch tracks as a table"),
+    _pitch("notes.mid", media_type="audio/midi", summary="Download notes as a Standard MIDI File"),
     FileRole(
         role="mix",
         noun="a practice mix",
