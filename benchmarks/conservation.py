@@ -27,7 +27,7 @@ from divisi.audio.encode import StemFormat, open_encoder
 from divisi.bundles.store import BundleStore
 from divisi.engines.engine import EngineOptions, open_engine
 from divisi.engines.pace import batch_size_for
-from divisi.separation.deliver import Delivery, separate_file
+from divisi.separation.deliver import SeparatedFile, separate_file
 from divisi.separation.separator import Separator
 from divisi.settings import load_settings
 
@@ -76,7 +76,7 @@ def make_recording(shape: Shape) -> np.ndarray:
     return (shape.peak * samples / np.abs(samples).max()).astype(np.float32)
 
 
-def largest_difference(recording: np.ndarray, delivery: Delivery, shape: Shape) -> float:
+def largest_difference(recording: np.ndarray, delivery: SeparatedFile, shape: Shape) -> float:
     """Peak of stems + residual - recording, from the written files; NaN when one has another shape."""
     total = np.zeros(recording.shape)
     for stem in delivery.files:

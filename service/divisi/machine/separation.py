@@ -23,7 +23,7 @@ def local_separation(request: CommandRequest) -> SeparateOne:
     from divisi.bundles.store import BundleStore
     from divisi.engines.engine import EngineOptions, open_engine, open_fitter
     from divisi.engines.pace import batch_size_for
-    from divisi.separation.deliver import AnySeparator, separate_file
+    from divisi.separation.deliver import AnySeparator, Recording, separate_file
     from divisi.separation.fitted_separator import FittedSeparator
     from divisi.separation.options import SeparationOptions
     from divisi.separation.separator import Separator
@@ -53,7 +53,7 @@ def local_separation(request: CommandRequest) -> SeparateOne:
     def separate_one(paths: Sequence[Path], out: OutFolder, on_progress: Callable[[float], None]) -> None:
         title = printable(paths[0].name)
         with as_one_recording(paths) as path:
-            delivery = separate_file(path, out, separator, request.encoding, options, on_progress, title=title)
+            delivery = separate_file(Recording(path, title), out, separator, request.encoding, options, on_progress)
         heard = delivery.voices if delivery.are_voices_detected else ()
         report_stems(paths[0], heard, [warning.message for warning in delivery.warnings])
 

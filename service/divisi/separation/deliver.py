@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from divisi.audio.facts import AudioLimits
 from divisi.bundles.roster import check_voices
 from divisi.contract.card import AUTO, ModelCard
 from divisi.separation.confidence import ConfidenceResult
-from divisi.separation.delivery_files import DeliveryFiles
+from divisi.separation.delivery_files import DeliveryFiles, FilesBeside
 from divisi.separation.destination import Destination, PlainFolder
 from divisi.separation.fitted_separator import FittedSeparator
 from divisi.separation.model_input import model_channels
@@ -92,32 +92,42 @@ class SeparatedFile:
     real_time_factor: float
 
 
+@dataclass(frozen=True)
+class Recording:
+    """What is separated.
+
+    Attributes:
+        path: any supported format, rate and number of channels.
+        title: for its picture; None: the name of its file.
+        limits: held against it while it is decoded; None: anything goes.
+        references: true sources by the name of the stem, to score against; others than the delivered stems' are left.
+        clock: counts how long `decode`, `separate` and `encode` take.
+    """
+
+    path: Path
+    title: str | None = None
+    limits: AudioLimits | None = None
+    references: Mapping[str, Path] = field(default_factory=dict)
+    clock: StageClock = field(default_factory=StageClock)
+
+
 def separate_file(
-    path: Path,
+    recording: Path | Recording,
     out: Path | Destination,
     separator: AnySeparator,
     encoding: StemFormat,
     options: SeparationOptions | None = None,
     on_progress: OnProgress | None = None,
-    clock: StageClock | None = None,
-    limits: AudioLimits | None = None,
-    references: Mapping[str, Path] | None = None,
-    title: str | None = None,
 ) -> SeparatedFile:
     """Separates a recording into files beside each other; when it fails, it leaves none.
 
     Args:
-        path: the recording, any supported format, rate and number of channels.
         out: folder for `<stem><extension>`, made if missing, in which files of the same names are replaced; or what
             takes the files in another way.
         separator: the opened model.
         encoding: how to encode; `wav` is float where the recording goes beyond full scale.
         options: what to deliver; default all stems and the residual.
         on_progress: called with rising numbers in 0..1.
-        clock: told how long `decode`, `separate` and `encode` took.
-        limits: held against the recording while it is decoded; None: anything goes.
-        references: true sources by the name of the stem, to score against; others than the delivered stems' are left.
-        title: of the recording, for its picture; None: the name of its file.
 
     Raises:
         InputError: the recording, the wanted stems or the format cannot be had, a true source does not fit, or a file
@@ -125,96 +135,86 @@ def separate_file(
         ModelError: the model failed.
     """
     began = time.monotonic()
-    options, clock = options or SeparationOptions(), clock or StageClock()
-    with open_decoder(path, limits) as decoder:
+    source = Recording(recording) if isinstance(recording, Path) else recording
+    options, clock = options or SeparationOptions(), source.clock
+    with open_decoder(source.path, source.limits) as decoder:
         sample_rate, num_channels = decoder.facts.sample_rate, decoder.facts.num_channels
         card = separator.card_for(sample_rate, num_channels, options)
         names = [card.stems[place] for place in options.indices(card.stems)]
         voices = check_voices(options.voices, card)
         check_stem_format(encoding, sample_rate, num_channels)
-        destination = PlainFolder(out, path) if isinstance(out, Path) else out
+        destination = PlainFolder(out, source.path) if isinstance(out, Path) else out
         destination.check(_file_names(options, card, names, encoding, separator.f0_hop_seconds))
-        surveyed = _survey(path, clock, limits)
-        if is_auto := voices == AUTO:
-            voices = _hear_voices(path, separator, surveyed, clock)
+        surveyed, heard = _survey(source), None
+        if voices == AUTO:
+            voices = heard = _hear_voices(source, separator, surveyed)
             on_progress = on_progress and partial(_report_after_listening, on_progress)
-        heard_nobody = is_auto and not voices
-        voices = tuple(voices or card.stems)
-        if is_auto:
-            options = options.model_copy(update={"voices": voices})
+            options = options.model_copy(update={"voices": heard or card.stems})
         music = without_offset(clock.each("decode", decoder.blocks(_BLOCK_LENGTH)), sample_rate, num_channels)
         blocks = separator.separate(music, sample_rate, num_channels, surveyed, on_progress, options)
+        delivery = _Delivery(card, names, tuple(voices or card.stems), heard, encoding, options, surveyed)
         with destination.unfinished() as scratch, ExitStack() as open_files:
-            written_format = encoding.for_peak(surveyed.peak)
-            opening = _Opening(scratch, title or path.name, card, names, written_format, surveyed)
-            files = opening.open(options, separator.f0_hop_seconds, references or {}, open_files)
+            files = delivery.open(source, scratch, separator.f0_hop_seconds, open_files)
             with clock.stage("encode"):
-                _write_all(files, clock.each("separate", blocks), path, clock)
-                pitch_paths = files.pitch.finish() if files.pitch else []
-                reference_scores = files.scores.finish() if files.scores else ()
-                views = files.views.finish() if files.views else None
+                _write_all(files, clock.each("separate", blocks), source)
+                beside = files.finish()
                 open_files.close()
-            wall_seconds = time.monotonic() - began
-            audio = tuple(writer.publish(destination) for writer in files.audio)
-            resynthesis = files.resynthesis.publish(destination) if files.resynthesis else None
-            has_all_stems = len(names) == len(card.stems)
-            outcome = Outcome(files.energies, heard_nobody, has_all_stems, is_fitted=card.fitting is not None)
-            return SeparatedFile(
-                files=audio,
-                pitch=tuple(publish(path, destination) for path in pitch_paths),
-                resynthesis=resynthesis,
-                views=tuple(publish(path, destination) for path in views_of(options, views)),
-                confidence=views.confidence if views else None,
-                scores=reference_scores,
-                voices=voices,
-                are_voices_detected=is_auto,
-                sample_rate=sample_rate,
-                num_channels=num_channels,
-                num_samples=decoder.num_decoded,
-                conservation_dbfs=files.conservation_dbfs if files.residual and written_format.is_lossless else None,
-                warnings=warnings_of(
-                    surveyed, encoding, written_format, [*audio, *([resynthesis] if resynthesis else [])], outcome
-                ),
-                wall_seconds=wall_seconds,
-                real_time_factor=wall_seconds * sample_rate / decoder.num_decoded,
-            )
+            return delivery.publish(files, beside, destination, time.monotonic() - began)
 
 
 @dataclass(frozen=True)
-class _Opening:
-    """What is known when the files of a delivery are opened."""
+class _Delivery:
+    """What is known when the files of a delivery are opened.
 
-    scratch: Path
-    title: str
+    Attributes:
+        names: of the wanted stems.
+        voices: who is taken to sing.
+        heard: who was heard, where nobody said who sings.
+        asked: the format asked for.
+    """
+
     card: ModelCard
     names: Sequence[str]
-    encoding: StemFormat
+    voices: tuple[str, ...]
+    heard: tuple[str, ...] | None
+    asked: StemFormat
+    options: SeparationOptions
     survey: Survey
 
+    @property
+    def encoding(self) -> StemFormat:
+        """The format that is written."""
+        return self.asked.for_peak(self.survey.peak)
+
     def open(
-        self,
-        options: SeparationOptions,
-        f0_hop_seconds: float | None,
-        references: Mapping[str, Path],
-        open_files: ExitStack,
+        self, source: Recording, scratch: Path, f0_hop_seconds: float | None, open_files: ExitStack
     ) -> DeliveryFiles:
         """The files that the options ask for and the model can give; `open_files` closes them."""
         num_channels, sample_rate = self.survey.num_channels, self.survey.sample_rate
-        files = DeliveryFiles([self._stem(name, num_channels, open_files) for name in self.names])
+        options = self.options
+
+        def stem(name: str, num_channels: int = num_channels) -> StemWriter:
+            path = scratch / f"{name}{self.encoding.extension}"
+            encoder = open_encoder(path, self.encoding, sample_rate, num_channels)
+            return StemWriter(name, path, open_files.enter_context(encoder), self.encoding)
+
+        files = DeliveryFiles([stem(name) for name in self.names])
         if options.include_residual:
-            files.residual = self._stem(RESIDUAL, num_channels, open_files)
+            files.residual = stem(RESIDUAL)
         if options.include_resynthesis and "resynthesis" in self.card.output_names:
-            files.resynthesis = self._stem(RESYNTHESIS, model_channels(self.card, num_channels), open_files)
+            files.resynthesis = stem(RESYNTHESIS, model_channels(self.card, num_channels))
         if options.include_pitch and f0_hop_seconds is not None:
             has_voicing = "voicing" in self.card.output_names
-            pitch_files = PitchFiles(self.scratch, self.names, f0_hop_seconds, has_voicing=has_voicing)
-            files.pitch = open_files.enter_context(pitch_files)
-        if references:
-            files.scores = open_files.enter_context(ReferenceScores(references, self.names, sample_rate, num_channels))
+            files.pitch = open_files.enter_context(
+                PitchFiles(scratch, self.names, f0_hop_seconds, has_voicing=has_voicing)
+            )
+        if source.references:
+            scores = ReferenceScores(source.references, self.names, sample_rate, num_channels)
+            files.scores = open_files.enter_context(scores)
         if options.include_views or options.include_report:
             files.views = ViewFiles(
-                self.scratch,
-                self.title,
+                scratch,
+                source.title or source.path.name,
                 self.names,
                 sample_rate,
                 self.survey.num_samples,
@@ -223,10 +223,33 @@ class _Opening:
             )
         return files
 
-    def _stem(self, name: str, num_channels: int, open_files: ExitStack) -> StemWriter:
-        path = self.scratch / f"{name}{self.encoding.extension}"
-        encoder = open_encoder(path, self.encoding, self.survey.sample_rate, num_channels)
-        return StemWriter(name, path, open_files.enter_context(encoder), self.encoding)
+    def publish(
+        self, files: DeliveryFiles, beside: FilesBeside, destination: Destination, wall_seconds: float
+    ) -> SeparatedFile:
+        """Moves what is complete to its place."""
+        audio = tuple(writer.publish(destination) for writer in files.audio)
+        resynthesis = files.resynthesis.publish(destination) if files.resynthesis else None
+        has_all_stems = len(self.names) == len(self.card.stems)
+        outcome = Outcome(files.energies, self.heard == (), has_all_stems, is_fitted=self.card.fitting is not None)
+        written = [*audio, *([resynthesis] if resynthesis else [])]
+        adds_up = files.residual and self.encoding.is_lossless
+        return SeparatedFile(
+            files=audio,
+            pitch=tuple(publish(path, destination) for path in beside.pitch),
+            resynthesis=resynthesis,
+            views=tuple(publish(path, destination) for path in views_of(self.options, beside.views)),
+            confidence=beside.views.confidence if beside.views else None,
+            scores=beside.scores,
+            voices=self.voices,
+            are_voices_detected=self.heard is not None,
+            sample_rate=self.survey.sample_rate,
+            num_channels=self.survey.num_channels,
+            num_samples=self.survey.num_samples,
+            conservation_dbfs=files.conservation_dbfs if adds_up else None,
+            warnings=warnings_of(self.survey, self.asked, self.encoding, written, outcome),
+            wall_seconds=wall_seconds,
+            real_time_factor=wall_seconds * self.survey.sample_rate / self.survey.num_samples,
+        )
 
 
 def _file_names(
@@ -244,12 +267,12 @@ def _file_names(
     return [*(f"{name}{encoding.extension}" for name in audio), *pitch, *view_names(options, names)]
 
 
-def _write_all(files: DeliveryFiles, blocks: Iterable[SeparatedBlock], path: Path, clock: StageClock) -> None:
+def _write_all(files: DeliveryFiles, blocks: Iterable[SeparatedBlock], source: Recording) -> None:
     """All of the result, beside the recording as it is, which is decoded once more: a fitted model's first block comes
     when the recording is at its end, and memory stays flat.
     """
-    with open_decoder(path) as decoder:
-        recording = clock.each("decode", decoder.blocks(_BLOCK_LENGTH))
+    with open_decoder(source.path) as decoder:
+        recording = source.clock.each("decode", decoder.blocks(_BLOCK_LENGTH))
         waiting = SampleQueue(decoder.facts.num_channels)
         for block in blocks:
             while len(waiting) < block.mixture.shape[1]:
@@ -257,16 +280,16 @@ def _write_all(files: DeliveryFiles, blocks: Iterable[SeparatedBlock], path: Pat
             files.write(block, waiting.pop(block.mixture.shape[1]))
 
 
-def _survey(path: Path, clock: StageClock, limits: AudioLimits | None) -> Survey:
+def _survey(source: Recording) -> Survey:
     """The recording, read once for this alone."""
-    with open_decoder(path, limits) as decoder, clock.stage("decode"):
+    with open_decoder(source.path, source.limits) as decoder, source.clock.stage("decode"):
         return survey(decoder.blocks(_BLOCK_LENGTH), decoder.facts.sample_rate, decoder.facts.num_channels)
 
 
-def _hear_voices(path: Path, separator: AnySeparator, surveyed: Survey, clock: StageClock) -> tuple[str, ...]:
+def _hear_voices(source: Recording, separator: AnySeparator, surveyed: Survey) -> tuple[str, ...]:
     """Who sings in the recording, which is read once for this alone."""
-    with open_decoder(path) as decoder, clock.stage("separate"):
-        blocks = clock.each("decode", decoder.blocks(_BLOCK_LENGTH))
+    with open_decoder(source.path) as decoder, source.clock.stage("separate"):
+        blocks = source.clock.each("decode", decoder.blocks(_BLOCK_LENGTH))
         music = without_offset(blocks, surveyed.sample_rate, surveyed.num_channels)
         return separator.hear_voices(music, surveyed)
 

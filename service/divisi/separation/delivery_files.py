@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from divisi.audio.waveform import Samples
 from divisi.separation.pitch_files import PitchFiles
-from divisi.separation.reference_scores import ReferenceScores
+from divisi.separation.reference_scores import ReferenceScore, ReferenceScores
 from divisi.separation.separator import SeparatedBlock
 from divisi.separation.stem_file import RESYNTHESIS, StemWriter, peak_of
-from divisi.separation.views import ViewFiles, true_source_name
+from divisi.separation.views import ViewFiles, ViewPaths, true_source_name
 
 # Said of files that add up exactly, in place of minus infinity, which JSON cannot hold; no float32 sample is as small.
 _EXACT_DBFS = -400.0
@@ -37,6 +39,15 @@ class Energies:
         self.music += float(np.square(block.mixture, dtype=np.float64).sum())
         self.residual += float(np.square(block.residual, dtype=np.float64).sum())
         self.largest_offset = max(self.largest_offset, peak_of(recording - block.mixture))
+
+
+@dataclass(frozen=True)
+class FilesBeside:
+    """What stands beside the audio: paths of pitch files, scores against true sources, views."""
+
+    pitch: Sequence[Path] = ()
+    scores: tuple[ReferenceScore, ...] = ()
+    views: ViewPaths | None = None
 
 
 @dataclass
@@ -87,6 +98,14 @@ class DeliveryFiles:
             beside |= {true_source_name(stem): samples for stem, samples in references.items()}
         if self.views is not None:
             self.views.write(SeparatedBlock(recording, block.stems, rest, block.f0), beside)
+
+    def finish(self) -> FilesBeside:
+        """Ends what is not audio, after the last block."""
+        return FilesBeside(
+            self.pitch.finish() if self.pitch else (),
+            self.scores.finish() if self.scores else (),
+            self.views.finish() if self.views else None,
+        )
 
     @property
     def conservation_dbfs(self) -> float:

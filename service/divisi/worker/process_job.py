@@ -18,7 +18,7 @@ from divisi.audio.stacked_files import CONTAINER, unpack
 from divisi.bundles.fit_plan import fit_request_from
 from divisi.contract.job import Job
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, ManifestWarning, StemConfidence, StemScore
-from divisi.separation.deliver import AnySeparator, SeparatedFile, separate_file
+from divisi.separation.deliver import AnySeparator, Recording, SeparatedFile, separate_file
 from divisi.separation.options import SeparationOptions
 from divisi.separation.stem_file import DeliveredFile, StemFile
 from divisi.settings import Settings
@@ -81,18 +81,9 @@ def process_job(
         report(_SEPARATING_FROM + share * (_UPLOADING_FROM - _SEPARATING_FROM), "separating")
 
     with span("separate", model=separator.card.id, engine=separator.engine.name, device=separator.engine.device) as now:
-        delivery = separate_file(
-            mixture,
-            work_dir / "stems",
-            separator,
-            job.encoding,
-            _options_of(job),
-            report_separation,
-            clock,
-            limits,
-            references,
-            job.file_name,
-        )
+        recording = Recording(mixture, job.file_name, limits, references, clock)
+        options, out = _options_of(job), work_dir / "stems"
+        delivery = separate_file(recording, out, separator, job.encoding, options, report_separation)
         now.set(real_time_factor=delivery.real_time_factor, num_samples=delivery.num_samples)
         for stage in ("decode", "separate", "encode"):
             now.set(**{f"{stage}_seconds": clock.seconds.get(stage, 0.0)})
