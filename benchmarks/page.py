@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from divisi.client import Client
-from divisi.gateway.page_routes import page_files
+from divisi.gateway.open_routes import page_files
 from divisi.settings import load_settings
 from divisi.standalone import Standalone
 

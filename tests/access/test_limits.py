@@ -7,7 +7,7 @@ import asyncio
 import pytest
 import redis
 
-from divisi.access.limits import Limits, UploadQuota
+from divisi.access.callers import Limits, UploadQuota
 from divisi.contract.errors import LimitError
 from divisi.jobs.queue import JobQueue
 

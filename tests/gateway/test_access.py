@@ -17,7 +17,7 @@ from tests.conftest import free_port
 from tests.gateway.keyed import BOTH, KeyedGateway, keyed_gateway
 
 from divisi.access.key_ring import KeyRing, NewKey, Scope
-from divisi.access.signed_links import Link, sign_link
+from divisi.access.signing import Link, sign_link
 from divisi.door.redis_door import RedisDoor
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings

@@ -14,10 +14,9 @@ from tests.patience import PATIENCE_SECONDS
 
 from divisi.bundles.store import BundleStore
 from divisi.door.redis_door import RedisDoor
-from divisi.gateway import answer_headers
-from divisi.gateway.answer_headers import CROSS_ORIGIN, security_headers
+from divisi.gateway import middleware
 from divisi.gateway.app import create_app
-from divisi.gateway.request_context import REQUEST_ID_HEADER
+from divisi.gateway.middleware import CROSS_ORIGIN, REQUEST_ID_HEADER, security_headers
 from divisi.settings import Settings
 from divisi.storage.object_store import open_object_store
 
@@ -137,7 +136,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def matches(pattern: re.Pattern[str]) -> set[str]:
-    texts = [path.read_text(encoding="utf-8") for path in Path(answer_headers.__file__).parent.rglob("*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in Path(middleware.__file__).parent.rglob("*.py")]
     return {name.lower() for text in texts for found in pattern.finditer(text) for name in found.groups() if name}
 
 

@@ -19,7 +19,7 @@ from tests.gateway.working import worker
 from tests.path_proxy import proxy_below
 from tests.patience import PATIENCE_SECONDS
 
-from divisi.access.limits import WINDOW_SECONDS
+from divisi.access.callers import WINDOW_SECONDS
 from divisi.client import AsyncClient, Client, Job
 from divisi.client.arrivals import Arrival
 from divisi.client.wire import Patience, address_of

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from divisi.contract.job import Problem
-from divisi.gateway.gateway_metrics import COUNTER_NAMES
+from divisi.gateway.open_routes import COUNTER_NAMES
 from divisi.jobs.figures import COUNTERS
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall, WorkerState, WorkerStatus

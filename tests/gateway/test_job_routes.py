@@ -15,7 +15,7 @@ from httpx_sse import ServerSentEvent, aconnect_sse
 from tests.patience import PATIENCE_SECONDS
 
 from divisi.contract.job import Job, Problem
-from divisi.gateway.events import RECONNECT_MILLISECONDS
+from divisi.gateway.jobs import RECONNECT_MILLISECONDS
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
 from divisi.storage.object_keys import accepted_key, mixture_key, reference_key, sharer_key

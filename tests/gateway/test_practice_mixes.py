@@ -20,7 +20,7 @@ from tests.patience import PATIENCE_SECONDS
 
 from divisi.contract.manifest import Manifest, ManifestStem
 from divisi.door.redis_door import RedisDoor
-from divisi.gateway import file_routes, practice_mixes
+from divisi.gateway import files, on_demand
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
 from divisi.storage.object_keys import stem_key
@@ -98,7 +98,7 @@ def ask_together(gateway: Gateway, paths: Sequence[str], monkeypatch: pytest.Mon
     """Answers to requests that have all come before the first is answered."""
     have_come = 0
     is_full = asyncio.Event()
-    ready_mix = file_routes.ready_mix
+    ready_mix = files.ready_mix
 
     async def when_all_have_come(*asked: Any) -> Any:
         nonlocal have_come
@@ -116,7 +116,7 @@ def ask_together(gateway: Gateway, paths: Sequence[str], monkeypatch: pytest.Mon
         return httpx.get(f"{gateway.url}{path}", timeout=PATIENCE_SECONDS)
 
     with monkeypatch.context() as patched, ThreadPoolExecutor(len(paths)) as threads:
-        patched.setattr(file_routes, "ready_mix", when_all_have_come)
+        patched.setattr(files, "ready_mix", when_all_have_come)
         return list(threads.map(ask, paths))
 
 
@@ -134,7 +134,7 @@ def test_two_gateways_that_make_one_mix_each_note_what_they_made(
     http: httpx.Client, sung: tuple[str, dict[str, np.ndarray]], gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, _ = sung
-    run = practice_mixes._run
+    run = on_demand._run
 
     def run_otherwise(parts: Sequence[tuple[str, float]], out: Path, encoding: str) -> None:
         run(parts, out, encoding)
@@ -145,7 +145,7 @@ def test_two_gateways_that_make_one_mix_each_note_what_they_made(
     of_the_first = note.read_bytes()
     note.unlink()
     with monkeypatch.context() as patched:
-        patched.setattr(practice_mixes, "_run", run_otherwise)
+        patched.setattr(on_demand, "_run", run_otherwise)
         second = http.get(f"{url}/mixes/alto")
     assert second.content != first.content
     note.write_bytes(of_the_first)
@@ -156,7 +156,7 @@ def test_two_gateways_that_make_one_mix_each_note_what_they_made(
 def test_a_job_keeps_so_many_mixes_with_levels_of_their_own_and_the_usual_ones(
     http: httpx.Client, sung: tuple[str, dict[str, np.ndarray]], gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(practice_mixes, "MOST_OTHER_MIXES", 2)
+    monkeypatch.setattr(on_demand, "MOST_OTHER_MIXES", 2)
     url, _ = sung
     paths = [f"{url}/mixes/alto?lower_db={lower_db}" for lower_db in (3, 6, 9, 20)]
     answers = dict(zip(paths, ask_together(gateway, paths, monkeypatch), strict=True))

@@ -18,7 +18,7 @@ from divisi.contract.errors import (
     status_of,
 )
 from divisi.contract.job import Problem
-from divisi.gateway.problems import job_problem
+from divisi.gateway.answers import job_problem
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway

@@ -19,8 +19,7 @@ from divisi.door.redis_door import RedisDoor
 from divisi.gateway.app import create_app
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
-from divisi.life.erase import mark_sharers, sharers_of
-from divisi.life.reconcile import ORPHAN_AGE, reconcile
+from divisi.life import ORPHAN_AGE, mark_sharers, reconcile, sharers_of
 from divisi.storage.object_keys import accepted_key, mixture_key
 from divisi.storage.object_store import ObjectStore
 

@@ -12,7 +12,7 @@ import pytest
 from tests.gateway.keyed import BOTH, KeyedGateway, keyed_gateway
 from tests.path_proxy import proxy_below
 
-from divisi.gateway.delivery_routes import message_of
+from divisi.gateway.jobs import message_of
 from divisi.jobs.queue import JobQueue
 from divisi.settings import Settings
 

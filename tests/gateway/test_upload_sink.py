@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from divisi.contract.errors import UnavailableError
-from divisi.gateway.upload_sink import UploadSink
+from divisi.gateway.multipart_form import UploadSink
 
 pytestmark = pytest.mark.anyio
 

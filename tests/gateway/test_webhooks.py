@@ -22,15 +22,15 @@ from standardwebhooks import Webhook
 from tests.gateway.keyed import BOTH, keyed_gateway
 from tests.gateway.receiver import Received, Receiver, receiving
 
-from divisi.access.key_ring import KeyRing, new_webhook_secret
+from divisi.access.key_ring import KeyRing
+from divisi.access.signing import new_webhook_secret, seal
 from divisi.contract.job import Job, new_job_id
 from divisi.door.redis_door import RedisDoor
-from divisi.gateway.delivery_routes import message_of
+from divisi.gateway.jobs import message_of
 from divisi.jobs.queue import JobQueue
-from divisi.life.reconcile import reconcile
+from divisi.life import reconcile
 from divisi.settings import Settings
 from divisi.webhooks.deliveries import Deliveries, Delivery, DeliveryStatus
-from divisi.webhooks.seal import seal
 from divisi.webhooks.sender import RETRY_SECONDS, WebhookSender
 
 if TYPE_CHECKING:

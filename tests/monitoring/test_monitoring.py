@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from divisi.contract.request import Lane
-from divisi.gateway.gateway_metrics import GatewayMetrics
+from divisi.gateway.middleware import GatewayMetrics
+from divisi.gateway.open_routes import exposition
 from divisi.jobs.figures import LaneDepth
 from divisi.jobs.overview import Overview
 from divisi.worker.messages import WorkFigures
@@ -41,7 +42,7 @@ def exposed() -> dict[str, set[str]]:
     worker.claims.labels("batch").inc()
     for histogram in (worker.wait_seconds, worker.job_seconds):
         histogram.labels("batch").observe(1)
-    texts = [gateway.render(Overview(depth, {}, 0, ())).decode(), _text(worker.registry)]
+    texts = [exposition(gateway, Overview(depth, {}, 0, ())).decode(), _text(worker.registry)]
     found: dict[str, set[str]] = {}
     for text in texts:
         for family in text_string_to_metric_families(text):
@@ -142,6 +143,6 @@ def test_prometheus_own_tool_is_content(promtool: str, arguments: tuple[str | Pa
 
 
 def test_what_is_exposed_has_names_that_prometheus_own_tool_accepts(promtool: str) -> None:
-    for text in (GatewayMetrics().render(None), _text(WorkerMetrics().registry).encode()):
+    for text in (exposition(GatewayMetrics(), None), _text(WorkerMetrics().registry).encode()):
         run = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
         assert run.returncode == 0, run.stdout.decode() + run.stderr.decode()

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 from tests.page.conftest import serious_violations
 
-from divisi.gateway.page_routes import PAGE, page_files
+from divisi.gateway.open_routes import PAGE, page_files
 
 if TYPE_CHECKING:
     from tests.page.conftest import Tab

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import hmac
 
-from divisi.webhooks.signature import signature_of
+from divisi.webhooks.sender import signature_of
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 

@@ -10,7 +10,7 @@ from divisi.contract.errors import NotFoundError
 from divisi.contract.job import Job
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
-from divisi.life.erase import mark_sharers, sweep_attempt, sweep_expired
+from divisi.life import mark_sharers, sweep_attempt, sweep_expired
 from divisi.storage.object_keys import job_prefix, mixture_key, stem_key
 from divisi.storage.object_store import ObjectStore
 

@@ -6,7 +6,6 @@ slow hash would, at the cost of microseconds a request. There is no cache: a rev
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import re
@@ -17,13 +16,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from divisi.access.signing import new_webhook_secret
 from divisi.contract.errors import AccessError, NotFoundError
 from divisi.door.redis_door import RedisDoor
 from divisi.settings import Settings
 
 KEY_ID_LENGTH = 16
 TOKEN = re.compile(rf"dv_([0-9a-f]{{{KEY_ID_LENGTH}}})_([0-9a-f]{{64}})")
-WEBHOOK_SECRET_PREFIX = "whsec_"
 # The time of last use is for people; writing it at each request would be waste.
 _USE_NOTED_SECONDS = 60.0
 _NO_DIGEST = "0" * 64
@@ -164,11 +163,6 @@ async def deployment_secret(settings: Settings, keys: KeyRing) -> bytes:
     if settings.signing_secret is not None:
         return hashlib.sha256(settings.signing_secret.get_secret_value().encode()).digest()
     return await keys.link_secret()
-
-
-def new_webhook_secret() -> str:
-    """A secret in the form of Standard Webhooks."""
-    return WEBHOOK_SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def _digest(secret: str) -> str:

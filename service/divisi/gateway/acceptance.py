@@ -4,7 +4,7 @@
     → mixture and accepted job are in the store → the queue has the job → 202
 
 A refusal at any step leaves nothing behind. Whatever was answered 202 is never lost: the store holds enough to rebuild
-the queue's entry (see `life/reconcile.py`).
+the queue's entry (see `life.py`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 
 from starlette.requests import Request
 
-from divisi.access.caller import Caller
-from divisi.access.shares import require_share, shares_spent
+from divisi.access.callers import Caller, require_share, shares_spent
+from divisi.access.signing import seal
 from divisi.audio.encode import check_stem_format, parse_stem_format
 from divisi.audio.facts import AudioFacts
 from divisi.audio.inspect import inspect_audio_in_child
@@ -29,20 +29,16 @@ from divisi.contract.errors import ConflictError, DivisiError, NotFoundError, Un
 from divisi.contract.job import Job, fingerprint_of, new_job_id
 from divisi.contract.manifest import ManifestFile
 from divisi.contract.request import SeparationRequest
-from divisi.gateway.access import link_secret
-from divisi.gateway.job_options import choose_models, read_options, voices_for, wanted_stems
-from divisi.gateway.offers import require_fitters
-from divisi.gateway.references import check_references, for_model
-from divisi.gateway.services import Services
-from divisi.gateway.uploads import Upload, receive_upload
+from divisi.gateway.dependencies import Services, link_secret
+from divisi.gateway.models import choose_models, read_options, require_fitters, voices_for, wanted_stems
+from divisi.gateway.uploads import Upload, check_references, for_model, receive_upload
 from divisi.jobs.queue import JobQueue, Reservation, Submission
-from divisi.life.erase import erase_audio, mark_sharers
+from divisi.life import erase_audio, mark_sharers
 from divisi.storage.file_names import UNNAMED, clean_label, content_disposition
 from divisi.storage.object_keys import accepted_key, mixture_key
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import current_traceparent, get_logger, span
-from divisi.webhooks.request import check_webhook
-from divisi.webhooks.seal import seal
+from divisi.webhooks.address import check_webhook
 
 log = get_logger(__name__)
 

@@ -15,38 +15,22 @@ from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from divisi import DISTRIBUTION
+from divisi.access.callers import Limits
 from divisi.access.key_ring import KeyRing
-from divisi.access.limits import Limits
 from divisi.bootstrap import end_process, open_bundles, open_door, open_store
 from divisi.bundles.store import BundleStore
 from divisi.contract.errors import UnavailableError
 from divisi.door.redis_door import RedisDoor
-from divisi.gateway import (
-    comparison_folder,
-    delivery_routes,
-    file_routes,
-    group_routes,
-    health_routes,
-    job_routes,
-    link_routes,
-    model_routes,
-    page_routes,
-)
-from divisi.gateway.access import admit
-from divisi.gateway.access_document import describe_access
-from divisi.gateway.answer_headers import CROSS_ORIGIN, AnswerHeaders
-from divisi.gateway.gateway_metrics import GatewayMetrics
-from divisi.gateway.openapi import DESCRIPTION, install_openapi
-from divisi.gateway.problems import install_error_handlers
-from divisi.gateway.query_names import refuse_unknown_names
-from divisi.gateway.request_context import RequestContext
-from divisi.gateway.root_path import RootPath
-from divisi.gateway.services import Services
+from divisi.gateway import comparison_folder, comparisons, files, jobs, models, open_routes
+from divisi.gateway.answers import install_error_handlers
+from divisi.gateway.dependencies import Services, admit, refuse_unknown_names
+from divisi.gateway.middleware import CROSS_ORIGIN, AnswerHeaders, GatewayMetrics, RequestContext, RootPath
+from divisi.gateway.openapi import DESCRIPTION, describe_access, install_openapi
 from divisi.jobs.events import EventReader
 from divisi.jobs.figures import Figures
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall
-from divisi.life.reconcile import keep_reconciled
+from divisi.life import keep_reconciled
 from divisi.scratch import Scratch
 from divisi.settings import Settings, listed
 from divisi.storage.object_store import ObjectStore
@@ -74,7 +58,7 @@ def create_app(settings: Settings, door: RedisDoor, store: ObjectStore, bundles:
             log.warning("started without Redis", reason=error.message)
         background = [
             asyncio.create_task(keep_reconciled(JobQueue(door), store)),
-            asyncio.create_task(WebhookSender(door, settings, delivery_routes.message_of).run()),
+            asyncio.create_task(WebhookSender(door, settings, jobs.message_of).run()),
         ]
         try:
             with Scratch(settings.work_dir, "gateway") as scratch:
@@ -114,14 +98,13 @@ def create_app(settings: Settings, door: RedisDoor, store: ObjectStore, bundles:
     )
     metrics = GatewayMetrics(store.failures)
     is_known_query = Depends(refuse_unknown_names)
-    app.include_router(health_routes.router, dependencies=[is_known_query])
-    app.include_router(page_routes.router)
-    for module in (
-        *(job_routes, group_routes, comparison_folder, file_routes),
-        *(link_routes, delivery_routes, model_routes),
+    app.include_router(open_routes.router, dependencies=[is_known_query])
+    app.include_router(open_routes.page_router)
+    for router in (
+        *(jobs.router, comparisons.router, comparison_folder.router, files.router),
+        *(comparisons.job_links_router, models.router, comparisons.group_links_router),
     ):
-        app.include_router(module.router, dependencies=[Depends(admit), is_known_query])
-    app.include_router(link_routes.group_router, dependencies=[Depends(admit), is_known_query])
+        app.include_router(router, dependencies=[Depends(admit), is_known_query])
     install_error_handlers(app)
     install_openapi(app, partial(describe_access, settings=settings))
     # The last one added is the outermost.

@@ -1,6 +1,10 @@
 """A comparison as a folder that opens from disk, without this service or any other: a ZIP file made while it is sent.
 
 index.html  style.css  scores.csv  audio/recording.*  audio/original/*  audio/{model}/*
+
+The page has voices down, systems across, a player in every cell. Opened from disk browsers load neither modules nor
+data: it is plain HTML with the service's style sheet beside it, waveforms drawn in, and a few lines of script that let
+only one player sound at a time.
 """
 
 from __future__ import annotations
@@ -9,7 +13,10 @@ import base64
 import json
 from array import array
 from collections.abc import AsyncIterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from html import escape
+from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,13 +27,11 @@ from divisi.contract.card import ModelCard
 from divisi.contract.errors import ConflictError
 from divisi.contract.job import Job
 from divisi.contract.manifest import ManifestFile
-from divisi.gateway.access import GatewayCaller
-from divisi.gateway.archive import zip_of
-from divisi.gateway.comparison_page import STYLE_NAME, Cell, Column, Row, Wave, colour_of, comparison_page, title_of
-from divisi.gateway.group_routes import ComparisonBody, GroupId, SystemBody, comparison_body, known_group, table_of
+from divisi.gateway.comparisons import ComparisonBody, GroupId, SystemBody, comparison_body, known_group, table_of
+from divisi.gateway.dependencies import GatewayCaller, GatewayServices, Services
+from divisi.gateway.on_demand import zip_of
+from divisi.gateway.open_routes import page_files
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
-from divisi.gateway.page_routes import page_files
-from divisi.gateway.services import GatewayServices, Services
 from divisi.storage.file_names import content_disposition, legal_name
 from divisi.storage.object_store import ObjectStore
 
@@ -179,3 +184,129 @@ def _wave(peaks: dict[str, Any], track: str) -> Wave:
     step = -(-len(points) // 2 // _MOST_POINTS) or 1
     stretches = (points[at : at + 2 * step] for at in range(0, len(points), 2 * step))
     return [(round(min(part[::2]) * own / loudest), round(max(part[1::2]) * own / loudest)) for part in stretches]
+
+
+STYLE_NAME = "style.css"
+# Each voice has the colour that it has on the service's own page (`page/dom.js`).
+_NAMED = ("soprano", "alto", "tenor", "bass")
+_NUM_COLOURS = 8
+_HEIGHT = 60
+
+Wave = Sequence[tuple[int, int]]
+"""Least and most of each stretch, -127 to 127."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One player: where its file is beside the page, what it reaches, what it looks like."""
+
+    path: str
+    decibels: float | None = None
+    is_best: bool = False
+    wave: Wave = ()
+
+
+@dataclass(frozen=True)
+class Column:
+    """One system, or the true sources: its title, and what is to be said of it below."""
+
+    title: str
+    mean_decibels: float | None = None
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One voice, or the mixture sung again; None where a system has nothing."""
+
+    name: str
+    colour: str
+    cells: Sequence[Cell | None]
+
+
+def title_of(name: str) -> str:
+    """A stem's name as people write it."""
+    words = name.replace("_", " ").replace("-", " ")
+    return words[:1].upper() + words[1:]
+
+
+def colour_of(name: str, place: int) -> str:
+    """End of the style sheet's class of a voice."""
+    first = name.replace("_", "-").split("-")[0].rstrip("0123456789")
+    return str(_NAMED.index(first) if first in _NAMED else place % _NUM_COLOURS)
+
+
+def comparison_page(
+    title: str, facts: str, recording: Cell | None, columns: Sequence[Column], rows: Sequence[Row]
+) -> str:
+    """The HTML. All texts come from people and are escaped."""
+    head = "".join(f'<th scope="col">{escape(column.title)}{_mean(column)}</th>' for column in columns)
+    body = "".join(_row(row, columns) for row in rows)
+    about = "".join(
+        f"<dt>{escape(column.title)}</dt><dd>{escape(column.about)}</dd>" for column in columns if column.about
+    )
+    whole = ""
+    if recording is not None:
+        whole = (
+            f'<section class="whole voice-rest"><h2>The recording</h2>{_player(recording, "The recording")}</section>'
+        )
+    script = files("divisi.gateway").joinpath("comparison_page.js").read_text(encoding="utf-8")
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{escape(title)}</title>
+<link rel="stylesheet" href="{STYLE_NAME}">
+</head>
+<body>
+<main class="compare">
+<h1>{escape(title)}</h1>
+<p class="facts">{escape(facts)}</p>
+{whole}
+<div class="scroller" tabindex="0" role="region" aria-label="Voices and systems">
+<table class="comparison" style="min-width: {7 + 12 * len(columns)}rem">
+<thead><tr><th scope="col">Voice</th>{head}</tr></thead>
+<tbody>{body}</tbody>
+</table>
+</div>
+<section><h2>Systems</h2><dl>{about}</dl></section>
+</main>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def _mean(column: Column) -> str:
+    return "" if column.mean_decibels is None else f"<small>mean {column.mean_decibels:.1f} dB</small>"
+
+
+def _row(row: Row, columns: Sequence[Column]) -> str:
+    cells = "".join(
+        "<td>–</td>" if cell is None else f"<td>{_player(cell, f'{row.name}, {column.title}')}</td>"
+        for cell, column in zip(row.cells, columns, strict=True)
+    )
+    return f'<tr class="voice-{row.colour}"><th scope="row">{escape(row.name)}</th>{cells}</tr>'
+
+
+def _player(cell: Cell, label: str) -> str:
+    figure = ""
+    if cell.decibels is not None:
+        best = " best" if cell.is_best else ""
+        figure = f'<span class="figure{best}">{cell.decibels:.1f} dB</span>'
+    player = f'<audio controls preload="metadata" src="{escape(cell.path)}" aria-label="{escape(label)}"></audio>'
+    return f'<div class="cell">{figure}{_drawing(cell.wave)}{player}</div>'
+
+
+def _drawing(wave: Wave) -> str:
+    if not wave:
+        return ""
+    scale = _HEIGHT / 2 / 127
+    lines = (
+        f"M{x} {_HEIGHT / 2 - high * scale:.0f}v{max(1, (high - low) * scale):.0f}"
+        for x, (low, high) in enumerate(wave)
+    )
+    box = f"0 0 {len(wave)} {_HEIGHT}"
+    return f'<svg viewBox="{box}" preserveAspectRatio="none" aria-hidden="true"><path d="{"".join(lines)}"/></svg>'

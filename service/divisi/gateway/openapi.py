@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond what routes and models say: bodies of bytes, headers, problems."""
+"""What the OpenAPI document says beyond what routes and models say: bodies of bytes, headers, problems, access."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from divisi.access.callers import is_linkable, scope_of
 from divisi.contract.answers import EventBody
 from divisi.contract.manifest import PitchBody
 from divisi.contract.request import SeparationRequest
-from divisi.gateway.problems import MEDIA_TYPE
+from divisi.gateway.answers import MEDIA_TYPE
+from divisi.settings import Settings
 
 DESCRIPTION = (
     "Separates a recording of a choir or an ensemble into one stem per voice or instrument. Submit a recording, follow "
@@ -225,3 +227,56 @@ def _complete(app: FastAPI, additions: Iterable[Callable[[dict[str, Any]], None]
             for response in operation["responses"].values():
                 response["headers"] = {**response.get("headers", {}), "X-Request-ID": request_id}
     return schema
+
+
+KEY, LINK = "apiKey", "signedLink"
+SCHEMES = {
+    KEY: {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "dv_…",
+        "description": "An API key. The names after it in an operation are the scope that the key needs; `admin` has "
+        "all of them. A key sees its own jobs only, `admin` everybody's.",
+    },
+    LINK: {
+        "type": "apiKey",
+        "in": "query",
+        "name": "signature",
+        "description": "A link made by `POST /v1/jobs/{job_id}/links`: the query's `expires` and `signature` open this "
+        "one path until then, without a key.",
+    },
+}
+_RATE_LIMIT = {
+    "RateLimit-Policy": {
+        "description": "What a caller may use: requests in a sliding minute, bytes uploaded in a day.",
+        "schema": {"type": "string", "examples": ['"requests";q=600;w=60']},
+    },
+    "RateLimit": {
+        "description": "How many requests are left, and seconds until there will be more.",
+        "schema": {"type": "string", "examples": ['"requests";r=599;t=60']},
+    },
+}
+_CHALLENGE = {"WWW-Authenticate": {"description": "What to show.", "schema": {"type": "string"}}}
+
+
+def describe_access(document: dict[str, Any], settings: Settings) -> None:
+    """Adds security schemes, and to each guarded operation what it asks for and how it refuses."""
+    document["components"]["securitySchemes"] = SCHEMES
+    for template, operations in document["paths"].items():
+        if not template.startswith("/v1/") and template != "/metrics":
+            continue
+        for method, operation in operations.items():
+            linkable = method in ("get", "head") and is_linkable(template)
+            scope = scope_of(method.upper(), template)
+            operation["security"] = [
+                {KEY: [scope.value] if scope else []},
+                *([{LINK: []}] if linkable else []),
+                *([] if settings.require_keys else [{}]),
+            ]
+            responses = operation["responses"]
+            for status, refusal in problems(401, 403, 429, 503, *((410,) if linkable else ())).items():
+                responses.setdefault(str(status), refusal)
+            for status in ("401", "403"):
+                responses[status] = {**responses[status], "headers": _CHALLENGE}
+            for response in responses.values():
+                response["headers"] = {**response.get("headers", {}), **_RATE_LIMIT}

@@ -2,6 +2,7 @@
 
 Two forms: `multipart/form-data` with a file part, or one for each microphone, beside the options; or the bare bytes
 with the options in the query. Every limit is enforced while reading, so a refusal comes before the rest of the body.
+True sources that come with it are checked against it, and given to the jobs whose models have such stems.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import hashlib
 import itertools
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +20,25 @@ from typing import IO
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
+from divisi.audio.facts import AudioFacts, AudioLimits
+from divisi.audio.inspect import inspect_audio_in_child
 from divisi.audio.stacked_files import file_name, pack
+from divisi.audio.true_source import check_true_source, mismatch
+from divisi.contract.card import ModelCard
 from divisi.contract.errors import InputError
-from divisi.gateway.multipart_form import FILE_FIELD, MULTIPART_OVERHEAD_BYTES, MultipartForm
-from divisi.gateway.upload_names import file_name_in
-from divisi.gateway.upload_sink import UploadSink, needing_room, scratch_folder, too_large
-from divisi.storage.file_names import clean_label
+from divisi.contract.job import Job
+from divisi.contract.manifest import ManifestFile
+from divisi.gateway.multipart_form import (
+    FILE_FIELD,
+    MULTIPART_OVERHEAD_BYTES,
+    MultipartForm,
+    UploadSink,
+    needing_room,
+    scratch_folder,
+    too_large,
+)
+from divisi.storage.file_names import clean_label, file_name_in
+from divisi.storage.object_keys import mixture_key, reference_key
 
 IDLE_SECONDS = 60.0
 _STEM_NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*(?<!.{65})")
@@ -180,3 +194,58 @@ def _check_announced_length(request: Request, most: int, max_bytes: int) -> None
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > most:
         raise too_large(max_bytes)
+
+
+def check_references(
+    upload: Upload, facts: AudioFacts, cards: Sequence[ModelCard], limits: AudioLimits
+) -> dict[str, AudioFacts]:
+    """Examines each true source in a process of its own; facts by stem.
+
+    Raises:
+        InputError: `unknown-reference`, no model asked for has the stem; `reference-mismatch`, another rate, length or
+            number of channels than the recording's; or what an upload is refused for.
+    """
+    known = list(dict.fromkeys(stem for card in cards for stem in card.stems))
+    for name in upload.references:
+        if name not in known:
+            message = f"no model asked for has the stem {name!r}; there are {', '.join(known)}"
+            raise InputError(message, code="unknown-reference", known=known)
+    found = {}
+    for name, reference in upload.references.items():
+        found[name] = own = inspect_audio_in_child(reference.path, limits)
+        check_true_source(name, own.sample_rate, own.num_channels, facts.sample_rate, facts.num_channels)
+        # What was not counted here the worker will notice.
+        if own.exact and facts.exact and own.num_samples != facts.num_samples:
+            raise mismatch(name, f"has {own.num_samples} samples; the recording has {facts.num_samples}")
+    return found
+
+
+def for_model(
+    job: Job, card: ModelCard, upload: Upload, facts: AudioFacts, references: Mapping[str, AudioFacts]
+) -> Job:
+    """The job with its recording and the true sources of the stems that its model has, as files to serve."""
+    recording = None
+    if not upload.path.is_dir():
+        recording = ManifestFile(
+            "recording",
+            f"recording.{facts.container}",
+            mixture_key(job.job_id, job.upload),
+            upload.num_bytes,
+            upload.sha256,
+            facts.media_type,
+            upload.crc32,
+        )
+    sources = tuple(
+        ManifestFile(
+            stem,
+            f"true {stem}.{references[stem].container}",
+            reference_key(job.job_id, stem, job.upload),
+            upload.references[stem].num_bytes,
+            upload.references[stem].sha256,
+            references[stem].media_type,
+            upload.references[stem].crc32,
+        )
+        for stem in card.stems
+        if stem in references
+    )
+    return job.model_copy(update={"recording": recording, "references": sources})

@@ -1,4 +1,4 @@
-"""Which addresses a webhook may go to: public ones, and networks that the operator allows.
+"""What a submit may ask of webhooks, and which addresses they may go to: public ones, and networks the operator allows.
 
 A name is looked up when something is about to be sent, every address it leads to is checked, and the connection goes
 to a checked address itself: a name that leads elsewhere a moment later (DNS rebinding) gains nothing.
@@ -12,7 +12,11 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import SplitResult, urlsplit
 
+from divisi.access.callers import Caller
+from divisi.access.signing import check_webhook_secret
 from divisi.contract.errors import InputError
+from divisi.contract.request import SeparationRequest
+from divisi.settings import Settings, listed
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -103,3 +107,24 @@ def _unwrapped(address: Address) -> Address:
 
 def _refused(why: str) -> InputError:
     return InputError(f"webhook_url is refused: {why}", code="webhook-url-refused")
+
+
+def check_webhook(options: SeparationRequest, caller: Caller, settings: Settings) -> None:
+    """Refuses an address that nothing may be sent to, and a webhook that nothing would sign.
+
+    Raises:
+        InputError: `webhook-url-refused`, `invalid-webhook-secret`, `webhook-secret-missing`, `webhook-url-missing`.
+    """
+    if options.webhook_secret is not None:
+        check_webhook_secret(options.webhook_secret)
+    if options.webhook_url is None:
+        if options.webhook_secret is not None:
+            raise InputError("there is a webhook_secret and no webhook_url", code="webhook-url-missing")
+        return
+    networks = [ipaddress.ip_network(text) for text in listed(settings.webhook_allowed_networks)]
+    check_webhook_url(options.webhook_url, networks)
+    if options.webhook_secret is None and caller.key is None:
+        raise InputError(
+            "give a webhook_secret (`whsec_…`) with the webhook_url: without an API key there is no other to sign with",
+            code="webhook-secret-missing",
+        )

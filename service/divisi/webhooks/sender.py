@@ -1,9 +1,10 @@
-"""Sends webhooks as they fall due, in the background of every gateway; see the room's docstring.
+"""Sends webhooks as they fall due, signed, in the background of every gateway; see the room's docstring.
 
     claim a delivery → look up and check its address → POST, signed → settle: delivered, again later, or given up
 
 A delivery is sent at least once: a sender that dies after the POST and before it settled has it sent again, under the
-same `webhook-id`. Redirects are not followed, proxies not asked, answers not read beyond their status.
+same `webhook-id`. Redirects are not followed, proxies not asked, answers not read beyond their status. The signature is
+that of Standard Webhooks 1.0.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import random
 import ssl
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 import httpx
+from standardwebhooks import Webhook
 
 from divisi import DISTRIBUTION
 from divisi.access.key_ring import KeyRing, deployment_secret
+from divisi.access.signing import SealError, unseal
 from divisi.contract.errors import UnavailableError
 from divisi.contract.job import Job
 from divisi.door.redis_door import RedisDoor
@@ -27,8 +31,6 @@ from divisi.settings import Settings, listed
 from divisi.telemetry import get_logger
 from divisi.webhooks.address import AddressRefusedError, Lookup, addresses_of
 from divisi.webhooks.deliveries import Deliveries, DeliveryAttempt, DeliveryStatus, DueDelivery, NothingDue
-from divisi.webhooks.seal import SealError, unseal
-from divisi.webhooks.signature import signature_of
 
 log = get_logger(__name__)
 
@@ -186,3 +188,13 @@ class WebhookSender:
         if has_given_up or attempt > len(self._retry_seconds):
             return DeliveryStatus.FAILED, 0.0
         return DeliveryStatus.PENDING, self._retry_seconds[attempt - 1] * random.uniform(1.0, 1.0 + JITTER)
+
+
+def signature_of(secret: str, delivery_id: str, timestamp: int, body: bytes) -> str:
+    """Value of `webhook-signature`.
+
+    Args:
+        secret: `whsec_…`.
+        timestamp: Unix seconds, as in `webhook-timestamp`.
+    """
+    return Webhook(secret).sign(delivery_id, datetime.fromtimestamp(timestamp, UTC), body.decode())

@@ -25,7 +25,7 @@ from divisi.door.redis_door import RedisDoor
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall
 from divisi.jobs.worker_side import Claim, WorkerSide
-from divisi.life.erase import sweep_attempt, sweep_expired
+from divisi.life import sweep_attempt, sweep_expired
 from divisi.scratch import Scratch
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore

@@ -1,6 +1,6 @@
 """Figures of one worker for Prometheus: its attempts, the stages of its jobs, its engine, whether it is ready.
 
-What all workers did together is counted in Redis and shown by the gateway (`gateway/gateway_metrics.py`).
+What all workers did together is counted in Redis and shown by the gateway (`gateway/open_routes.py`).
 """
 
 from __future__ import annotations

@@ -1,20 +1,112 @@
-"""What a submit asks for: options from form fields or the query, checked against the models there are."""
+"""Models: their cards over HTTP, which of them can be run now, and whether they have what a submit asks for.
+
+Those that are fitted to the recording need a worker with torch, and not all have it. Workers say in the roll call what
+they can do. A job that none of them could run is refused before its recording is examined; while no worker is heard of,
+jobs wait for one, as all jobs do.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import APIRouter, Path
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from divisi.audio.facts import AudioFacts
 from divisi.bundles.fit_plan import FitRequest, fit_request_of, fitting_of, plan_fit
 from divisi.bundles.roster import Voices, check_voices, parse_voices
 from divisi.bundles.store import BundleStore
 from divisi.contract.card import ModelCard
-from divisi.contract.errors import InputError, NotFoundError
+from divisi.contract.errors import InputError, NotFoundError, UnavailableError
 from divisi.contract.request import REPEATABLE, SeparationRequest, values_of
+from divisi.gateway.dependencies import GatewayServices, Services
+from divisi.gateway.openapi import problems
+from divisi.jobs.roll_call import WorkerStatus
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+class ModelBody(ModelCard):
+    """The card of a model, and whether it can be run now."""
+
+    needs: list[str] = Field(description="Extras that a worker must have to run it.", examples=[["torch"]])
+    is_offered: bool | None = Field(
+        description="False: no worker at work can run it, jobs for it are refused (`no-worker-for-model`); "
+        "null: not known yet, or no worker is heard of; jobs wait for one."
+    )
+
+
+class ModelListBody(BaseModel):
+    """The newest version of every model that this service runs."""
+
+    models: list[ModelBody]
+    default_model: str = Field(description="Used when a request names no model.")
+
+
+@router.get("", response_model=ModelListBody, summary="List models")
+async def list_models(services: GatewayServices) -> ModelListBody:
+    """The cards of all models: stems, rate, measured quality with its test set, speed, licence; what can run now."""
+    cards = await asyncio.to_thread(services.bundles.list)
+    bodies = await with_offers(services, cards)
+    return ModelListBody(models=bodies, default_model=services.settings.default_model)
+
+
+@router.get("/{model_id}", response_model=ModelBody, summary="Look at a model", responses=problems(404, 422))
+async def get_model(
+    model_id: Annotated[str, Path(max_length=64, description="Id of a model.")], services: GatewayServices
+) -> ModelBody:
+    """The card of the model's newest version."""
+    bundle = await asyncio.to_thread(services.bundles.get, model_id)
+    (body,) = await with_offers(services, [bundle.card])
+    return body
+
+
+async def require_fitters(services: Services, cards: Sequence[ModelCard]) -> None:
+    """Refuses models that no worker at work can run.
+
+    Raises:
+        UnavailableError: `no-worker-for-model`, or Redis is away.
+    """
+    fitted = [card.id for card in cards if card.fitting]
+    if not fitted:
+        return
+    workers = await services.roll_call.workers()
+    if _can_any_fit(workers) is False:
+        message = (
+            f"{fitted[0]} is fitted to the recording by a worker with torch, and none of the {len(workers)} at work "
+            "has it; install it beside one: pip install 'divisi-choir[torch]'"
+        )
+        raise UnavailableError(message, code="no-worker-for-model", model=fitted[0], num_workers=len(workers))
+
+
+async def with_offers(services: Services, cards: Sequence[ModelCard]) -> list[ModelBody]:
+    """The cards, each with whether it can be run now."""
+    can_fit: bool | None = None
+    if any(card.fitting for card in cards):
+        try:
+            workers = await services.roll_call.workers()
+            can_fit = _can_any_fit(workers)
+        except UnavailableError:
+            pass  # cards are shown whoever is away
+    return [
+        ModelBody(
+            **card.model_dump(),
+            needs=["torch"] if card.fitting else [],
+            is_offered=can_fit if card.fitting else True,
+        )
+        for card in cards
+    ]
+
+
+def _can_any_fit(workers: Sequence[WorkerStatus]) -> bool | None:
+    """None: not known; no worker is heard of, or one that is starting may turn out to."""
+    said = {worker.can_fit for worker in workers}
+    if True in said:
+        return True
+    return None if None in said or not workers else False
 
 
 def read_options(form: dict[str, list[str]], query: Iterable[tuple[str, str]]) -> SeparationRequest:

@@ -5,6 +5,7 @@ Which files there are stands in `contract/files.py`; each row becomes a GET and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from inspect import Parameter, Signature
@@ -13,16 +14,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
-from divisi.contract.errors import ConflictError, ModelError, NotFoundError
+from divisi.contract.errors import ConflictError, InputError, ModelError, NotFoundError
 from divisi.contract.files import FILES, FileRole
 from divisi.contract.job import Job, JobState
 from divisi.contract.manifest import Manifest, ManifestFile
-from divisi.gateway.archive import archive_of
-from divisi.gateway.byte_ranges import matches_any, parse_range
-from divisi.gateway.job_routes import JobId
+from divisi.gateway.dependencies import GatewayServices, Services
+from divisi.gateway.jobs import JobId
+from divisi.gateway.on_demand import LOWER_DB, PracticeMix, all_mixes, archive_of, ready_mix
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, FILE_HEAD_RESPONSES, file_responses, problems
-from divisi.gateway.practice_mixes import LOWER_DB, PracticeMix, all_mixes, ready_mix
-from divisi.gateway.services import GatewayServices, Services
 from divisi.storage.file_names import content_disposition
 
 router = APIRouter(prefix="/v1/jobs/{job_id}")
@@ -228,3 +227,40 @@ async def _answer(
         headers=headers,
         media_type=wanted.media_type,
     )
+
+
+_RANGE = re.compile(r"bytes=[ \t]*(\d{0,20})-(\d{0,20})[ \t]*")
+
+
+def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """The stretch (start, end; end exclusive) that a Range header asks for.
+
+    Returns:
+        None when there is nothing to honour: no header, another unit, several ranges, nonsense. RFC 9110 has all of
+        these answered with the whole.
+
+    Raises:
+        InputError: `range-not-satisfiable`, when no byte lies in the range.
+    """
+    match = _RANGE.fullmatch(header or "")
+    if match is None or match.group(1) == match.group(2) == "":
+        return None
+    first, last = match.groups()
+    if first == "":
+        start, end = max(0, size - int(last)), size
+    else:
+        start, end = int(first), min(int(last) + 1, size) if last else size
+        if last and int(last) < start:
+            return None
+    if start >= end:
+        message = f"{header!r} asks for nothing of the {size} bytes there are"
+        raise InputError(message, code="range-not-satisfiable", content_range=f"bytes */{size}")
+    return start, end
+
+
+def matches_any(header: str | None, tag: str) -> bool:
+    """True when an If-None-Match header lists the tag, weak or strong, or is `*`."""
+    if header is None:
+        return False
+    listed = [item.strip().removeprefix("W/") for item in header.split(",")]
+    return "*" in listed or tag in listed

@@ -1,23 +1,28 @@
-"""Jobs over HTTP: submit, look, list, listen, cancel, erase."""
+"""Jobs over HTTP: submit, look, list, listen, cancel, erase; and what became of their webhooks."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from sse_starlette import EventSourceResponse
+from pydantic import BaseModel, Field
+from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from divisi.contract.answers import GroupBody, JobBody, JobListBody
-from divisi.contract.errors import ConflictError, UnavailableError
+from divisi import life
+from divisi.contract.answers import EventBody, GroupBody, JobBody, JobListBody
+from divisi.contract.errors import ConflictError, NotFoundError, UnavailableError
 from divisi.contract.job import ENDED_STATES, Job, JobState
 from divisi.gateway.acceptance import Acceptance, accept_upload
-from divisi.gateway.access import GatewayCaller
-from divisi.gateway.bodies import group_url, job_body, job_url
-from divisi.gateway.events import follow
+from divisi.gateway.answers import group_url, job_body, job_problem, job_url
+from divisi.gateway.dependencies import GatewayCaller, GatewayServices, Services
 from divisi.gateway.openapi import EVENT, IDEMPOTENCY_REPLAYED, JOB_LINKS, SUBMIT_REQUEST, problems
-from divisi.gateway.services import GatewayServices, Services
-from divisi.life import erase
+from divisi.jobs.events import EventReader
+from divisi.telemetry import get_logger
+from divisi.webhooks.deliveries import Delivery, DeliveryStatus
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -150,7 +155,7 @@ async def cancel_job(job_id: JobId, services: GatewayServices) -> JobBody:
 )
 async def erase_job(job_id: JobId, services: GatewayServices) -> None:
     """Cancels the job if it has not ended, then erases recording, stems and record."""
-    await erase.erase_job(services.queue, services.store, job_id)
+    await life.erase_job(services.queue, services.store, job_id)
 
 
 async def jobs_of_group(services: Services, group: str, owner: str | None) -> list[Job]:
@@ -187,3 +192,108 @@ def _location(accepted: Acceptance) -> str:
 
 def _poll_seconds(eta_seconds: float | None) -> int:
     return round(min(max(eta_seconds or 0.0, MIN_POLL_SECONDS), MAX_POLL_SECONDS))
+
+
+log = get_logger(__name__)
+
+HEARTBEAT_SECONDS = 15.0
+RECONNECT_MILLISECONDS = 2000
+
+
+async def follow(reader: EventReader, job_id: str, after_id: str | None) -> AsyncIterator[ServerSentEvent]:
+    """The job's events after `after_id` (None: all) until its last; comments keep idle connections open.
+
+    Each event's id is its id in the job's Redis stream. When Redis goes away the stream ends, and the listener, who
+    reconnects by itself, resumes after the last event it saw.
+    """
+    yield ServerSentEvent(comment="divisi", retry=RECONNECT_MILLISECONDS)
+    try:
+        async for event in reader.events(job_id, after_id, idle_seconds=HEARTBEAT_SECONDS):
+            if event is None:
+                yield ServerSentEvent(comment="alive")
+                continue
+            body = EventBody(
+                state=event.kind or JobState.RUNNING,
+                progress=event.progress,
+                attempt=event.attempt,
+                stage=event.stage,
+                problem=job_problem(event.problem) if event.problem else None,
+            )
+            name = "state" if event.kind else "progress"
+            yield ServerSentEvent(event=name, id=event.event_id, data=body.model_dump_json(exclude_none=True))
+    except UnavailableError as error:
+        log.warning("event stream broken off", job_id=job_id, reason=error.message)
+    except NotFoundError:
+        return  # erased while somebody listened
+
+
+class DeliveryAttemptBody(BaseModel):
+    """How one attempt went."""
+
+    at: datetime
+    status: int | None = Field(None, description="HTTP status of the receiver's answer, if there was one.")
+    error: str | None = Field(None, description="Why it counts as failed.")
+    seconds: float
+
+
+class DeliveryBody(BaseModel):
+    """One event that is told: repeated until the receiver answers 2xx."""
+
+    id: str = Field(description="The `webhook-id` of every attempt.")
+    type: str = Field(examples=["job.succeeded"])
+    status: DeliveryStatus
+    attempts: int
+    created_at: datetime
+    next_attempt_at: datetime | None = None
+    log: list[DeliveryAttemptBody]
+
+
+class DeliveryListBody(BaseModel):
+    """The webhooks of one job, oldest first."""
+
+    webhook_url: str | None = Field(None, description="null: the job asked for none.")
+    deliveries: list[DeliveryBody]
+
+
+@router.get(
+    "/{job_id}/deliveries",
+    response_model=DeliveryListBody,
+    summary="Look at webhooks",
+    responses=problems(404, 422, 503),
+)
+async def list_deliveries(job_id: JobId, services: GatewayServices) -> DeliveryListBody:
+    """Every attempt to tell the job's end to its `webhook_url`. Empty before the job has ended."""
+    job = await services.queue.get(job_id)
+    deliveries = await services.deliveries.deliveries(job_id)
+    return DeliveryListBody(
+        webhook_url=job.webhook_url, deliveries=[_delivery_body(delivery) for delivery in deliveries]
+    )
+
+
+def message_of(job: Job, root: str, event: str) -> bytes:
+    """The body: what happened, when, and the job as `GET /v1/jobs/{id}` answers it."""
+    message = {
+        "type": f"job.{event}",
+        "timestamp": datetime.fromtimestamp(job.ended_at or job.submitted_at, UTC).isoformat(),
+        "data": job_body(job, root).model_dump(mode="json", exclude_none=True),
+    }
+    return json.dumps(message, separators=(",", ":")).encode()
+
+
+def _delivery_body(delivery: Delivery) -> DeliveryBody:
+    return DeliveryBody(
+        id=delivery.delivery_id,
+        type=f"job.{delivery.event}",
+        status=delivery.status,
+        attempts=delivery.attempts,
+        created_at=_time(delivery.created_at),
+        next_attempt_at=_time(delivery.next_at) if delivery.next_at else None,
+        log=[
+            DeliveryAttemptBody(at=_time(one.at), status=one.status, error=one.error, seconds=one.seconds)
+            for one in delivery.log
+        ],
+    )
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,25 +1,89 @@
-"""Who calls, what they may do and how often: one dependency in front of every route that is not for everybody.
+"""What stands before the routes: the services they share, who calls, and which parameters a query may have.
 
     who is it (401) → within the rate (429) → may they do this (403) → is the job theirs (404, as if it were not there)
 
-It stands before whole routers (`app.py`), so a route that is added later is guarded without saying so. Callers show
-`Authorization: Bearer dv_…`; a signed link opens one download without a key. Where no keys are required everybody may
-do everything, and limits count addresses, or nothing at all when only this machine can call.
+`admit` stands before whole routers (`app.py`), so a route that is added later is guarded without saying so. Callers
+show `Authorization: Bearer dv_…`; a signed link opens one download without a key. Where no keys are required everybody
+may do everything, and limits count addresses, or nothing at all when only this machine can call.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.exceptions import RequestValidationError
 
-from divisi.access.caller import READING_METHODS, Caller, is_linkable, owner_at, scope_of
-from divisi.access.key_ring import Scope, deployment_secret
-from divisi.access.limits import WINDOW_SECONDS, Allowance
-from divisi.access.signed_links import EXPIRES, SIGNATURE, Link, check_link
+from divisi.access.callers import (
+    READING_METHODS,
+    WINDOW_SECONDS,
+    Allowance,
+    Caller,
+    Limits,
+    is_linkable,
+    owner_at,
+    scope_of,
+)
+from divisi.access.key_ring import KeyRing, Scope, deployment_secret
+from divisi.access.signing import EXPIRES, SIGNATURE, Link, check_link
+from divisi.audio.facts import AudioLimits
+from divisi.bundles.store import BundleStore
 from divisi.contract.errors import AccessError, LimitError, NotFoundError
-from divisi.gateway.services import GatewayServices, Services
+from divisi.contract.manifest import ManifestFile
+from divisi.door.redis_door import RedisDoor
+from divisi.gateway.middleware import GatewayMetrics
+from divisi.jobs.events import EventReader
+from divisi.jobs.figures import Figures
+from divisi.jobs.queue import JobQueue
+from divisi.jobs.roll_call import RollCall
 from divisi.settings import Settings
+from divisi.storage.object_store import ObjectStore
+from divisi.webhooks.deliveries import Deliveries
+
+
+@dataclass(frozen=True)
+class Services:
+    """What one gateway process leans on: the parts of the queue, each over the one door, and the other adapters."""
+
+    settings: Settings
+    door: RedisDoor
+    queue: JobQueue
+    events: EventReader
+    figures: Figures
+    roll_call: RollCall
+    keys: KeyRing
+    limits: Limits
+    deliveries: Deliveries
+    store: ObjectStore
+    bundles: BundleStore
+    metrics: GatewayMetrics
+    work_dir: Path  # for what is on its way through this process
+    # Practice mixes that are being looked for or made, by the key of their note; see `on_demand.py`.
+    mixes: dict[str, asyncio.Task[ManifestFile]] = field(default_factory=dict)
+    # Each inspection is a process that decodes: more at once than there are cores only makes all of them late.
+    inspection_places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(os.cpu_count() or 1))
+
+    @property
+    def audio_limits(self) -> AudioLimits:
+        """What this deployment accepts of a recording."""
+        return AudioLimits(
+            max_duration_seconds=self.settings.max_duration_seconds,
+            max_channels=self.settings.max_channels,
+            inspect_seconds=self.settings.inspect_seconds,
+            max_decoded_bytes=self.settings.max_decoded_bytes,
+        )
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+GatewayServices = Annotated[Services, Depends(_services)]
 
 
 async def admit(request: Request, services: GatewayServices) -> None:
@@ -118,3 +182,35 @@ def _template(request: Request) -> str:
 
 def _address(request: Request) -> str:
     return owner_at(request.client.host if request.client else "unknown")
+
+
+async def refuse_unknown_names(request: Request) -> None:
+    """Lets the request pass, or refuses it with a pointer to each parameter that it cannot have.
+
+    A misspelt parameter would take its default in silence, on a read as on a submit. What an operation takes stands in
+    the OpenAPI document.
+
+    Raises:
+        RequestValidationError: unknown, or given twice.
+    """
+    given = [name for name, _ in request.query_params.multi_items()]
+    if not given:
+        return
+    template, method = request.scope["route"].path, request.method
+    operation = request.app.openapi()["paths"].get(template, {}).get(method.lower(), {})
+    is_list = {
+        parameter["name"]: parameter["schema"].get("type") == "array"
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "query"
+    }
+    if method in READING_METHODS and is_linkable(template):
+        is_list |= {EXPIRES: False, SIGNATURE: False}
+    problems = []
+    for name in dict.fromkeys(given):
+        if name not in is_list:
+            message = f"there is no such parameter; there are: {', '.join(is_list) or 'none'}"
+            problems.append({"loc": ("query", name), "msg": message, "type": "extra_forbidden"})
+        elif given.count(name) > 1 and not is_list[name]:
+            problems.append({"loc": ("query", name), "msg": "give this parameter once", "type": "repeated"})
+    if problems:
+        raise RequestValidationError(problems)

@@ -1,0 +1,174 @@
+"""Who calls, what a key or a signed link opens for them, and how much of the service they may use.
+
+A caller is named by the `owner` that jobs carry: `key:<id>`, or `address:<ip>` where no keys are asked for. The gateway
+asks before each route (`gateway/dependencies.py`). Of a day's uploads a caller has a share: asked for before an upload,
+taken with it, returned if nothing comes of it. One Lua script for each question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from divisi.access.key_ring import ApiKey, Scope
+from divisi.contract.errors import LimitError, UnavailableError
+from divisi.contract.files import LINKABLE_PATHS
+from divisi.door.redis_door import RedisDoor
+from divisi.settings import Settings
+
+READING_METHODS = frozenset({"GET", "HEAD"})
+# What a signed link may open, by the part of the path after the job's id.
+LINKABLE = LINKABLE_PATHS | {"shared"}
+# One household has one IPv6 network of this length, and as many addresses in it as it likes.
+_IPV6_PREFIX = 64
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sent a request.
+
+    Args:
+        owner: name that jobs and limits carry, `key:<id>` or `address:<ip>`; None: callers are not distinguished.
+        key: the key that was shown.
+        sees_all: False: only jobs of the same owner.
+    """
+
+    owner: str | None
+    key: ApiKey | None = None
+    sees_all: bool = True
+
+
+def scope_of(method: str, template: str) -> Scope | None:
+    """What a key needs for a route, given by its template; None: any key will do."""
+    if template == "/metrics":
+        return Scope.METRICS
+    if not template.startswith(("/v1/jobs", "/v1/groups")):
+        return None
+    # A link to share opens no more than its maker may read.
+    is_reading = method in READING_METHODS or template.endswith("/links")
+    return Scope.JOBS_READ if is_reading else Scope.JOBS_WRITE
+
+
+def is_linkable(template: str) -> bool:
+    """True when signed links to this route, given by its template or a path of it, are honoured."""
+    parts = template.split("/")
+    return len(parts) > 4 and parts[4] in LINKABLE
+
+
+def owner_at(host: str) -> str:
+    """`address:<ip>` for the client at that address; one name for all of an IPv6 network."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return "address:unknown"
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped:
+            return f"address:{address.ipv4_mapped}"
+        return f"address:{ipaddress.ip_network((address, _IPV6_PREFIX), strict=False).network_address}"
+    return f"address:{address}"
+
+
+WINDOW_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What is left of a sliding window. `reset_seconds`: until the oldest request leaves it and makes room."""
+
+    is_admitted: bool
+    limit: int
+    remaining: int
+    reset_seconds: int
+
+
+@dataclass(frozen=True)
+class UploadQuota:
+    """What one caller may upload in 24 hours; 0: no limit."""
+
+    num_bytes: int
+    audio_seconds: float
+
+
+class Limits:
+    """Counts what callers use."""
+
+    def __init__(self, door: RedisDoor) -> None:
+        self.door = door
+
+    async def admit_request(self, owner: str, limit: int) -> Allowance:
+        """Counts one request within the last minute, unless there have been `limit` of them."""
+        admitted, remaining, reset_ms = await self.door.run("admit", owner, WINDOW_SECONDS * 1000, limit)
+        return Allowance(admitted == 1, limit, remaining, math.ceil(reset_ms / 1000))
+
+    async def spend_upload(self, owner: str, quota: UploadQuota, num_bytes: int = 0, audio_seconds: float = 0) -> None:
+        """Takes an upload off the owner's quota; negative amounts return it, none asks whether anything is left.
+
+        Raises:
+            LimitError: the quota does not suffice (`upload-quota-used-up`); nothing was taken.
+        """
+        what, wait_ms = await self.door.run(
+            "spend",
+            owner,
+            num_bytes,
+            round(audio_seconds * 1000),
+            quota.num_bytes,
+            round(quota.audio_seconds * 1000),
+        )
+        if what == "ok":
+            return
+        limit = f"{quota.num_bytes} bytes" if what == "bytes" else f"{quota.audio_seconds:g} s of audio"
+        raise LimitError(
+            f"this caller may upload {limit} in 24 hours, and not so much of it is left",
+            code="upload-quota-used-up",
+            violated=f"upload-{what}",
+            retry_after_seconds=math.ceil(wait_ms / 1000),
+        )
+
+
+@dataclass
+class Shares:
+    """What an upload took; returned unless it is kept."""
+
+    is_kept: bool = False
+
+
+async def require_share(limits: Limits, caller: Caller, settings: Settings) -> None:
+    """Refuses before the body is read when nothing of the caller's day is left.
+
+    Raises:
+        LimitError: `upload-quota-used-up`.
+    """
+    if caller.owner is not None:
+        await limits.spend_upload(caller.owner, _quota(settings))
+
+
+@asynccontextmanager
+async def shares_spent(
+    limits: Limits, caller: Caller, settings: Settings, num_bytes: int, audio_seconds: float
+) -> AsyncIterator[Shares]:
+    """Takes an upload off the caller's day; gives it back when nothing new came of it.
+
+    Raises:
+        LimitError: `upload-quota-used-up`.
+    """
+    shares = Shares()
+    if caller.owner is None:
+        yield shares
+        return
+    quota = _quota(settings)
+    await limits.spend_upload(caller.owner, quota, num_bytes, audio_seconds)
+    try:
+        yield shares
+    finally:
+        if not shares.is_kept:
+            with suppress(UnavailableError):  # the day ends by itself
+                back = limits.spend_upload(caller.owner, quota, -num_bytes, -audio_seconds)
+                await asyncio.shield(back)
+
+
+def _quota(settings: Settings) -> UploadQuota:
+    return UploadQuota(settings.max_upload_bytes_per_day, settings.max_audio_seconds_per_day)

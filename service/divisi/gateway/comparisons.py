@@ -1,0 +1,253 @@
+"""Comparisons over HTTP: the jobs of one upload with several models as a table of voices by systems.
+
+And links to share a comparison or a job, which work without a key until they expire.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from divisi.access.callers import is_linkable
+from divisi.access.signing import EXPIRES, SIGNATURE, Link, sign_link
+from divisi.contract.answers import CellBody, ComparisonBody, JobBody, SystemBody
+from divisi.contract.errors import NotFoundError
+from divisi.contract.files import path_of
+from divisi.contract.job import Job
+from divisi.gateway.answers import group_url, job_body, job_url, reference_bodies
+from divisi.gateway.dependencies import GatewayCaller, GatewayServices, Services, link_secret
+from divisi.gateway.files import finished_job
+from divisi.gateway.jobs import JobId, jobs_of_group
+from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
+from divisi.storage.file_names import content_disposition
+
+router = APIRouter(prefix="/v1/groups/{group}", tags=["groups"])
+
+GroupId = Annotated[str, Path(pattern=r"^[0-9a-z]{26}$", description="Id of a group.")]
+
+
+@router.get("", response_model=ComparisonBody, summary="Look at a comparison", responses=problems(404, 422, 503))
+async def get_group(
+    group: GroupId, services: GatewayServices, caller: GatewayCaller, response: Response
+) -> ComparisonBody:
+    """Every voice of every model; a model that failed has its problem in its job and empty cells."""
+    response.headers["Cache-Control"] = "no-store"
+    jobs = await known_group(services, group, None if caller.sees_all else caller.owner)
+    return comparison_body(group, jobs, services)
+
+
+@router.get(
+    "/table.csv",
+    summary="Download the scores of a comparison",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The table.",
+            "headers": ARCHIVE_RESPONSE[200]["headers"],
+            "content": {"text/csv": {"schema": {"type": "string"}}},
+        },
+        **problems(404, 422, 503),
+    },
+)
+async def get_group_table(group: GroupId, services: GatewayServices, caller: GatewayCaller) -> Response:
+    """A row a model, a column a voice: SI-SDR in dB, empty where there is no true source."""
+    jobs = await known_group(services, group, None if caller.sees_all else caller.owner)
+    text = table_of(comparison_body(group, jobs, services))
+    disposition = content_disposition(jobs[0].file_name, "scores.csv", group)
+    headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
+    return Response(text, media_type="text/csv", headers=headers)
+
+
+async def known_group(services: Services, group: str, owner: str | None) -> list[Job]:
+    """The group's jobs in the order in which their models were asked for; NotFoundError (`unknown-group`)."""
+    jobs = await jobs_of_group(services, group, owner)
+    if not jobs:
+        raise NotFoundError(f"There is no group {group}", code="unknown-group")
+    return sorted(jobs, key=lambda job: (job.place, job.job_id))
+
+
+def comparison_body(group: str, jobs: list[Job], services: Services) -> ComparisonBody:
+    """The table of these jobs, one or more."""
+    root = services.settings.root_path
+    bodies = [job_body(job, root) for job in jobs]
+    titles = {card.id: card for card in services.bundles.list()}
+    voices = dict.fromkeys(
+        name
+        for job, body in zip(jobs, bodies, strict=True)
+        for name in (
+            [stem.name for stem in body.stems if not stem.is_residual]
+            or (titles[job.model_id].stems if job.model_id in titles else ())
+        )
+    )
+    references = {reference.name: reference for job in reversed(jobs) for reference in reference_bodies(job, root)}
+    return ComparisonBody(
+        group=group,
+        file_name=jobs[0].file_name,
+        submitted_at=bodies[0].submitted_at,
+        state="ended" if all(job.state.is_ended for job in jobs) else "running",
+        input=bodies[0].input,
+        voices=list(voices),
+        references=[references[voice] for voice in voices if voice in references],
+        systems=[
+            _system(body, titles[body.model].title if body.model in titles else body.model, voices) for body in bodies
+        ],
+        table=f"{root}{group_url(group)}/table.csv",
+        folder=f"{root}{group_url(group)}/folder.zip",
+    )
+
+
+def table_of(body: ComparisonBody) -> str:
+    """The scores as CSV."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["model", *body.voices, "mean"])
+    for system in body.systems:
+        rows.writerow([system.model, *(cell.si_sdr_db for cell in system.cells), system.mean_si_sdr_db])
+    return text.getvalue()
+
+
+def _system(body: JobBody, title: str, voices: dict[str, None]) -> SystemBody:
+    stems = {stem.name: stem for stem in body.stems}
+    scores = {score.stem: score.si_sdr_db for score in body.scores}
+    known = [value for value in scores.values() if value is not None]
+    return SystemBody(
+        model=body.model,
+        title=title,
+        job=body,
+        cells=[CellBody(voice=voice, stem=stems.get(voice), si_sdr_db=scores.get(voice)) for voice in voices],
+        resynthesis=body.resynthesis,
+        mean_si_sdr_db=round(sum(known) / len(known), 3) if known else None,
+    )
+
+
+job_links_router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["stems"])
+group_links_router = APIRouter(prefix="/v1/groups/{group}", tags=["groups"])
+
+LONGEST_SECONDS = 7 * 24 * 3600
+
+
+class StemLinkBody(BaseModel):
+    """A link to one stem."""
+
+    name: str
+    href: str
+
+
+class DownloadLinksBody(BaseModel):
+    """Links that open without a key."""
+
+    expires_at: datetime
+    stems: list[StemLinkBody]
+    archive: str = Field(description="All stems in one ZIP file.")
+    shared: str = Field(description="The job, with links to all that belongs to it.")
+
+
+class GroupLinkBody(BaseModel):
+    """A link that opens a comparison without a key."""
+
+    expires_at: datetime
+    shared: str = Field(description="The comparison, with links to all that belongs to it.")
+
+
+@job_links_router.post(
+    "/links", response_model=DownloadLinksBody, summary="Make download links", responses=problems(404, 409, 422, 503)
+)
+async def make_links(
+    job_id: JobId,
+    services: GatewayServices,
+    response: Response,
+    seconds: Annotated[int | None, Query(ge=1, le=LONGEST_SECONDS, description="How long they shall work.")] = None,
+) -> DownloadLinksBody:
+    """Links to the stems and the archive that anybody can open, until they expire or the job is erased."""
+    job, manifest = await finished_job(services, job_id)
+    ends = time.time() + (seconds or services.settings.link_seconds)
+    expires_at = int(min(ends, job.expires_at or ends))
+    secret = await link_secret(services)
+    root, url = services.settings.root_path, job_url(job_id)
+
+    def link_to(path: str) -> str:
+        return root + sign_link(Link(f"{url}/{path}"), expires_at, secret)
+
+    response.headers["Cache-Control"] = "no-store"
+    return DownloadLinksBody(
+        expires_at=datetime.fromtimestamp(expires_at, UTC),
+        stems=[StemLinkBody(name=stem.name, href=link_to(path_of("audio", stem.name))) for stem in manifest.stems],
+        archive=link_to("archive.zip"),
+        shared=link_to("shared"),
+    )
+
+
+@job_links_router.get(
+    "/shared", response_model=JobBody, summary="Open a shared job", responses=problems(404, 409, 422, 503)
+)
+async def get_shared_job(request: Request, job_id: JobId, services: GatewayServices, response: Response) -> Any:
+    """The job as at its own address; its links open without a key as long as the one that led here."""
+    job, _ = await finished_job(services, job_id)
+    response.headers["Cache-Control"] = "no-store"
+    return await _signed(request, services, job_body(job, services.settings.root_path))
+
+
+@group_links_router.post(
+    "/links", response_model=GroupLinkBody, summary="Make a link to a comparison", responses=problems(404, 422, 503)
+)
+async def make_group_link(
+    group: GroupId,
+    services: GatewayServices,
+    caller: GatewayCaller,
+    response: Response,
+    seconds: Annotated[int | None, Query(ge=1, le=LONGEST_SECONDS, description="How long it shall work.")] = None,
+) -> GroupLinkBody:
+    """A link to the comparison that anybody can open, until it expires or the last of its jobs is erased."""
+    jobs = await known_group(services, group, None if caller.sees_all else caller.owner)
+    ends = time.time() + (seconds or services.settings.link_seconds)
+    expires_at = int(min(ends, max(job.expires_at or ends for job in jobs)))
+    response.headers["Cache-Control"] = "no-store"
+    return GroupLinkBody(
+        expires_at=datetime.fromtimestamp(expires_at, UTC),
+        shared=services.settings.root_path
+        + sign_link(Link(f"{group_url(group)}/shared"), expires_at, await link_secret(services)),
+    )
+
+
+@group_links_router.get(
+    "/shared", response_model=ComparisonBody, summary="Open a shared comparison", responses=problems(404, 422, 503)
+)
+async def get_shared_group(
+    request: Request, group: GroupId, services: GatewayServices, caller: GatewayCaller, response: Response
+) -> Any:
+    """The comparison as at its own address; its links open without a key as long as the one that led here."""
+    jobs = await known_group(services, group, None if caller.sees_all else caller.owner)
+    response.headers["Cache-Control"] = "no-store"
+    return await _signed(request, services, comparison_body(group, jobs, services))
+
+
+async def _signed(request: Request, services: Services, body: BaseModel) -> Any:
+    """The body with every address that a link may open turned into such a link.
+
+    Signed is the path that the gateway sees, so that the link opens behind a proxy and beside it.
+    """
+    root = services.settings.root_path
+    secret = await link_secret(services)
+    until = request.query_params.get(EXPIRES) if request.query_params.get(SIGNATURE) else None
+    expires_at = int(until or time.time() + services.settings.link_seconds)
+
+    def sign(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: sign(part) for name, part in value.items()}
+        if isinstance(value, list):
+            return [sign(part) for part in value]
+        if not isinstance(value, str) or not value.startswith((f"{root}/v1/jobs/", f"{root}/v1/groups/")):
+            return value
+        path, _, query = value.removeprefix(root).partition("?")
+        if not is_linkable(path):
+            return value
+        return root + sign_link(Link(path, tuple(parse_qsl(query))), expires_at, secret)
+
+    return sign(body.model_dump(mode="json"))
