@@ -22,7 +22,8 @@ from tests.patience import PATIENCE_SECONDS
 from divisi.access.callers import WINDOW_SECONDS
 from divisi.client import AsyncClient, Client, Job
 from divisi.client.arrivals import Arrival
-from divisi.client.wire import Patience, address_of
+from divisi.client.records import File
+from divisi.client.wire import Patience, address_of, target_of
 from divisi.contract.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from divisi.door.redis_door import RedisDoor
 from divisi.jobs.queue import JobQueue
@@ -297,3 +298,19 @@ def test_waiting_ends_when_the_time_is_up_and_the_job_goes_on(
             asyncio.run(wait(job["id"]))
         with worker(gateway, work_off, 1):
             assert client.wait(job["id"], timeout_seconds=PATIENCE_SECONDS)["state"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("file_name", "placed"),
+    [
+        ("soprano.wav", "soprano.wav"),
+        ("../../.ssh/authorized_keys", "authorized_keys"),
+        ("C:\\Windows\\alto.wav", "alto.wav"),
+        ("/etc/passwd", "passwd"),
+        ("..", "download"),
+        (".hidden\x1b\u202e", "hidden"),
+        ("Ave verum – 聖歌.wav", "Ave verum – 聖歌.wav"),
+    ],
+)
+def test_what_a_server_calls_a_file_leads_nowhere_else(file_name: str, placed: str, tmp_path: Path) -> None:
+    assert target_of(cast(File, {"file_name": file_name}), tmp_path) == tmp_path / placed

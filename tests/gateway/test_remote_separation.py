@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.gateway.keyed import BOTH, keyed_gateway
 from tests.gateway.working import worker
 from tests.unsteady_proxy import UnsteadyProxy, cut_after, unsteady
+from typer.testing import CliRunner
 
+from divisi.cli.app import app
 from divisi.cli.out_folder import OutFolder
 from divisi.cli.request import CommandRequest
 from divisi.cli.server import remote_separation
 from divisi.client import Client, Job
 from divisi.client.arrivals import Arrival
 from divisi.contract.errors import DivisiError, InputError, NotFoundError, UnavailableError
+from divisi.settings import Settings
 
 if TYPE_CHECKING:
-    from tests.gateway.conftest import Gateway, StemBytes, WorkOff
+    from tests.gateway.conftest import Gateway, Serve, StemBytes, WorkOff
 
 EVERYTHING = CommandRequest(include_pitch=True, include_resynthesis=True, include_plot=True)
 
@@ -239,3 +243,16 @@ def test_a_name_that_is_no_utf_8_is_sent_with_a_replacement_character(
     path.write_bytes(song)
     with Client(gateway.url) as client:
         assert client.submit(path)["file_name"] == "caf\ufffd.wav"
+
+
+@pytest.mark.parametrize("command", ["jobs", "models"])
+def test_a_command_shows_the_key_that_the_environment_has(
+    command: str, settings: Settings, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DIVISI_API_KEY", raising=False)
+    with keyed_gateway(settings, serve) as keyed:
+        refused = CliRunner().invoke(app, [command, "--server", keyed.url])
+        assert refused.exit_code == 1
+        assert "API key" in refused.stderr
+        monkeypatch.setenv("DIVISI_API_KEY", keyed.make_key(*BOTH).token)
+        assert CliRunner().invoke(app, [command, "--server", keyed.url]).exit_code == 0

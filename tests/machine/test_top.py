@@ -17,7 +17,7 @@ from divisi.jobs.worker_side import WorkerSide
 from divisi.machine.service import Snapshot, frame, look
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Divisi
+    from tests.machine.conftest import Divisi
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Divisi
+    from tests.machine.conftest import Divisi
 
 pytestmark = pytest.mark.anyio
 

@@ -19,7 +19,7 @@ from divisi.bundles.checksums import write_checksums
 from divisi.contract.card import ModelCard
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Divisi, Ran
+    from tests.machine.conftest import Divisi, Ran
 
 StartRedis = Callable[[int], subprocess.Popen[str]]
 
