@@ -41,6 +41,7 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 from pyroomacoustics.bss import fastmnmf2
+from quintet import NUM_MICROPHONES, NUM_SPOTS, ImageScores, QuintetRoom, score_images, simulate_quintet
 from rich.console import Console
 
 from divisi.audio.decode import open_decoder
@@ -52,8 +53,6 @@ from divisi.separation.deliver import separate_file
 from divisi.separation.fitted_separator import FittedSeparator
 from divisi.separation.options import SeparationOptions
 from divisi.settings import load_settings
-from divisi_workshop.evaluation.quintet import NUM_MICROPHONES, NUM_SPOTS, QuintetRoom, simulate_quintet
-from divisi_workshop.metrics import ImageScores, score_images
 from divisi_workshop.networks.fast_mnmf import FastMnmf
 
 MODEL = "fastmnmf2-quintet"

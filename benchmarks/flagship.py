@@ -2,7 +2,7 @@
 
     python benchmarks/flagship.py --data DATA --syn CACHE/syn_valid [--model chorus] [--only held rosters syn joined]
 
-DATA holds `nino_dios/`; CACHE/syn_valid the chorales of `syn_valid.json` as `divisi_workshop.evaluation.valid_choirs`
+DATA holds `nino_dios/`; CACHE/syn_valid the chorales of `syn_valid.json` as `valid_choirs.py`
 sings them with singer 4. These are validation figures: SI-SDR in dB, means over 4 s excerpts and the voices that sing.
 
 - held: singer 4 of Niño Dios, seconds 80 to 100, each excerpt a recording of its own.

@@ -19,13 +19,12 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
+from benchmarks.quintet import QUINTET, QuintetRoom, score_images, simulate_quintet
 from tests.conftest import free_port
 from tests.patience import PATIENCE_SECONDS
 
 from divisi.client import Client
 from divisi.settings import default_model_store
-from divisi_workshop.evaluation.quintet import QUINTET, QuintetRoom, simulate_quintet
-from divisi_workshop.metrics import score_images
 
 RATE = 16_000
 MODEL = "fastmnmf2-quintet"

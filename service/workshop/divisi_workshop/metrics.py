@@ -1,14 +1,6 @@
-"""How near an estimate is to its reference: SI-SDR as the published choral systems report it, and BSS Eval.
-
-BSS Eval (Vincent, Gribonval and Févotte, IEEE TASLP 14, 2006) is that of fast_bss_eval (Scheibler, ICASSP 2022), a
-development dependency.
-"""
+"""How near an estimate is to its reference: SI-SDR as the published choral systems report it."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +11,6 @@ _FLOOR = 1e-8
 _TINY = 1e-12
 # Of a second in a mixture of peak 1 whose squares sum up to 10. Below it a voice is silent and its ratio says nothing.
 QUIETEST_MEAN_SQUARE = 10 / 16_000
-# Of the filters that BSS Eval forgives: its own number.
-_FILTER_LENGTH = 512
 
 
 def si_sdr_db(estimate: NDArray[np.floating], reference: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -59,62 +49,3 @@ def mean_of_known(values: NDArray[np.floating]) -> float:
     """The mean of all that are not NaN; NaN where there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")
-
-
-@dataclass(frozen=True)
-class ImageScores:
-    """All in dB, float64 (S,), sources in the order of the references.
-
-    Attributes:
-        recording_si_sdr: of the microphone itself, taken as the estimate.
-        si_sdr, sdr, sir, sar: of the estimate.
-    """
-
-    recording_si_sdr: NDArray[np.float64]
-    si_sdr: NDArray[np.float64]
-    sdr: NDArray[np.float64]
-    sir: NDArray[np.float64]
-    sar: NDArray[np.float64]
-
-    @property
-    def improvement(self) -> float:
-        """Mean SI-SDR improvement over the microphones."""
-        return float((self.si_sdr - self.recording_si_sdr).mean())
-
-
-def score_images(
-    estimates: NDArray[np.floating],
-    images: NDArray[np.floating],
-    mixture: NDArray[np.floating],
-    channels: Sequence[int],
-    *,
-    finds_order: bool = False,
-) -> ImageScores:
-    """Scores estimates at the microphone of each source.
-
-    Args:
-        estimates: (S, C, T).
-        images: (S, C, T), the true ones.
-        mixture: (C, T), the recording.
-        channels: of each source the microphone that stands nearest.
-        finds_order: take the estimates in whatever order scores best, as blind systems are scored.
-    """
-    import fast_bss_eval  # a development dependency
-    import torch
-
-    places = range(len(images))
-    if finds_order:
-        table = np.array(
-            [[si_sdr_db(estimate[channels[s]], images[s, channels[s]]) for s in places] for estimate in estimates]
-        )
-        order = max(permutations(places), key=lambda order: sum(table[order[s], s] for s in places))
-        estimates = estimates[list(order)]
-    reference = np.stack([images[s, channels[s]] for s in places]).astype(np.float64)
-    estimate = np.stack([estimates[s, channels[s]] for s in places]).astype(np.float64)
-    # As tensors: its numpy way fails with numpy 2.
-    ratios = fast_bss_eval.bss_eval_sources(
-        torch.from_numpy(reference), torch.from_numpy(estimate), filter_length=_FILTER_LENGTH, compute_permutation=False
-    )
-    sdr, sir, sar = (ratio.numpy() for ratio in ratios)
-    recording = np.array([si_sdr_db(mixture[channels[s]], images[s, channels[s]]) for s in places])
-    return ImageScores(recording, si_sdr_db(estimate, reference), sdr, sir, sar)

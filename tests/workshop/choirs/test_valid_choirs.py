@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks import valid_choirs
+from benchmarks.valid_choirs import SECONDS, ValidChoir, draw_list, load_list, pitches, render
 
 from divisi_workshop.choirs.melodies import FRAME_RATE, REST
 from divisi_workshop.choirs.takes import SAMPLE_RATE, VOICES, Part
 from divisi_workshop.choirs.world_voices import analyse_singer
-from divisi_workshop.evaluation import valid_choirs
-from divisi_workshop.evaluation.valid_choirs import SECONDS, ValidChoir, draw_list, load_list, pitches, render
 
 LIST = Path(__file__).parents[3] / "benchmarks" / "syn_valid.json"
 PLAIN = ValidChoir(0, 8, 0.5, 2, 50.0, (0, 0, 0, 0), 1)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from divisi_workshop.evaluation.quintet import (
+from benchmarks.quintet import (
     INSTRUMENTS,
     NUM_MICROPHONES,
     NUM_SPOTS,
@@ -13,9 +12,9 @@ from divisi_workshop.evaluation.quintet import (
     QuintetRoom,
     play,
     play_quintet,
+    score_images,
     simulate_quintet,
 )
-from divisi_workshop.metrics import score_images
 
 RATE = 16_000
 

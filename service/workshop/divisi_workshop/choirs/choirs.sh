@@ -16,4 +16,4 @@ guests() {
 guests --out "$cache/guests" --count 80
 guests --out "$cache/guests_held_back" --count 6 --held-back
 "$python" -m divisi_workshop.choirs.shoebox_rooms --out "$cache/halls" --count 60
-"$python" -m divisi_workshop.evaluation.valid_choirs "$data" "$cache" "$cache/syn_valid" --listed benchmarks/syn_valid.json
+"$python" benchmarks/valid_choirs.py "$data" "$cache" "$cache/syn_valid" --listed benchmarks/syn_valid.json

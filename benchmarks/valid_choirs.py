@@ -1,6 +1,6 @@
 """The fixed list of validation choirs: chorales never trained on, sung by the singers kept for validation.
 
-    python -m divisi_workshop.evaluation.valid_choirs DATA CACHE CACHE/syn_valid --listed benchmarks/syn_valid.json
+    python benchmarks/valid_choirs.py DATA CACHE CACHE/syn_valid --listed benchmarks/syn_valid.json
 
 The list is committed and stays as it is, so that scores of different days can be compared; what is rendered from it
 is as private as the recordings. Another draw, for choosing between settings, is made by `--seed 77 --count 40` in place
