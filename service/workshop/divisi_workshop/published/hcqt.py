@@ -33,8 +33,6 @@ class HcqtConfig:
     bins_per_octave: int = 60
     bin_count: int = 360
     harmonic_count: int = 5
-    filter_scale: float = 1.0
-    """Length of the kernels against one that just tells neighbouring bins apart."""
     reflects_edges: bool = True
     """Mirror the signal at its ends; needs segments longer than the lowest kernel. Otherwise zeros surround it."""
     batch_reference: bool = False
@@ -105,7 +103,7 @@ class Hcqt(nn.Module):
     @property
     def _quality(self) -> float:
         """Frequency over bandwidth of every bin."""
-        return self.config.filter_scale / (2 ** (1 / self.config.bins_per_octave) - 1)
+        return 1 / (2 ** (1 / self.config.bins_per_octave) - 1)
 
     def _kernels(self, lowest: float, bin_count: int) -> Tensor:
         """Real and imaginary kernels, one after the other, from the lowest frequency in cycles a sample.

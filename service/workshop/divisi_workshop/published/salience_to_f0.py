@@ -1,13 +1,12 @@
 """From saliences to the F0 of every voice: of a salience per voice, or of one for all, without learning.
 
-`SalienceToF0` does the first, in the six published ways and in one that mends them. The hard part is what gradients
-see. The published `reconstruction` gives every bin the same gradient: only "up" or "down", never which bin. `refined`
-takes the top of the ridge at the best bin; its gradient knows where to go. `HeuristicAssignment` does the second.
+`SalienceToF0` does the first, as published and mended. The hard part is what gradients see: the published
+`reconstruction` gives every bin the same one, only "up" or "down", never which bin; `refined` takes the top of the
+ridge at the best bin, and its gradient knows where to go. `HeuristicAssignment` does the second.
 """
 
 from enum import StrEnum
 from itertools import permutations
-from typing import Any
 
 import torch
 from pydantic.dataclasses import dataclass
@@ -15,8 +14,6 @@ from torch import Tensor, nn
 
 from divisi_workshop.config import STRICT
 
-SIGMOID_SLOPE = 1000.0
-GRADIENT_LIMIT = 1000.0
 STEPS_PER_BIN = 4
 """`refined` gives pitches in quarters of a bin: fine enough, and rounding differences between runtimes seldom show."""
 RIDGE_OVER_CENTRE = 1.85
@@ -25,14 +22,9 @@ bins: 1.84 a quarter of a bin away, 1.87 half a bin away."""
 
 
 class Link(StrEnum):
-    """How the salience of a voice becomes its F0. `refined` is ours, the others are published."""
+    """How the salience of a voice becomes its F0: as published, or mended."""
 
     RECONSTRUCTION = "reconstruction"
-    SIGMOID = "sigmoid"
-    STE = "ste"
-    AMPLITUDE = "amplitude"
-    THRESHOLD = "threshold"
-    SOFTMAX = "softmax"
     REFINED = "refined"
 
 
@@ -47,22 +39,9 @@ class LinkConfig:
     below 76 Hz come out up to two octaves high."""
 
 
-class Step(torch.autograd.Function):
-    """1 above the threshold; gradients pass as if it were the identity, within limits."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, threshold: Tensor) -> Tensor:
-        return (values >= threshold).to(values.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0].clamp(-GRADIENT_LIMIT, GRADIENT_LIMIT), None
-
-
 class SalienceToF0(nn.Module):
     """Salience of every voice (B, V, K, N) -> F0 (B, V, N) in Hz, 0 where unvoiced."""
 
-    frequencies: Tensor
     hard_hz: Tensor
     alike: Tensor
     fine_hz: Tensor
@@ -73,7 +52,6 @@ class SalienceToF0(nn.Module):
         self.config = config
         integers = torch.floor(frequencies_hz)
         same = integers[:, None] == integers[None] if config.sums_low_bins else torch.eye(len(frequencies_hz)) > 0
-        self.register_buffer("frequencies", frequencies_hz.float(), persistent=False)
         self.register_buffer("alike", same.float(), persistent=False)
         self.register_buffer("hard_hz", (same.double() @ frequencies_hz).float(), persistent=False)
         self.register_buffer("fine_hz", fine_frequencies_hz(frequencies_hz), persistent=False)
@@ -82,23 +60,10 @@ class SalienceToF0(nn.Module):
     def forward(self, salience: Tensor) -> Tensor:
         peak, best = salience.max(dim=2)
         voiced = (peak >= self.thresholds) & (best > 0)
-        hard = self.hard_hz[best] * voiced
-        match self.config.link:
-            case Link.RECONSTRUCTION:
-                # Equal to `hard`, with gradient 1 for every bin.
-                return hard + (salience - salience.detach()).sum(2)
-            case Link.SIGMOID:
-                return torch.sigmoid(SIGMOID_SLOPE * (peak - self.thresholds)) * hard
-            case Link.STE:
-                return Step.apply(peak, self.thresholds) * hard
-            case Link.AMPLITUDE:
-                return peak / peak * hard
-            case Link.THRESHOLD:
-                return peak * (peak >= self.thresholds) * hard
-            case Link.SOFTMAX:
-                return (salience * self.frequencies[:, None]).sum(2)
-            case _:
-                return refine(salience, best, self.fine_hz) * voiced
+        if self.config.link is Link.REFINED:
+            return refine(salience, best, self.fine_hz) * voiced
+        # The pitch itself, with gradient 1 for every bin.
+        return self.hard_hz[best] * voiced + (salience - salience.detach()).sum(2)
 
     def one_hot(self, salience: Tensor) -> Tensor:
         """The map that the commitment loss pulls towards: 1 at the chosen bins, nothing where unvoiced."""

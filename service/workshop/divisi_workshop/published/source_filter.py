@@ -58,7 +58,6 @@ class SynthesiserConfig:
     hop_length: int = 256
     bank: Bank = Bank.CLOSED_FORM
     recursion: Recursion = Recursion.BLOCKS
-    has_noise: bool = True
 
 
 class SourceFilter(nn.Module):
@@ -88,9 +87,8 @@ class SourceFilter(nn.Module):
 
     def forward(self, f0_hz: Tensor, controls: VoiceControls) -> Tensor:
         excitation = self.rolloff(self.harmonics(f0_hz, controls.harmonic_amplitude))
-        if self.config.has_noise:
-            noise = self.colour(self.white_noise(excitation), controls.noise_spectrum)
-            excitation = excitation + noise * self.upsample.by_windows_from_start(controls.noise_gain)
+        noise = self.colour(self.white_noise(excitation), controls.noise_spectrum)
+        excitation = excitation + noise * self.upsample.by_windows_from_start(controls.noise_gain)
         frames = half_overlapping(excitation, self.config.hop_length)
         polynomials = prediction_polynomial(line_spectral_frequencies(controls.gaps.double()))
         return overlap_halves(self.tract(frames.double(), polynomials) * self.window).float()
