@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import is_dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -19,7 +20,7 @@ from divisi.contract.answers import ComparisonBody, JobListBody, Since
 
 RECORDS = Path(__file__).resolve().parents[2] / "service" / "divisi" / "client" / "records.py"
 ROOTS = (JobListBody, ComparisonBody)
-NAMES = {"TrackImageBody": "Track", "WarningBody": "ResultWarning", "JobListBody": "JobPage"}
+NAMES = {"TrackImageBody": "Track", "StemConfidence": "Confidence", "JobListBody": "JobPage"}
 HEAD = '''"""What the server answers, as dictionaries whose keys are known to type checkers.
 
 Made of `divisi.contract.answers` by `python -m tests.contract.test_client_records`: change that, not this.
@@ -32,21 +33,27 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 
 def records_text() -> str:
-    models: dict[type[BaseModel], None] = {}
+    models: dict[type, None] = {}
     for root in ROOTS:
         gather(root, models)
     states = sorted(
-        {one for model in models for field in model.model_fields.values() for one in enums_in(field)}, key=str
+        {one for model in models for field in fields_of(model).values() for one in enums_in(field)}, key=str
     )
     aliases = [f"{state.__name__} = {literal_text(state)}" for state in states]
     return "\n\n\n".join([HEAD + "\n" + "\n".join(aliases), *map(class_text, models)]) + "\n"
 
 
-def gather(model: type[BaseModel], models: dict[type[BaseModel], None]) -> None:
+def fields_of(model: type) -> dict[str, FieldInfo]:
+    if issubclass(model, BaseModel):
+        return dict(model.model_fields)
+    return {name: FieldInfo.from_annotation(hint) for name, hint in get_type_hints(model, include_extras=True).items()}
+
+
+def gather(model: type, models: dict[type, None]) -> None:
     """The model after all that it is made of."""
-    for field in model.model_fields.values():
+    for field in fields_of(model).values():
         for one in parts_of(field.annotation):
-            if isinstance(one, type) and issubclass(one, BaseModel):
+            if isinstance(one, type) and (issubclass(one, BaseModel) or is_dataclass(one)):
                 gather(one, models)
     models[model] = None
 
@@ -62,9 +69,9 @@ def parts_of(annotation: Any) -> Iterator[Any]:
             yield from parts_of(part)
 
 
-def class_text(model: type[BaseModel]) -> str:
+def class_text(model: type) -> str:
     lines = [f"class {name_of(model)}(TypedDict):", f'    """{model.__doc__}"""', ""]
-    for name, field in model.model_fields.items():
+    for name, field in fields_of(model).items():
         text = type_text(field.annotation)
         is_newer = any(isinstance(one, Since) for one in field.metadata)
         lines.append(f"    {name}: NotRequired[{text}]" if is_newer else f"    {name}: {text}")
@@ -79,6 +86,8 @@ def type_text(annotation: Any) -> str:
         return " | ".join(map(type_text, arguments))
     if origin is Literal:
         return literal_text(arguments)
+    if origin is tuple:  # as long as it may be
+        return f"list[{type_text(arguments[0])}]"
     if origin in (list, dict):
         return f"{origin.__name__}[{', '.join(map(type_text, arguments))}]"
     named = {datetime: "str", NoneType: "None", Any: "Any"}

@@ -6,7 +6,7 @@ from typing import Any
 
 from divisi.contract.errors import InputError
 from divisi.contract.job import ENDED_STATES, Job, JobEvent, JobState, Problem, new_job_id
-from divisi.contract.manifest import Manifest, ManifestWarning
+from divisi.contract.manifest import Manifest, ResultWarning
 from divisi.contract.request import Lane
 
 
@@ -91,6 +91,6 @@ def test_a_manifest_of_version_0_1_is_read() -> None:
 
 
 def test_warnings_survive_json() -> None:
-    warning = ManifestWarning("cut-at-full-scale", "3 samples of alto were cut", {"stem": "alto", "clipped_samples": 3})
+    warning = ResultWarning("cut-at-full-scale", "3 samples of alto were cut", {"stem": "alto", "clipped_samples": 3})
     manifest = replace(Manifest.from_json(OLD_MANIFEST), warnings=(warning,))
     assert Manifest.from_json(manifest.to_json()) == manifest

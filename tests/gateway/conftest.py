@@ -25,7 +25,7 @@ from divisi.bundles.checksums import write_checksums
 from divisi.bundles.store import BundleStore
 from divisi.contract.card import ModelCard
 from divisi.contract.job import Job
-from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, ManifestWarning
+from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, ResultWarning
 from divisi.door.redis_door import QueueOptions, RedisDoor
 from divisi.gateway.app import create_app
 from divisi.jobs.queue import JobQueue
@@ -232,7 +232,7 @@ async def _work_off(
         wall_seconds=0.05,
         engine={"name": "passthrough"},
         voices=names,
-        warnings=(ManifestWarning("cut-at-full-scale", "3 samples of alto were cut", {"clipped_samples": 3}),),
+        warnings=(ResultWarning("cut-at-full-scale", "3 samples of alto were cut", {"clipped_samples": 3}),),
     )
     if sings_again:  # a model that also has pitch tracks and a resynthesis
         manifest = await _with_extras(manifest, claim.job_id, store)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from divisi.contract.errors import Fault
 from divisi.contract.job import JobState
+from divisi.contract.manifest import ResultWarning, StemConfidence, StemScore
 from divisi.contract.request import JobOptions
 
 
@@ -96,24 +97,11 @@ class ViewsBody(BaseModel):
     spectrograms: list[TrackImageBody] = Field(description="The mixture, the stems in order, the residual.")
 
 
-class ConfidenceBody(BaseModel):
-    """How far a stem is to be believed: the share of its energy that is expected to be the voice's own."""
-
-    stem: str
-    mean: float | None = Field(None, description="Over all steps; null when the stem is silent.")
-    step_seconds: float
-    values: list[float | None] = Field(description="0..1, at most 64; null where the stem is silent.")
-
-
-class ScoreBody(BaseModel):
+@dataclass(frozen=True)
+class ScoreBody(StemScore):
     """A stem measured against the true source that was sent with the recording."""
 
-    stem: str
-    si_sdr_db: float | None = Field(None, description="Over all; null when the source is silent.")
-    mixture_si_sdr_db: float | None = Field(None, description="Of the recording itself, for comparison.")
-    frame_seconds: float
-    frames_si_sdr_db: list[float | None] = Field(description="Step by step, at most 64; null where it is silent.")
-    reference: FileBody | None = Field(None, description="The true source, as it was sent.")
+    reference: Annotated[FileBody | None, Field(description="The true source, as it was sent.")] = None
 
 
 class MixBody(BaseModel):
@@ -124,17 +112,6 @@ class MixBody(BaseModel):
     without: str = Field(description="Everything but the part.")
 
 
-class WarningBody(BaseModel):
-    """What a person should know before relying on the result."""
-
-    code: str = Field(examples=["cut-at-full-scale"])
-    message: str = Field(
-        description="A sentence to show.",
-        examples=["12 samples of alto were cut at full scale, by up to 1.2 dB; the format wav32f keeps them."],
-    )
-    facts: dict[str, Any] = Field(default_factory=dict, description="Its values, by name.")
-
-
 class ReportBody(BaseModel):
     """How the separation went."""
 
@@ -143,7 +120,7 @@ class ReportBody(BaseModel):
         description="Peak of recording minus (stems + residual), as the files hold them, in dBFS; null without a "
         "residual and in lossy formats.",
     )
-    warnings: Annotated[list[WarningBody], Since("0.2")] = Field(
+    warnings: Annotated[list[ResultWarning], Since("0.2")] = Field(
         default_factory=list, description="What to know before relying on the result; empty when all is well."
     )
     real_time_factor: float = Field(description="Seconds of work for one second of audio.")
@@ -198,7 +175,7 @@ class JobBody(JobOptions, JobStanding):
         default_factory=list, description="`pitch.csv`, `pitch.json`, `notes.mid`; empty for models without pitch."
     )
     views: ViewsBody | None = Field(None, description="Null until the end.")
-    confidence: list[ConfidenceBody] = Field(default_factory=list, description="Of each stem; empty until the end.")
+    confidence: list[StemConfidence] = Field(default_factory=list, description="Of each stem; empty until the end.")
     scores: list[ScoreBody] = Field(
         default_factory=list, description="Of the stems whose true sources were sent; empty until the end."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, TypeAdapter
 
@@ -39,35 +39,40 @@ class ManifestStem(ManifestFile):
 
 @dataclass(frozen=True)
 class StemConfidence:
-    """How far one stem is to be believed: `mean` and `values` 0..1, one for each step; None where it is silent."""
+    """How far a stem is to be believed: the share of its energy that is expected to be the voice's own."""
 
     stem: str
-    mean: float | None
+    mean: Annotated[float | None, Field(description="Over all steps; null when the stem is silent.")]
     step_seconds: float
-    values: tuple[float | None, ...]
+    values: Annotated[tuple[float | None, ...], Field(description="0..1, at most 64; null where the stem is silent.")]
 
 
 @dataclass(frozen=True)
 class StemScore:
-    """SI-SDR of one stem and of the recording against its true source, in dB; None where the source is silent.
-
-    `frames_si_sdr_db` has one value for each `frame_seconds`, at most some dozens.
-    """
+    """A stem measured against the true source that was sent with the recording."""
 
     stem: str
-    si_sdr_db: float | None
-    mixture_si_sdr_db: float | None
+    si_sdr_db: Annotated[float | None, Field(description="Over all; null when the source is silent.")]
+    mixture_si_sdr_db: Annotated[float | None, Field(description="Of the recording itself, for comparison.")]
     frame_seconds: float
-    frames_si_sdr_db: tuple[float | None, ...]
+    frames_si_sdr_db: Annotated[
+        tuple[float | None, ...], Field(description="Step by step, at most 64; null where it is silent.")
+    ]
 
 
 @dataclass(frozen=True)
-class ManifestWarning:
-    """What a person should know before relying on the result: code (slug), sentence, facts for machines."""
+class ResultWarning:
+    """What a person should know before relying on the result."""
 
-    code: str
-    message: str
-    facts: dict[str, Any] = field(default_factory=dict)
+    code: Annotated[str, Field(examples=["cut-at-full-scale"])]
+    message: Annotated[
+        str,
+        Field(
+            description="A sentence to show.",
+            examples=["12 samples of alto were cut at full scale, by up to 1.2 dB; the format wav32f keeps them."],
+        ),
+    ]
+    facts: Annotated[dict[str, Any], Field(description="Its values, by name.")] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ class Manifest:
     views: tuple[ManifestFile, ...] = ()
     confidence: tuple[StemConfidence, ...] = ()
     scores: tuple[StemScore, ...] = ()
-    warnings: tuple[ManifestWarning, ...] = ()
+    warnings: tuple[ResultWarning, ...] = ()
 
     @property
     def files(self) -> tuple[ManifestFile, ...]:

@@ -19,7 +19,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from divisi.contract.answers import (
-    ConfidenceBody,
     FieldProblem,
     FileBody,
     InputBody,
@@ -32,7 +31,6 @@ from divisi.contract.answers import (
     StemBody,
     TrackImageBody,
     ViewsBody,
-    WarningBody,
 )
 from divisi.contract.errors import (
     KINDS,
@@ -202,7 +200,7 @@ def job_body(job: Job, root: str, position: int | None = None, eta_seconds: floa
         resynthesis=_stem_body(url, manifest.resynthesis) if manifest and manifest.resynthesis else None,
         pitch=[_file_body(url, "pitch", file) for file in manifest.pitch] if manifest else [],
         views=_views_body(url, manifest) if manifest and manifest.views else None,
-        confidence=[ConfidenceBody(**asdict(one)) for one in manifest.confidence] if manifest else [],
+        confidence=list(manifest.confidence) if manifest else [],
         scores=[_score_body(job, root, score) for score in manifest.scores] if manifest else [],
         mixes=[_mix_body(url, stem.name) for stem in manifest.parts] if manifest else [],
         recording=_file_body(url, "recording", job.recording) if job.recording else None,
@@ -255,7 +253,7 @@ def _mix_body(url: str, part: str) -> MixBody:
 def _report_body(manifest: Manifest) -> ReportBody:
     return ReportBody(
         conservation_dbfs=manifest.conservation_dbfs,
-        warnings=[WarningBody(**asdict(warning)) for warning in manifest.warnings],
+        warnings=list(manifest.warnings),
         real_time_factor=manifest.real_time_factor,
         wall_seconds=manifest.wall_seconds,
         voices=list(manifest.voices),

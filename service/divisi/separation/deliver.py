@@ -17,6 +17,7 @@ from divisi.audio.encode import StemFormat, check_stem_format, open_encoder
 from divisi.audio.facts import AudioLimits
 from divisi.bundles.roster import check_voices
 from divisi.contract.card import AUTO, ModelCard
+from divisi.contract.manifest import ResultWarning
 from divisi.separation.confidence import ConfidenceResult
 from divisi.separation.delivery_files import DeliveryFiles, FilesBeside
 from divisi.separation.destination import Destination, PlainFolder
@@ -26,7 +27,7 @@ from divisi.separation.offset import without_offset
 from divisi.separation.options import SeparationOptions
 from divisi.separation.pitch_files import PITCH_NAMES, PitchFiles
 from divisi.separation.reference_scores import ReferenceScore, ReferenceScores
-from divisi.separation.result_warnings import Outcome, ResultWarning, warnings_of
+from divisi.separation.result_warnings import Outcome, warnings_of
 from divisi.separation.sample_queue import SampleQueue
 from divisi.separation.separator import OnProgress, SeparatedBlock, Separator
 from divisi.separation.stem_file import (

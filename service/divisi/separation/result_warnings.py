@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from divisi.audio.encode import StemFormat
+from divisi.contract.manifest import ResultWarning
 from divisi.separation.channel_relations import independent_channels
 from divisi.separation.delivery_files import Energies
 from divisi.separation.stem_file import StemFile
@@ -25,21 +25,6 @@ _SILENT = 1e-14
 _LARGE_OFFSET = 0.0316
 # Of the loud time: breaths and consonants of a choir are far less.
 _ONLY_NOISE = 0.9
-
-
-@dataclass(frozen=True)
-class ResultWarning:
-    """One thing to know.
-
-    Attributes:
-        code: slug, for machines.
-        message: a sentence for a person, with what can be done.
-        facts: its values, JSON.
-    """
-
-    code: str
-    message: str
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from divisi.audio.inspect import AudioLimits, inspect_audio_in_child
 from divisi.audio.stacked_files import CONTAINER, unpack
 from divisi.bundles.fit_plan import fit_request_from
 from divisi.contract.job import Job
-from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, ManifestWarning, StemConfidence, StemScore
+from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, StemConfidence, StemScore
 from divisi.separation.deliver import AnySeparator, Recording, SeparatedFile, separate_file
 from divisi.separation.options import SeparationOptions
 from divisi.separation.stem_file import DeliveredFile, StemFile
@@ -147,7 +147,7 @@ def _manifest_of(
         stems=tuple(_stem(job, file) for file in delivery.files),
         audio=facts | {"num_samples": delivery.num_samples, "exact": True},
         conservation_dbfs=delivery.conservation_dbfs,
-        warnings=tuple(ManifestWarning(**asdict(warning)) for warning in delivery.warnings),
+        warnings=delivery.warnings,
         real_time_factor=delivery.real_time_factor,
         wall_seconds=wall_seconds,
         engine=engine_facts(separator),
