@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     )
     cors_origins: str = Field("", description="Origins whose pages may call the API, such as `https://choir.example`.")
     signing_secret: SecretStr | None = Field(
-        None, description="Secret that signs download links; unset: one that Redis keeps."
+        None, description="Signs links and seals webhook secrets; unset: one that Redis keeps."
     )
     requests_per_minute: int = Field(600, ge=0, description="Requests a minute of one caller; 0: no limit.")
     max_unfinished_jobs: int = Field(100, ge=0, description="Unfinished jobs of one caller; 0: no limit.")

@@ -29,10 +29,12 @@ class KeyedGateway:
         self.store = store
 
     def make_key(self, *scopes: Scope, name: str = "test", expires_at: float | None = None) -> NewKey:
-        return self.ask(lambda queue: KeyRing(queue.door).create_key(name, scopes, expires_at))
+        return self.ask(
+            lambda queue: KeyRing(queue.door, self.settings.signing_secret).create_key(name, scopes, expires_at)
+        )
 
     def revoke(self, key: NewKey) -> None:
-        self.ask(lambda queue: KeyRing(queue.door).revoke_key(key.key.key_id))
+        self.ask(lambda queue: KeyRing(queue.door, self.settings.signing_secret).revoke_key(key.key.key_id))
 
     def ask(self, act: Any) -> Any:
         """What a queue of our own answers."""

@@ -180,7 +180,7 @@ def test_a_signed_link_opens_one_download_without_a_key(
 
 def test_a_changed_link_is_refused_and_an_old_one_is_gone(keyed: KeyedGateway, song: bytes, work_off: WorkOff) -> None:
     url = finished(keyed, keyed.make_key(*BOTH), song, work_off)
-    secret = keyed.ask(lambda queue: KeyRing(queue.door).link_secret())
+    secret = keyed.ask(lambda queue: KeyRing(queue.door, None).deployment_secret())
     path = f"{url}/stems/alto"
     old = sign_link(Link(path), int(time.time()) - 1, secret)
     expires = parse_qs(urlsplit(old).query)["expires"][0]
@@ -226,7 +226,7 @@ def test_a_signed_link_opens_one_query_and_no_other(
 
 def test_links_of_version_0_1_open_what_they_opened(keyed: KeyedGateway, song: bytes, work_off: WorkOff) -> None:
     path = f"{finished(keyed, keyed.make_key(*BOTH), song, work_off)}/stems/alto"
-    secret, expires = keyed.ask(lambda queue: KeyRing(queue.door).link_secret()), int(time.time()) + 60
+    secret, expires = keyed.ask(lambda queue: KeyRing(queue.door, None).deployment_secret()), int(time.time()) + 60
     text = f"divisi link v1\n{path}\n{expires}".encode()
     signature = base64.urlsafe_b64encode(hmac.digest(secret, text, "sha256")).decode().rstrip("=")
     with keyed.caller() as nobody:

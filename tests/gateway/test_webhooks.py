@@ -184,7 +184,7 @@ async def test_a_secret_sealed_under_another_signing_secret_is_tried_again_later
             await end_job(queue, f"http://127.0.0.1:{receiver.port}/", sealed, job_id=job_id)
             delivery = await settled(queue, job_id)
     assert delivery.status is DeliveryStatus.PENDING
-    assert delivery.log[0].error == "the job's webhook_secret was sealed under another signing secret"
+    assert delivery.log[0].error == "the webhook secret was sealed under another signing secret (DIVISI_SIGNING_SECRET)"
 
 
 def test_a_keys_own_secret_signs_the_webhooks_of_its_jobs(settings: Settings, serve: Serve, song: bytes) -> None:
@@ -196,14 +196,14 @@ def test_a_keys_own_secret_signs_the_webhooks_of_its_jobs(settings: Settings, se
         data = {"webhook_url": f"http://127.0.0.1:{receiver.port}/"}
         job_url = caller.post("/v1/jobs", files={"file": song}, data=data).headers["location"]
         caller.post(f"{job_url}/cancel")
-        assert verified(receiver.next(), key.key.webhook_secret)["type"] == "job.cancelled"
+        assert verified(receiver.next(), key.webhook_secret)["type"] == "job.cancelled"
 
 
 async def test_nothing_is_told_any_more_in_the_name_of_a_revoked_key(allowing: Settings) -> None:
     with receiving() as receiver:
         async with sending(allowing) as queue:
-            key = await KeyRing(queue.door).create_key("app", BOTH)
-            await KeyRing(queue.door).revoke_key(key.key.key_id)
+            key = await KeyRing(queue.door, None).create_key("app", BOTH)
+            await KeyRing(queue.door, None).revoke_key(key.key.key_id)
             job_id = await end_job(
                 queue, f"http://127.0.0.1:{receiver.port}/", secret=None, owner=f"key:{key.key.key_id}"
             )

@@ -2,6 +2,7 @@
 
 A key is shown once, as `dv_<id>_<secret>`. Its secret has 256 random bits, so a plain SHA-256 guards it as well as any
 slow hash would, at the cost of microseconds a request. There is no cache: a revoked key is refused at the next request.
+The secret that signs a key's webhooks is needed again, so it rests sealed (`signing.py`).
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from divisi.access.signing import new_webhook_secret
+from pydantic import SecretStr
+
+from divisi.access.signing import new_webhook_secret, seal, unseal
 from divisi.contract.errors import AccessError, NotFoundError
 from divisi.door.redis_door import RedisDoor
-from divisi.settings import Settings
 
 KEY_ID_LENGTH = 16
 TOKEN = re.compile(rf"dv_([0-9a-f]{{{KEY_ID_LENGTH}}})_([0-9a-f]{{64}})")
@@ -39,7 +41,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True)
 class ApiKey:
-    """What is known of a key. Times are Unix seconds; `webhook_secret` signs the webhooks of the key's jobs."""
+    """What is known of a key. Times are Unix seconds."""
 
     key_id: str
     name: str
@@ -47,7 +49,6 @@ class ApiKey:
     created_at: float
     expires_at: float | None = None
     last_used_at: float | None = None
-    webhook_secret: str = field(default="", repr=False)
 
     def allows(self, scope: Scope) -> bool:
         """True when the key has the scope, or is an administrator's."""
@@ -60,28 +61,34 @@ class ApiKey:
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key just made, with the text that its holder shows; nobody can see that text again."""
+    """A key just made, the text that its holder shows, and what signs the webhooks of its jobs; both are shown once."""
 
     key: ApiKey
     token: str = field(repr=False)
+    webhook_secret: str = field(repr=False)
 
 
 class KeyRing:
-    """The deployment's keys."""
+    """The deployment's keys.
 
-    def __init__(self, door: RedisDoor) -> None:
+    Args:
+        signing_secret: `Settings.signing_secret`; whoever makes keys needs the same one as the gateways.
+    """
+
+    def __init__(self, door: RedisDoor, signing_secret: SecretStr | None) -> None:
         self.door = door
+        self._signing_secret = signing_secret
 
     async def create_key(self, name: str, scopes: Iterable[Scope], expires_at: float | None = None) -> NewKey:
         """Makes a key; it works at once."""
         key_id, secret = secrets.token_hex(KEY_ID_LENGTH // 2), secrets.token_hex(32)
-        key = ApiKey(key_id, name, frozenset(scopes), time.time(), expires_at, webhook_secret=new_webhook_secret())
+        key, webhook_secret = ApiKey(key_id, name, frozenset(scopes), time.time(), expires_at), new_webhook_secret()
         values: dict[Any, Any] = {
             "name": name,
             "digest": _digest(secret),
             "scopes": " ".join(sorted(key.scopes)),
             "created_at": f"{key.created_at:.0f}",
-            "webhook_secret": key.webhook_secret,
+            "webhook_secret": seal(webhook_secret, _holder(key_id), await self.deployment_secret()),
         }
         if expires_at is not None:
             values["expires_at"] = f"{expires_at:.0f}"
@@ -89,7 +96,7 @@ class KeyRing:
         pipe.hset(self.door.key("key", key_id), mapping=values)
         pipe.zadd(self.door.key("keys"), {key_id: 0})
         await self.door.ask(pipe.execute())
-        return NewKey(key, f"dv_{key_id}_{secret}")
+        return NewKey(key, f"dv_{key_id}_{secret}", webhook_secret)
 
     async def keys(self) -> tuple[ApiKey, ...]:
         """All keys, oldest first; expired ones among them."""
@@ -132,12 +139,20 @@ class KeyRing:
         return key
 
     async def webhook_secret(self, key_id: str) -> str | None:
-        """What signs the webhooks of a key's jobs; None when the key was revoked."""
-        secret = await self.door.ask(self.door.redis.hget(self.door.key("key", key_id), "webhook_secret"))
-        return secret or None
+        """What signs the webhooks of a key's jobs; None when the key was revoked.
 
-    async def link_secret(self) -> bytes:
-        """A secret for signing links that all gateways of this deployment share, made when first asked for."""
+        Raises:
+            SealError: it was sealed under another signing secret.
+        """
+        sealed = await self.door.ask(self.door.redis.hget(self.door.key("key", key_id), "webhook_secret"))
+        return unseal(sealed, _holder(key_id), await self.deployment_secret()) if sealed else None
+
+    async def deployment_secret(self) -> bytes:
+        """What signs links and seals webhook secrets: of the settings, else one that all gateways share through Redis,
+        made when first asked for.
+        """
+        if self._signing_secret is not None:
+            return hashlib.sha256(self._signing_secret.get_secret_value().encode()).digest()
         await self.door.ask(self.door.redis.set(self.door.key("link-secret"), secrets.token_hex(32), nx=True))
         return bytes.fromhex(await self.door.ask(self.door.redis.get(self.door.key("link-secret"))))
 
@@ -153,16 +168,13 @@ class KeyRing:
             float(values["created_at"]),
             float(values["expires_at"]) if "expires_at" in values else None,
             last_used_at or None,
-            values["webhook_secret"],
         )
         return key, values["digest"]
 
 
-async def deployment_secret(settings: Settings, keys: KeyRing) -> bytes:
-    """What signs links and seals webhook secrets: of the settings, else one that all gateways share through Redis."""
-    if settings.signing_secret is not None:
-        return hashlib.sha256(settings.signing_secret.get_secret_value().encode()).digest()
-    return await keys.link_secret()
+def _holder(key_id: str) -> str:
+    """What a key's seal is bound to, and its jobs are owned by."""
+    return f"key:{key_id}"
 
 
 def _digest(secret: str) -> str:

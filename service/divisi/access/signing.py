@@ -3,8 +3,9 @@
 A signed link opens one path with one query for some time, for whoever holds it: an HMAC over these and the expiry.
 Object stores that sign links themselves do so; this is for what the gateway serves, whatever store is behind it.
 
-A seal is AES-256-GCM, bound to whatever has the secret, with a key that is derived for this alone. Whoever can read the
-store, a backup of it or a listing of jobs cannot sign webhooks; whoever can also read the deployment's secret can.
+A seal is AES-256-GCM, bound to the job or the API key whose secret it is, under a key that is derived for this alone.
+Whoever can read the store, a backup of it or a listing of jobs cannot sign webhooks; whoever can also read the
+deployment's secret can.
 """
 
 from __future__ import annotations
@@ -102,15 +103,15 @@ class SealError(Exception):
     """The seal is another deployment secret's, or broken; the message is for the log of deliveries."""
 
 
-def seal(secret: str, job_id: str, deployment_secret: bytes) -> str:
-    """The secret of one job's webhooks in a form that may be stored."""
+def seal(secret: str, holder: str, deployment_secret: bytes) -> str:
+    """A webhook secret in a form that may be stored; `holder` is a job's id, or the owner `key:<id>`."""
     nonce = secrets.token_bytes(_NONCE_BYTES)
-    sealed = _cipher(deployment_secret).encrypt(nonce, secret.encode(), job_id.encode())
+    sealed = _cipher(deployment_secret).encrypt(nonce, secret.encode(), holder.encode())
     return _PREFIX + base64.b64encode(nonce + sealed).decode()
 
 
-def unseal(stored: str, job_id: str, deployment_secret: bytes) -> str:
-    """The secret that was sealed for this job; what version 0.1 stored as it is.
+def unseal(stored: str, holder: str, deployment_secret: bytes) -> str:
+    """The secret that was sealed for this holder; what version 0.1 stored in clear as it is.
 
     Raises:
         SealError: it cannot be opened.
@@ -119,9 +120,9 @@ def unseal(stored: str, job_id: str, deployment_secret: bytes) -> str:
         return stored
     try:
         sealed = base64.b64decode(stored.removeprefix(_PREFIX), validate=True)
-        opened = _cipher(deployment_secret).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], job_id.encode())
+        opened = _cipher(deployment_secret).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], holder.encode())
     except (binascii.Error, InvalidTag, ValueError) as error:
-        raise SealError("the job's webhook_secret was sealed under another signing secret") from error
+        raise SealError("the webhook secret was sealed under another signing secret (DIVISI_SIGNING_SECRET)") from error
     return opened.decode()
 
 

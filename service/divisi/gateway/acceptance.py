@@ -29,7 +29,7 @@ from divisi.contract.errors import ConflictError, DivisiError, NotFoundError, Un
 from divisi.contract.job import Job, fingerprint_of, new_job_id
 from divisi.contract.manifest import ManifestFile
 from divisi.contract.request import SeparationRequest
-from divisi.gateway.dependencies import Services, link_secret
+from divisi.gateway.dependencies import Services
 from divisi.gateway.models import choose_models, read_options, require_fitters, voices_for, wanted_stems
 from divisi.gateway.uploads import Upload, check_references, for_model, receive_upload
 from divisi.jobs.queue import JobQueue, Reservation, Submission
@@ -101,7 +101,7 @@ async def accept_upload(
         jobs = _draft_jobs(cards, stems, options, upload, facts, idempotency_key, fingerprint, caller.owner)
         jobs = tuple(for_model(job, card, upload, facts, references) for job, card in zip(jobs, cards, strict=True))
         if options.webhook_secret is not None:
-            secret = await link_secret(services)
+            secret = await services.keys.deployment_secret()
             jobs = tuple(_with_seal(job, options.webhook_secret, secret) for job in jobs)
         seconds = facts.duration_seconds * len(jobs)
         async with shares_spent(services.limits, caller, settings, upload.total_bytes, seconds) as shares:

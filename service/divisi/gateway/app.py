@@ -69,7 +69,7 @@ def create_app(settings: Settings, door: RedisDoor, store: ObjectStore, bundles:
                     events=EventReader(door),
                     figures=Figures(door),
                     roll_call=RollCall(door),
-                    keys=KeyRing(door),
+                    keys=KeyRing(door, settings.signing_secret),
                     limits=Limits(door),
                     deliveries=Deliveries(door),
                     store=store,

@@ -22,7 +22,7 @@ from divisi.contract.errors import NotFoundError
 from divisi.contract.files import path_of
 from divisi.contract.job import Job
 from divisi.gateway.answers import group_url, job_body, job_url, reference_bodies
-from divisi.gateway.dependencies import GatewayCaller, GatewayServices, Services, link_secret
+from divisi.gateway.dependencies import GatewayCaller, GatewayServices, Services
 from divisi.gateway.files import finished_job
 from divisi.gateway.jobs import JobId, jobs_of_group
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
@@ -169,7 +169,7 @@ async def make_links(
     job, manifest = await finished_job(services, job_id)
     ends = time.time() + (seconds or services.settings.link_seconds)
     expires_at = int(min(ends, job.expires_at or ends))
-    secret = await link_secret(services)
+    secret = await services.keys.deployment_secret()
     root, url = services.settings.root_path, job_url(job_id)
 
     def link_to(path: str) -> str:
@@ -212,7 +212,7 @@ async def make_group_link(
     return GroupLinkBody(
         expires_at=datetime.fromtimestamp(expires_at, UTC),
         shared=services.settings.root_path
-        + sign_link(Link(f"{group_url(group)}/shared"), expires_at, await link_secret(services)),
+        + sign_link(Link(f"{group_url(group)}/shared"), expires_at, await services.keys.deployment_secret()),
     )
 
 
@@ -234,7 +234,7 @@ async def _signed(request: Request, services: Services, body: BaseModel) -> Any:
     Signed is the path that the gateway sees, so that the link opens behind a proxy and beside it.
     """
     root = services.settings.root_path
-    secret = await link_secret(services)
+    secret = await services.keys.deployment_secret()
     until = request.query_params.get(EXPIRES) if request.query_params.get(SIGNATURE) else None
     expires_at = int(until or time.time() + services.settings.link_seconds)
 

@@ -28,7 +28,7 @@ from divisi.access.callers import (
     owner_at,
     scope_of,
 )
-from divisi.access.key_ring import KeyRing, Scope, deployment_secret
+from divisi.access.key_ring import KeyRing, Scope
 from divisi.access.signing import EXPIRES, SIGNATURE, Link, check_link
 from divisi.audio.facts import AudioLimits
 from divisi.bundles.store import BundleStore
@@ -117,11 +117,6 @@ def _caller(request: Request) -> Caller:
 GatewayCaller = Annotated[Caller, Depends(_caller)]
 
 
-async def link_secret(services: Services) -> bytes:
-    """What signs this deployment's links."""
-    return await deployment_secret(services.settings, services.keys)
-
-
 def rate_policies(settings: Settings) -> str:
     """Value of RateLimit-Policy; empty when nothing is limited."""
     if settings.is_private:
@@ -140,7 +135,7 @@ async def _identify(request: Request, services: Services) -> Caller:
     if request.method in READING_METHODS and is_linkable(_template(request)) and query.get(SIGNATURE):
         asked = [(name, value) for name, value in query.multi_items() if name not in (EXPIRES, SIGNATURE)]
         link = Link(request.scope["path"], tuple(asked))
-        check_link(link, query.get(EXPIRES, ""), query[SIGNATURE], await link_secret(services))
+        check_link(link, query.get(EXPIRES, ""), query[SIGNATURE], await services.keys.deployment_secret())
         return Caller(None if settings.is_private else _address(request))
     if not settings.require_keys:
         return Caller(None if settings.is_private else _address(request))

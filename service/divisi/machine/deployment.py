@@ -75,11 +75,14 @@ def create(
     days: Annotated[float | None, typer.Option(min=0, help="Days until it expires; default: never.")] = None,
     data: Data = None,
 ) -> None:
-    """Make a key and print it. It is shown this once: only a hash is kept."""
+    """Make a key and print it. It is shown this once: only a hash is kept.
+
+    Run it with the gateways' DIVISI_SIGNING_SECRET, if they have one: the webhook secret rests sealed under it.
+    """
     expires_at = None if days is None else time.time() + days * SECONDS_A_DAY
-    made = with_door(data, lambda door: KeyRing(door).create_key(name, scope, expires_at))
+    made = with_key_ring(data, lambda ring: ring.create_key(name, scope, expires_at))
     say(f"key             {made.token}")
-    say(f"webhook secret  {made.key.webhook_secret}")
+    say(f"webhook secret  {made.webhook_secret}")
     say(f"Key {made.key.key_id} for {name!r}; nobody can see these two lines again.", errors)
 
 
@@ -88,7 +91,7 @@ def list_keys(data: Data = None) -> None:
     """List the keys: ids, names, scopes, and when they were last used."""
     # An id is there to be copied: never cut it short on a narrow terminal.
     table = Table(Column("id", min_width=KEY_ID_LENGTH), "name", "scopes", "created", "last used", "expires")
-    for key in with_door(data, lambda door: KeyRing(door).keys()):
+    for key in with_key_ring(data, KeyRing.keys):
         expires = "expired" if key.has_expired() else _day(key.expires_at)
         table.add_row(
             key.key_id,
@@ -106,7 +109,7 @@ def revoke(
     key_id: Annotated[str, typer.Argument(help="Id, as `divisi keys list` shows it.")], data: Data = None
 ) -> None:
     """End a key. The next request with it is refused."""
-    with_door(data, lambda door: KeyRing(door).revoke_key(key_id))
+    with_key_ring(data, lambda ring: ring.revoke_key(key_id))
     say(f"{key_id} is revoked")
 
 
@@ -200,6 +203,11 @@ def settings_of(data: Path | None) -> Settings:
     from divisi.standalone import redis_url_of
 
     return settings_with(redis_url=redis_url_of(data), store_url=f"file://{(data / 'store').resolve()}")
+
+
+def with_key_ring(data: Path | None, act: Callable[[KeyRing], Awaitable[T]]) -> T:
+    """What `act` gives, asked of the deployment's keys; our errors end the command."""
+    return with_door(data, lambda door: act(KeyRing(door, settings_of(data).signing_secret)))
 
 
 def with_door(data: Path | None, act: Callable[[RedisDoor], Awaitable[T]]) -> T:

@@ -22,7 +22,7 @@ import httpx
 from standardwebhooks import Webhook
 
 from divisi import DISTRIBUTION
-from divisi.access.key_ring import KeyRing, deployment_secret
+from divisi.access.key_ring import KeyRing
 from divisi.access.signing import SealError, unseal
 from divisi.contract.errors import UnavailableError
 from divisi.contract.job import Job
@@ -69,7 +69,7 @@ class WebhookSender:
             trust: whose certificates count; None: the public authorities, or SSL_CERT_FILE's.
         """
         self._deliveries = Deliveries(door)
-        self._keys = KeyRing(door)
+        self._keys = KeyRing(door, settings.signing_secret)
         self._settings = settings
         self._message_of = message_of
         self._seconds = settings.webhook_seconds
@@ -144,7 +144,7 @@ class WebhookSender:
 
     async def _secret(self, job: Job) -> str | None:
         if job.webhook_secret is not None:
-            return unseal(job.webhook_secret, job.job_id, await deployment_secret(self._settings, self._keys))
+            return unseal(job.webhook_secret, job.job_id, await self._keys.deployment_secret())
         return await self._keys.webhook_secret((job.owner or "").removeprefix("key:"))
 
     async def _post(self, client: httpx.AsyncClient, due: DueDelivery, secret: str) -> int:
