@@ -71,7 +71,7 @@ def local_models() -> list[dict[str, Any]]:
 
 @models.command()
 def pull(
-    url: Annotated[str, typer.Argument(help="Address of a bundle's folder: …/<model>/<version>.")],
+    url: Annotated[str, typer.Argument(help="Address of a bundle's folder: `…/<model>/<version>`.")],
     store: Annotated[
         Path | None, typer.Option(help="Model store to put it into; default: DIVISI_MODEL_STORE, ./model_store.")
     ] = None,
