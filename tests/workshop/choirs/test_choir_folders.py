@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from divisi.contract.errors import InputError, NotFoundError
-from divisi_workshop.choirs.choir_folders import CSD_SONGS, load_dataset
+from divisi_workshop.choirs.choir_folders import CSD_TEST_SINGERS, load_dataset
 from divisi_workshop.choirs.takes import SAMPLE_RATE, Choir
 
 HZ = {"s": 440.0, "a": 330.0, "t": 220.0, "b": 110.0}
@@ -68,7 +68,7 @@ def test_pitches_of_crepe_are_silent_where_it_is_not_confident(bach_and_barbersh
 
 
 def test_csd_keeps_the_singers_of_the_published_test_back(tmp_path: Path) -> None:
-    for song in CSD_SONGS:
+    for song in CSD_TEST_SINGERS:
         tenor = "Tenor" if song == "El Rossinyol" else "tenor"
         for voice, pitch_hz in zip(("Soprano", "ContraAlt", tenor, "Bajos"), HZ.values(), strict=True):
             for singer in range(1, 5):

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from divisi.sample import MIXTURE, SOURCES, mixture_path, sample_folder, source_path
-from divisi_workshop.choirs.sample_chorale import SAMPLE_RATE, SCORE, SECONDS_PER_QUARTER, midi_of, read_notes, render
+from divisi_workshop.choirs.sample_chorale import SAMPLE_RATE, SECONDS_PER_QUARTER, midi_of, read_notes, render
 
 # One step of 16 bits: sines may differ in their last bit between processors.
 STEP = 1
@@ -43,7 +43,7 @@ def test_the_sample_is_small_short_and_not_clipped() -> None:
 
 @pytest.mark.parametrize("voice", SOURCES)
 def test_every_voice_sings_sixteen_quarters_within_its_range(voice: str) -> None:
-    notes = read_notes(SCORE[voice])
+    notes = read_notes(voice)
     assert sum(note.seconds for note in notes) == pytest.approx(16 * SECONDS_PER_QUARTER)
     lowest, highest = (midi_of(pitch) for pitch in RANGES[voice])
     assert all(lowest <= note.midi <= highest for note in notes if note.midi is not None)
@@ -52,7 +52,7 @@ def test_every_voice_sings_sixteen_quarters_within_its_range(voice: str) -> None
 def test_the_voices_do_not_cross_and_breathe_one_after_the_other() -> None:
     def midi_at(voice: str, quarter: float) -> float | None:
         seconds = 0.0
-        for note in read_notes(SCORE[voice]):
+        for note in read_notes(voice):
             seconds += note.seconds
             if quarter * SECONDS_PER_QUARTER < seconds - 1e-6:
                 return note.midi
@@ -62,7 +62,7 @@ def test_the_voices_do_not_cross_and_breathe_one_after_the_other() -> None:
         chord = [midi for voice in SOURCES if (midi := midi_at(voice, quarter)) is not None]
         # Alto and tenor do cross on the third beat of the first bar, as Bach wrote it.
         assert quarter in (3.0, 3.5) or all(upper >= lower for upper, lower in pairwise(chord)), quarter
-    lengths = {next(note.seconds for note in read_notes(SCORE[voice]) if note.midi is None) for voice in SOURCES}
+    lengths = {next(note.seconds for note in read_notes(voice) if note.midi is None) for voice in SOURCES}
     assert len(lengths) == len(SOURCES)
 
 

@@ -23,7 +23,6 @@ CREPE_CONFIDENCE = 0.4
 EMPTY_PARTS = ("17_BC021_part11",)
 """One of its files is empty; the published systems leave it out."""
 HELD_SONGS = {"BC": ("8_BC", "9_BC"), "BQ": ("8_BQ", "9_BQ")}
-CSD_SONGS = ("El Rossinyol", "Locus Iste", "Nino Dios")
 CSD_VOICES = ("soprano", "contraalt", "tenor", "bajos")
 CSD_TEST_SINGERS = {"El Rossinyol": 2, "Locus Iste": 3, "Nino Dios": 4}
 CANTORIA_TEST_SONGS = ("EJB1", "EJB2", "CEA")
@@ -49,30 +48,30 @@ def load_bcbq(data: Path, labels: Path) -> Split:
     trained: list[Choir] = []
     held: list[Choir] = []
     for folder, kept in HELD_SONGS.items():
-        parts = find_parts(data / folder)
-        trained += [read_quartet(files, labels / folder) for name, files in parts.items() if not name.startswith(kept)]
-        held += [read_quartet(files, labels / folder) for name, files in parts.items() if name.startswith(kept)]
+        for name, files in find_parts(data / folder).items():
+            (held if name.startswith(kept) else trained).append(read_quartet(files, labels / folder))
     return trained, held
 
 
 def load_bc1song(data: Path, labels: Path) -> Split:
     """The first song of BC alone; the second is kept back."""
     parts = find_parts(data / "BC")
-    return (
-        [read_quartet(files, labels / "BC") for name, files in parts.items() if name.startswith("1_BC001")],
-        [read_quartet(files, labels / "BC") for name, files in parts.items() if name.startswith("2_BC002")],
+    trained, held = (
+        [read_quartet(files, labels / "BC") for name, files in parts.items() if name.startswith(song)]
+        for song in ("1_BC001", "2_BC002")
     )
+    return trained, held
 
 
 def load_csd(data: Path, labels: Path) -> Split:
     """The three songs of the Choral Singing Dataset, the singers of the published test kept back."""
     trained: list[Choir] = []
     held: list[Choir] = []
-    for song in CSD_SONGS:
+    for song, test_singer in CSD_TEST_SINGERS.items():
         folder = data / "ChoralSingingDataset" / song
         recordings = list_recordings(folder / "audio_16kHz")
         by_voice = [[path for path in recordings if voice in path.stem.lower()] for voice in CSD_VOICES]
-        test = CSD_TEST_SINGERS[song] - 1
+        test = test_singer - 1
         if any(len(paths) <= test for paths in by_voice):
             raise InputError(f"{folder} lacks singers: found {list(map(len, by_voice))}", code="missing-data")
         singers = [
@@ -80,7 +79,7 @@ def load_csd(data: Path, labels: Path) -> Split:
             for paths, voice in zip(by_voice, VOICES, strict=True)
         ]
         held.append(Choir(tuple((voice[test],) for voice in singers)))
-        trained.append(Choir(tuple(tuple(voice[:test] + voice[test + 1 :]) for voice in singers)))
+        trained.append(Choir(tuple((*voice[:test], *voice[test + 1 :]) for voice in singers)))
     return trained, held
 
 
@@ -88,16 +87,14 @@ def load_cantoria(data: Path, labels: Path) -> Split:
     """All songs of Cantoria; those of the published test are kept back."""
     songs: dict[str, dict[str, Path]] = {}
     for path in list_recordings(data / "Cantoria" / "Audio"):
-        _, _, rest = path.stem.partition("_")
-        song, _, voice = rest.rpartition("_")
+        song, voice = path.stem.partition("_")[2].rsplit("_", 1)
         songs.setdefault(song, {})[voice.lower()] = path
-    quartets = {
-        song: read_quartet(paths, labels / "Cantoria") for song, paths in songs.items() if {*"satb"} <= paths.keys()
-    }
-    return (
-        [choir for song, choir in quartets.items() if song not in CANTORIA_TEST_SONGS],
-        [choir for song, choir in quartets.items() if song in CANTORIA_TEST_SONGS],
-    )
+    trained: list[Choir] = []
+    held: list[Choir] = []
+    for song, paths in songs.items():
+        if {*"satb"} <= paths.keys():
+            (held if song in CANTORIA_TEST_SONGS else trained).append(read_quartet(paths, labels / "Cantoria"))
+    return trained, held
 
 
 LOADERS: dict[str, Callable[[Path, Path], Split]] = {
@@ -126,8 +123,7 @@ def list_recordings(folder: Path) -> list[Path]:
 
 
 def read_quartet(files: dict[str, Path], labels: Path) -> Choir:
-    missing = {*"satb"} - files.keys()
-    if missing:
+    if missing := {*"satb"} - files.keys():
         found = next(iter(files.values()))
         raise InputError(f"{found} has no fellow {'/'.join(sorted(missing))}", code="missing-data")
     return Choir(tuple((read_part(files[voice[0]], voice, labels),) for voice in VOICES))

@@ -1,20 +1,20 @@
-"""Renders the sample recording: two phrases of a Bach chorale, sung by four voices that never lived, with the true
-sources.
+"""Renders the sample recording: two phrases of a Bach chorale by four voices that never lived, and the true sources.
 
     python -m divisi_workshop.choirs.sample_chorale [FOLDER]
 
-"O Haupt voll Blut und Wunden", harmonised by J. S. Bach in the St Matthew Passion (BWV 244, no. 54), public domain.
-Writes chorale.flac and soprano, alto, tenor and bass .flac, stereo, 44.1 kHz, 16 bit, into the package's sample folder.
-The sources add up to the mixture to the last bit.
+The score is `sample_chorale.yaml` beside this file. Writes chorale.flac and soprano, alto, tenor and bass .flac,
+stereo, 44.1 kHz, 16 bit, into the package's folder. The sources add up to the mixture to the last bit.
 """
 
 from __future__ import annotations
 
 import sys
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import soundfile
+import yaml
 from numpy.typing import NDArray
 
 from divisi.sample import MIXTURE, SOURCES, sample_folder
@@ -26,25 +26,6 @@ TAIL_SECONDS = 0.6
 PEAK = 0.7
 SEED = 1729
 
-# Pitch, length in quarters, syllable: consonant in front of a colon, vowels behind it. "-" is a breath.
-SCORE = {
-    "soprano": """
-        A4 1 :o      D5 1 h:au                C5 1 f:o    Bb4 1 b:u               A4 1 :u     G4 2 v:u
-        A4 .75 d:@   - .25
-        E5 1 f:o     F5 1 S:e    F5 1 :u      E5 .5 f:o   D5 .5 :o    E5 1 l:@    D5 3 h:o""",
-    "alto": """
-        F4 1 :o      F4 .5 h:a   G4 .5 :au    A4 1 f:o    D4 .5 b:u   E4 .5 :u    F4 1 :u     F4 1 v:u    E4 1 :u
-        F4 .8 d:@    - .2
-        A4 1 f:o     A4 1 S:e    A4 1 :u      A4 1 f:o    A4 .5 l:@   G4 .5 :@    F4 3 h:o""",
-    "tenor": """
-        D4 1 :o      D4 .5 h:a   E4 .5 :au    F4 1 f:o    G4 1 b:u                C4 1 :u     D4 1 v:u    C4 1 :u
-        C4 .7 d:@    - .3
-        E4 1 f:o     E4 1 S:e    D4 1 :u      D4 1 f:o    C#4 1 l:@               A3 3 h:o""",
-    "bass": """
-        D4 .5 :o     C4 .5 :o    Bb3 1 h:au   A3 1 f:o    G3 1 b:u                F3 1 :u     Bb2 1 v:u   C3 1 :u
-        F3 .85 d:@   - .15
-        C#3 1 f:o    D3 .5 S:e   E3 .5 :e     F3 .5 :u    G3 .5 :u    A3 1 f:o    A2 1 l:@    D3 3 h:o""",
-}
 # Left to right, as a quartet stands; 0 is the middle.
 PLACES = {"soprano": -0.6, "alto": -0.2, "tenor": 0.2, "bass": 0.6}
 
@@ -55,7 +36,7 @@ def render() -> dict[str, NDArray[np.int16]]:
     """The five recordings by name: int16 `(T, 2)`."""
     sources = {}
     for number, voice in enumerate(SOURCES):
-        notes = [*read_notes(SCORE[voice]), Note(None, TAIL_SECONDS)]
+        notes = [*read_notes(voice), Note(None, TAIL_SECONDS)]
         sung = sing(notes, draw_singer(voice, SEED), SAMPLE_RATE, seed=SEED + number)
         sources[voice] = place_in_room(sung.waveform.samples[0], PLACES[voice], seed=SEED + 10 + number)
     # One gain for all, from the mixture's peak.
@@ -64,10 +45,11 @@ def render() -> dict[str, NDArray[np.int16]]:
     return {MIXTURE: np.sum(list(words.values()), axis=0, dtype=np.int16), **words}
 
 
-def read_notes(text: str) -> list[Note]:
-    """Reads the notation of SCORE."""
+def read_notes(voice: str) -> list[Note]:
+    """What a voice sings."""
+    score = yaml.safe_load(resources.files(__package__).joinpath("sample_chorale.yaml").read_text("utf-8"))
     notes = []
-    words = iter(text.split())
+    words = iter(score[voice].split())
     for pitch in words:
         seconds = float(next(words)) * SECONDS_PER_QUARTER
         if pitch == "-":

@@ -64,7 +64,7 @@ class LearningRun(ABC, Generic[Config, Network, Material]):
     Args:
         network: whole, whatever learns.
         learning: the modules of it that learn; all others are frozen.
-        optimiser: of the parameters that it is given.
+        optimiser: which kind.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LearningRun(ABC, Generic[Config, Network, Material]):
         config: Config,
         network: Network,
         learning: Sequence[nn.Module],
-        optimiser: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
+        optimiser: type[torch.optim.Adam],
     ) -> None:
         self.config: Config = config
         self.network = network
@@ -87,7 +87,8 @@ class LearningRun(ABC, Generic[Config, Network, Material]):
         self.average = cast(Network, self.averaging.module)
         self.network.requires_grad_(False)
         self.learning.requires_grad_(True)
-        self.optimiser = optimiser(list(self.learning.parameters()))
+        parameters = self.learning.parameters()
+        self.optimiser = optimiser(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.step = 0
 
     @abstractmethod

@@ -79,11 +79,7 @@ class Run(LearningRun[TrainConfig, Chorus, Batch]):
             Stage.PRESENCE: network.pitch.presence,
             Stage.JOINT: network,
         }
-
-        def optimiser(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-            return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-
-        super().__init__(config, network, [parts.get(config.stage, network.mask)], optimiser)
+        super().__init__(config, network, [parts.get(config.stage, network.mask)], torch.optim.AdamW)
 
     def set_modes(self) -> None:
         self.network.train()

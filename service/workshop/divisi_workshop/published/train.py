@@ -53,11 +53,7 @@ class SystemRun(LearningRun[SystemConfig, Any, Material]):
         sizes = config.network
         network = unet.UnetSeparator(sizes) if isinstance(sizes, unet.UnetConfig) else umss.Umss(sizes)
         learning = [module for part in config.learns if (module := find_part(network, part)) is not None]
-
-        def optimiser(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-            return torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-
-        super().__init__(config, network, learning, optimiser)
+        super().__init__(config, network, learning, torch.optim.Adam)
 
     def set_modes(self) -> None:
         """Frozen parts are in evaluation mode; so are F0 networks that learn along with a separator (published)."""
