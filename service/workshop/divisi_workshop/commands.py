@@ -3,8 +3,6 @@
 The `divisi` command finds them. Where the distribution is not installed: `python -m divisi_workshop.commands archive`.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

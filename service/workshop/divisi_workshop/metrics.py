@@ -1,7 +1,5 @@
 """How near an estimate is to its reference: SI-SDR as the published choral systems report it."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

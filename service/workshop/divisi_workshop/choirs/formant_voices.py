@@ -8,8 +8,6 @@ frequency), breath that passes the same tract, and the noise of consonants. How 
 Choirs of such voices join the re-sung ones, and widen what few real singers cannot give: tracts, vibratos, vowels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ The score is `sample_chorale.yaml` beside this file. Writes chorale.flac and sop
 stereo, 44.1 kHz, 16 bit, into the package's folder. The sources add up to the mixture to the last bit.
 """
 
-from __future__ import annotations
-
 import sys
 from importlib import resources
 from pathlib import Path

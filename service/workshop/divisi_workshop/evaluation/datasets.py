@@ -5,8 +5,6 @@ One true source per voice, mono, at 16 kHz; silence is left out.
 `sample` comes with the package; the others are read from the user's folder.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum

@@ -3,8 +3,6 @@
 Beside the models stand two bounds: the mixture taken as every estimate, and the oracle ratio mask.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

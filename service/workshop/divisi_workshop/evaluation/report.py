@@ -1,7 +1,5 @@
 """An Evaluation as a table for the terminal, as JSON (summary) and CSV (every score)."""
 
-from __future__ import annotations
-
 import csv
 import json
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """Network or checkpoint → published bundle, or nothing: artifacts, parity, card, checksums, then one rename."""
 
-from __future__ import annotations
-
 import copy
 import shutil
 import subprocess

@@ -4,8 +4,6 @@ ONNX goes through the older of torch's two exporters. The newer (`dynamo=True`, 
 wrote the number of frames of its example into a graph with recurrent layers, so that no other length ran.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 import warnings

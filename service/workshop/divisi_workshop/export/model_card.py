@@ -1,7 +1,5 @@
 """`MODEL_CARD.md`, rendered from `card.yaml` so that the two agree, and the figures in it, from an evaluation."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ are nearly all zeros. Graphs widen or fill them again by operators of their own,
 whoever runs an artifact need not know.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ On noise, in which every bin sounds, and on the sample chorale: networks that re
 noise, and formant voices leave bins empty, where logarithms hear what rounding left.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from itertools import product

@@ -4,8 +4,6 @@ An archive is a zip file with a manifest. It is made of a bundle rather than kep
 not published twice.
 """
 
-from __future__ import annotations
-
 import json
 import zipfile
 from dataclasses import dataclass

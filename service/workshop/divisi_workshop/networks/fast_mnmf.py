@@ -23,8 +23,6 @@ Axes: S sources, F frequencies, N frames, K bases, C microphones (and channels),
     dither          (F,)        noise power taken to lie on every microphone (`noise_for_rank`)
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

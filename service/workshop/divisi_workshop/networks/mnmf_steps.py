@@ -17,8 +17,6 @@ Neither lowers the likelihood. All functions are compiled by torch.jit.script. A
 microphones and, as many, channels m of the diagonaliser.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

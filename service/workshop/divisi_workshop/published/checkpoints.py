@@ -11,8 +11,6 @@ multi-F0 network of RUNS/multi_f0 if there is one. `benchmarks/published_speed.p
 code, the multi-F0 estimator and the voice assigner as plain arrays in an `.npz`. What needs code is refused.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Mapping
