@@ -37,6 +37,10 @@ SILENCE_DB = -30.0
 # RMS of the sung part of a voice, before the singer's own loudness: headroom for four voices and their peaks.
 LEVEL = 0.06
 _BREATH_WINDOW = 1_024
+SINGER_SEEDS = (10_000, 1_000_000)
+"""Singers of choirs are drawn from these seeds; that of the sample recording is not among them."""
+LONGEST_SYLLABLE_SECONDS = 1.6
+_SUNG_VOWELS = [vowel for vowel in VOWELS if vowel != "m"]
 
 
 @dataclass(frozen=True)
@@ -164,13 +168,6 @@ def _consonant_noise(rng: np.random.Generator, score: Score, num_samples: int, s
         hiss = np.fft.irfft(spectrum * np.sqrt(low * high), length) * np.hanning(length)
         noise[first : first + length] += hiss * 10 ** (consonant.noise_db / 20) / max(float(hiss.std()), 1e-9)
     return noise
-
-
-SINGER_SEEDS = (10_000, 1_000_000)
-"""Singers of choirs are drawn from these seeds; that of the sample recording is not among them."""
-
-LONGEST_SYLLABLE_SECONDS = 1.6
-_SUNG_VOWELS = [vowel for vowel in VOWELS if vowel != "m"]
 
 
 def make_choir(

@@ -17,6 +17,7 @@ CONSONANCES = frozenset({0, 3, 4, 7, 8, 9})
 # Steps of the scale that chords stand on, and where each likes to go.
 PROGRESSIONS = {0: (0, 3, 4, 5, 1), 1: (4, 6), 2: (5, 3), 3: (0, 4, 1), 4: (0, 5, 3), 5: (3, 1, 4), 6: (0, 2)}
 RHYTHMS = ((4,), (4, 4), (8,), (2, 2, 4), (6, 2), (4, 2, 2), (2, 2, 2, 2), (12, 4), (3, 1, 4), (1, 1, 2, 4))
+SEMITONE_STEPS = (-2, -1, 1, 2)
 
 
 def draw_score(rng: np.random.Generator, sixteenths: int = 256) -> np.ndarray:
@@ -113,9 +114,6 @@ def nearest(pitch_classes: tuple[int, ...], pitch: float | np.integer) -> int:
 def below(pitch_classes: tuple[int, ...], pitch: int) -> int:
     """The next pitch of the classes further down."""
     return int(notes_in(pitch_classes, pitch - 12, pitch - 1)[-1])
-
-
-SEMITONE_STEPS = (-2, -1, 1, 2)
 
 
 def draw_texture(rng: np.random.Generator, melody: Melody) -> np.ndarray:

@@ -4,8 +4,6 @@ Everything here is slow and lives on a grid of 200 frames a second, which does n
 `formant_voices` turns it into sound. `N` is the number of those frames.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +12,60 @@ import numpy as np
 from numpy.typing import NDArray
 
 FRAME_RATE = 200
+Array = NDArray[np.floating[Any]]
+
+# Hz, first five resonances: textbook averages of adult speakers (Peterson and Barney, 1952; Fant, 1960) for a tract of
+# 17.5 cm, rounder and closer to each other as sung vowels are. "@" is the neutral one, "m" the closed mouth of nasals.
+VOWELS: dict[str, tuple[float, ...]] = {
+    "a": (690, 1120, 2550, 3250, 4200),
+    "e": (450, 1800, 2550, 3300, 4200),
+    "i": (320, 2100, 2800, 3400, 4200),
+    "o": (500, 900, 2500, 3200, 4200),
+    "u": (370, 820, 2400, 3200, 4200),
+    "@": (500, 1400, 2450, 3300, 4200),
+    "m": (260, 1050, 2200, 3200, 4200),
+}
+NUM_FORMANTS = 5
+BANDWIDTHS_HZ = (65.0, 85.0, 115.0, 160.0, 220.0)
+# A tube of 17.5 cm, closed at one end, resonates every 1000 Hz; above the fifth, vowels no longer differ.
+TUBE_SPACING_HZ = 1_000.0
+HIGH_BANDWIDTH_HZ = 320.0
+
+
+@dataclass(frozen=True)
+class Consonant:
+    """A consonant before a vowel.
+
+    Attributes:
+        seconds: its length; the vowel begins on the beat, so it lies before.
+        voice_db: level of the voice in it against the vowel.
+        noise_db: level of the noise against the voice; None: no noise.
+        low_hz, high_hz: band of the noise.
+        vowel: resonances meanwhile, a key of VOWELS; None: those of the vowel to come.
+    """
+
+    seconds: float
+    voice_db: float
+    noise_db: float | None = None
+    low_hz: float = 0.0
+    high_hz: float = 0.0
+    vowel: str | None = None
+
+
+CONSONANTS: dict[str, Consonant] = {
+    "": Consonant(0.03, -3),
+    "h": Consonant(0.07, -35, -20, 500, 3_000),
+    "f": Consonant(0.08, -50, -20, 2_500, 9_000, "u"),
+    "v": Consonant(0.06, -12, -32, 2_500, 7_000, "u"),
+    "s": Consonant(0.09, -50, -18, 4_500, 9_500, "i"),
+    "S": Consonant(0.09, -50, -18, 1_800, 6_000, "u"),
+    "t": Consonant(0.06, -50, -20, 2_500, 7_000, "i"),
+    "b": Consonant(0.05, -24, -34, 300, 1_500, "u"),
+    "d": Consonant(0.05, -22, -30, 1_500, 5_000, "i"),
+    "l": Consonant(0.06, -7, vowel="m"),
+    "m": Consonant(0.07, -8, vowel="m"),
+    "n": Consonant(0.06, -8, vowel="m"),
+}
 
 
 @dataclass(frozen=True)
@@ -200,62 +252,6 @@ def formant_track(score: Score, singer: SingerTraits, f0_hz: Array) -> Array:
     formants[:, 0] = np.maximum(formants[:, 0], 1.02 * f0_hz)
     formants[:, 1] = np.maximum(formants[:, 1], formants[:, 0] + 200)
     return formants
-
-
-Array = NDArray[np.floating[Any]]
-
-# Hz, first five resonances: textbook averages of adult speakers (Peterson and Barney, 1952; Fant, 1960) for a tract of
-# 17.5 cm, rounder and closer to each other as sung vowels are. "@" is the neutral one, "m" the closed mouth of nasals.
-VOWELS: dict[str, tuple[float, ...]] = {
-    "a": (690, 1120, 2550, 3250, 4200),
-    "e": (450, 1800, 2550, 3300, 4200),
-    "i": (320, 2100, 2800, 3400, 4200),
-    "o": (500, 900, 2500, 3200, 4200),
-    "u": (370, 820, 2400, 3200, 4200),
-    "@": (500, 1400, 2450, 3300, 4200),
-    "m": (260, 1050, 2200, 3200, 4200),
-}
-NUM_FORMANTS = 5
-BANDWIDTHS_HZ = (65.0, 85.0, 115.0, 160.0, 220.0)
-# A tube of 17.5 cm, closed at one end, resonates every 1000 Hz; above the fifth, vowels no longer differ.
-TUBE_SPACING_HZ = 1_000.0
-HIGH_BANDWIDTH_HZ = 320.0
-
-
-@dataclass(frozen=True)
-class Consonant:
-    """A consonant before a vowel.
-
-    Attributes:
-        seconds: its length; the vowel begins on the beat, so it lies before.
-        voice_db: level of the voice in it against the vowel.
-        noise_db: level of the noise against the voice; None: no noise.
-        low_hz, high_hz: band of the noise.
-        vowel: resonances meanwhile, a key of VOWELS; None: those of the vowel to come.
-    """
-
-    seconds: float
-    voice_db: float
-    noise_db: float | None = None
-    low_hz: float = 0.0
-    high_hz: float = 0.0
-    vowel: str | None = None
-
-
-CONSONANTS: dict[str, Consonant] = {
-    "": Consonant(0.03, -3),
-    "h": Consonant(0.07, -35, -20, 500, 3_000),
-    "f": Consonant(0.08, -50, -20, 2_500, 9_000, "u"),
-    "v": Consonant(0.06, -12, -32, 2_500, 7_000, "u"),
-    "s": Consonant(0.09, -50, -18, 4_500, 9_500, "i"),
-    "S": Consonant(0.09, -50, -18, 1_800, 6_000, "u"),
-    "t": Consonant(0.06, -50, -20, 2_500, 7_000, "i"),
-    "b": Consonant(0.05, -24, -34, 300, 1_500, "u"),
-    "d": Consonant(0.05, -22, -30, 1_500, 5_000, "i"),
-    "l": Consonant(0.06, -7, vowel="m"),
-    "m": Consonant(0.07, -8, vowel="m"),
-    "n": Consonant(0.06, -8, vowel="m"),
-}
 
 
 def transfer(formants_hz: Array, frequencies_hz: Array, tract_scale: float) -> NDArray[np.complex128]:

@@ -23,6 +23,12 @@ SILENCE_RATIO = 0.01
 
 FFT_SIZE = 1024
 FRAME_MS = 1000 * LABEL_HOP_SECONDS
+BIN_HZ = SAMPLE_RATE / FFT_SIZE
+POWER_PER_DB = np.log(10) / 10
+"""Envelopes are natural logarithms of power."""
+NUM_HARMONICS = 40
+LARGEST_CORRECTION_DB = 15.0
+CONSONANTS_BELOW_DB = 9.0
 
 
 def label_f0(samples: np.ndarray, sample_rate: int, range_hz: tuple[float, float]) -> np.ndarray:
@@ -176,15 +182,6 @@ def make_choir(
         voices.append(samples)
         tracks.append(f0)
     return np.stack(voices), np.stack(tracks), melody.quarter_seconds
-
-
-BIN_HZ = SAMPLE_RATE / FFT_SIZE
-POWER_PER_DB = np.log(10) / 10
-"""Envelopes are natural logarithms of power."""
-
-NUM_HARMONICS = 40
-LARGEST_CORRECTION_DB = 15.0
-CONSONANTS_BELOW_DB = 9.0
 
 
 def along(singer: Singer, positions: np.ndarray) -> Singer:

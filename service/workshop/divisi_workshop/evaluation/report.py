@@ -15,6 +15,9 @@ from divisi_workshop.evaluation.datasets import Stretch
 from divisi_workshop.evaluation.evaluate import Evaluation, SystemScores
 
 _STRETCHES = {Stretch.FRAME: "1 s frames", Stretch.EXCERPT: "4 s excerpts"}
+PLOT_FILE = "boxes.svg"
+_PANEL_WIDTH, _ROW_HEIGHT = 3.2, 0.32
+_BOX = {"color": "#1f77b4"}
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,6 @@ def _mean(values: list[float]) -> float | None:
 
 def _show(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
-
-
-PLOT_FILE = "boxes.svg"
-_PANEL_WIDTH, _ROW_HEIGHT = 3.2, 0.32
-_BOX = {"color": "#1f77b4"}
 
 
 def plot_boxes(evaluation: Evaluation, out: Path) -> Path:

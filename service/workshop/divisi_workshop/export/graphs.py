@@ -27,6 +27,8 @@ from divisi_workshop.export.packing import pack_onnx, pack_torch_script
 
 # Every runtime of today knows it. The newest that the exporter writes, 20, runs no faster.
 OPSET = 17
+# Source lines of every operation, with absolute paths; only error messages would read them.
+_DEBUG_SUFFIX = ".debug_pkl"
 
 
 def export_onnx(network: nn.Module, example: tuple[Tensor, ...], card: CardDraft, path: Path) -> None:
@@ -120,10 +122,6 @@ def _mean_of_group(graph: Any, x: Any, rank: int, num_groups: int) -> Any:
 
 def _integers(graph: Any, values: list[int]) -> Any:
     return graph.op("Constant", value_t=torch.tensor(values, dtype=torch.int64))
-
-
-# Source lines of every operation, with absolute paths; only error messages would read them.
-_DEBUG_SUFFIX = ".debug_pkl"
 
 
 def export_torch_script(network: nn.Module, example: tuple[Tensor, ...], card: CardDraft, path: Path) -> None:

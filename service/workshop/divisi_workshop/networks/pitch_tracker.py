@@ -28,6 +28,16 @@ GRID_LOW_HZ = LOWEST_PITCH_HZ / 2
 WIDE_HARMONICS = (0.5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 NARROW_HARMONICS = (0.5, 1, 2)
 """Partials read from the spectrum of the longer window, which separates neighbouring notes of the low voices."""
+REPULSION = 0.8
+"""What a pitch loses, in nats, when another voice is certain to be on it."""
+REPULSION_ROUNDS = 4
+REACH_FRAMES = 16
+COARSE_COUNT = PITCH_COUNT // 2
+"""Messages are of pairs of pitches: a quarter of the work, and what they say is broad anyway."""
+GLIDE_BINS = 2.0
+"""Standard deviation of how far a pitch moves from one frame to the next."""
+LEAP = 1e-5
+"""Probability of any other pitch in the next frame."""
 
 
 def harmonic_shift(harmonic: float) -> int:
@@ -201,18 +211,6 @@ class Presence(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         heard = functional.gelu(self.enter(frames))
         return self.leave(torch.cat([heard.mean(dim=1), heard.amax(dim=1)], dim=1))
-
-
-REPULSION = 0.8
-"""What a pitch loses, in nats, when another voice is certain to be on it."""
-REPULSION_ROUNDS = 4
-REACH_FRAMES = 16
-COARSE_COUNT = PITCH_COUNT // 2
-"""Messages are of pairs of pitches: a quarter of the work, and what they say is broad anyway."""
-GLIDE_BINS = 2.0
-"""Standard deviation of how far a pitch moves from one frame to the next."""
-LEAP = 1e-5
-"""Probability of any other pitch in the next frame."""
 
 
 class PitchDecoder(nn.Module):

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+LEAST_SUM = 1e-12
+
 
 class ShortTimeFourier(nn.Module):
     """Centred STFT with a periodic Hann window, and its inverse by normalised overlap-add.
@@ -126,9 +128,6 @@ def compress(real: Tensor, imag: Tensor) -> Tensor:
     """Log magnitude with a floor 34 dB below full scale, near unit range for mixtures of unit deviation. Any shape."""
     magnitude = torch.sqrt(real.square() + imag.square() + 1e-12)
     return 0.8 * torch.log10(magnitude + 0.02) + 0.3
-
-
-LEAST_SUM = 1e-12
 
 
 def ratio_masks(magnitudes: Tensor, exponent: float = 1.0) -> Tensor:

@@ -20,6 +20,12 @@ from divisi_workshop.learning.remix import Batch
 from divisi_workshop.published import umss, unet
 
 NINO_DIOS = "nino_dios"
+SPECTRAL_SIZES = (2048, 1024, 512, 256, 128, 64)
+LEAST_POWER = 1e-10
+LEAST_MAGNITUDE = 1e-5
+REGISTERS_HZ = ((258.6, 879.9), (189.3, 659.2), (145.1, 440.0), (90.4, 290.3))
+"""Where soprano, alto, tenor and bass are expected to sing."""
+BLUR_BINS = 1.0
 
 
 class Part(StrEnum):
@@ -103,14 +109,6 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     for name, value in changes.items():
         merged[name] = merge(merged.get(name, {}), value) if isinstance(value, dict) else value
     return merged
-
-
-SPECTRAL_SIZES = (2048, 1024, 512, 256, 128, 64)
-LEAST_POWER = 1e-10
-LEAST_MAGNITUDE = 1e-5
-REGISTERS_HZ = ((258.6, 879.9), (189.3, 659.2), (145.1, 440.0), (90.4, 290.3))
-"""Where soprano, alto, tenor and bass are expected to sing."""
-BLUR_BINS = 1.0
 
 
 def spectral_loss(estimate: Tensor, target: Tensor) -> Tensor:

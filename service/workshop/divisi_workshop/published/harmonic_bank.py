@@ -16,6 +16,7 @@ from torch.nn import functional
 HARMONIC_COUNT = 101
 UNVOICED_HZ = 1e-5
 """Pitch that silent frames are given: so slow that sines stay where they are."""
+FILTER_ORDER = 20
 
 
 class Bank(StrEnum):
@@ -169,9 +170,6 @@ def overlap_halves(frames: Tensor) -> Tensor:
     """Inverse of `half_overlapping` for windowed frames: sums what overlaps, drops what lies beyond the end."""
     first, second = frames.chunk(2, dim=2)
     return (first + functional.pad(second[:, :-1], (0, 0, 1, 0))).flatten(1)
-
-
-FILTER_ORDER = 20
 
 
 class Recursion(StrEnum):

@@ -19,6 +19,8 @@ STEPS_PER_BIN = 4
 RIDGE_OVER_CENTRE = 1.85
 """How far from the middle bin the top of a Gaussian ridge of deviation 1 lies, against the centre of mass of three
 bins: 1.84 a quarter of a bin away, 1.87 half a bin away."""
+REGISTERS_HZ = {2: (360.0, 190.0), 4: (440.0, 320.0, 230.0, 150.0)}
+"""Where voices are thought to be before a frame says so."""
 
 
 class Link(StrEnum):
@@ -99,10 +101,6 @@ def refine(salience: Tensor, best: Tensor, fine_hz: Tensor) -> Tensor:
         return found
     per_bin = torch.log(fine_hz[STEPS_PER_BIN] / fine_hz[0])
     return found * torch.exp(per_bin * (centre - centre.detach()))
-
-
-REGISTERS_HZ = {2: (360.0, 190.0), 4: (440.0, 320.0, 230.0, 150.0)}
-"""Where voices are thought to be before a frame says so."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -34,6 +34,10 @@ from divisi_workshop.published.harmonic_bank import (
 
 NOISE_TABLE_LENGTH = 1 << 14
 NOISE_SEED = 4
+NOISE_MAGNITUDES = 40
+SILENT_MAGNITUDE = 1e-5
+"""What exact zeros are replaced by before the logarithm."""
+LOWEST_HZ, HIGHEST_HZ = 20.0, 8000.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,12 +174,6 @@ class NoiseColour(nn.Module):
         rest = functional.pad(ahead[:, self.hop_length :], (0, self.hop_length - self.tap_count + 1))
         rest = rest.unflatten(1, (-1, self.hop_length))[:, :, : self.tap_count - 1]
         return torch.bmm(torch.cat([first, rest], dim=2), bands).flatten(1)
-
-
-NOISE_MAGNITUDES = 40
-SILENT_MAGNITUDE = 1e-5
-"""What exact zeros are replaced by before the logarithm."""
-LOWEST_HZ, HIGHEST_HZ = 20.0, 8000.0
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -43,6 +43,17 @@ from divisi_workshop.published.config import (
 from divisi_workshop.published.hcqt import Hcqt
 
 logger = logging.getLogger(__name__)
+QUIETEST_VOICE = 0.05
+PREFIXES = {
+    Part.MULTI_F0: "pitch.multi_f0.",
+    Part.ASSIGNER: "pitch.assigner.",
+    Part.SEPARATOR: "separator.",
+    Part.UNET: "unet.",
+}
+FIRST_SECOND, LAST_SECOND = 3.984, 100.0
+SHORT_SECONDS = 12.0
+PEAK_THRESHOLD = 0.3
+TOLERANCE_CENTS = 50.0
 
 
 class SystemRun(LearningRun[SystemConfig, Any, Material]):
@@ -67,16 +78,6 @@ class SystemRun(LearningRun[SystemConfig, Any, Material]):
 
     def learned_names(self, state: dict[str, Any]) -> tuple[str, ...]:
         return tuple(PREFIXES[Part(part)] for part in state["config"]["learns"])
-
-
-QUIETEST_VOICE = 0.05
-
-PREFIXES = {
-    Part.MULTI_F0: "pitch.multi_f0.",
-    Part.ASSIGNER: "pitch.assigner.",
-    Part.SEPARATOR: "separator.",
-    Part.UNET: "unet.",
-}
 
 
 def find_part(network: nn.Module, part: Part) -> nn.Module | None:
@@ -196,12 +197,6 @@ def draw(remixer: Remixer, config: SystemConfig, step: int) -> Material:
     """The material of one step: always the same for the same seed, step and choirs."""
     rng = np.random.default_rng((config.seed, step, 2))
     return choose_voices(remixer.batch(step, config.batch_size), config.voice_count, rng)
-
-
-FIRST_SECOND, LAST_SECOND = 3.984, 100.0
-SHORT_SECONDS = 12.0
-PEAK_THRESHOLD = 0.3
-TOLERANCE_CENTS = 50.0
 
 
 @dataclass(frozen=True)
