@@ -13,18 +13,16 @@ from divisi_workshop.choirs.takes import Choir
 from divisi_workshop.config import plain, read_values
 from divisi_workshop.learning.remix import Remixer, RemixOptions
 from divisi_workshop.networks.spectral import ShortTimeFourier
-from divisi_workshop.published import config as losses
-from divisi_workshop.published import umss
+from divisi_workshop.published import losses, umss
 from divisi_workshop.published.config import (
     LossWeights,
     Part,
     Pitch,
     SystemConfig,
-    choose_voices,
     merge,
     parse_system,
 )
-from divisi_workshop.published.train import SystemRun, draw, magnitude_loss, train_system
+from divisi_workshop.published.train import SystemRun, choose_voices, draw, train_system
 
 SCHEDULES = {
     "multi_f0": ["multi_f0"],
@@ -244,11 +242,11 @@ class KnowsNothing:
 def test_the_relative_loss_alone_counts_quiet_voices_as_loud_ones(is_relative: bool) -> None:
     noise = torch.randn(1, 8192)
     loud, quiet = (
-        float(magnitude_loss(KnowsNothing(), noise, level * noise[:, None], torch.ones(1, 1, 32), is_relative))
+        float(losses.magnitude_loss(KnowsNothing(), noise, level * noise[:, None], torch.ones(1, 1, 32), is_relative))
         for level in (1.0, 0.1)
     )
     assert quiet / loud == pytest.approx(1.0 if is_relative else 0.1, rel=1e-4)
-    silent = magnitude_loss(KnowsNothing(), noise, 0 * noise[:, None], torch.ones(1, 1, 32), is_relative)
+    silent = losses.magnitude_loss(KnowsNothing(), noise, 0 * noise[:, None], torch.ones(1, 1, 32), is_relative)
     assert float(silent) == pytest.approx(0.0, abs=1e-6)
 
 

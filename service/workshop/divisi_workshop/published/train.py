@@ -22,28 +22,15 @@ from torch import Tensor, nn
 from divisi_workshop.choirs.choir_folders import load_dataset
 from divisi_workshop.choirs.takes import EXCERPT_LENGTH, SAMPLE_RATE, Choir, load_nino_dios, load_resung
 from divisi_workshop.learning.learning import LearningRun, learn
-from divisi_workshop.learning.remix import Remixer
+from divisi_workshop.learning.remix import Batch, Remixer
 from divisi_workshop.learning.train import held_excerpts
 from divisi_workshop.metrics import frame_si_sdr_db, mean_of_known
 from divisi_workshop.published import umss, unet
-from divisi_workshop.published.config import (
-    NINO_DIOS,
-    Material,
-    Part,
-    Pitch,
-    SystemConfig,
-    choose_voices,
-    commitment_loss,
-    map_loss,
-    pitch_maps,
-    register_loss,
-    salience_loss,
-    spectral_loss,
-)
+from divisi_workshop.published.config import NINO_DIOS, Part, SystemConfig
 from divisi_workshop.published.hcqt import Hcqt
+from divisi_workshop.published.losses import Material, batch_losses
 
 logger = logging.getLogger(__name__)
-QUIETEST_VOICE = 0.05
 PREFIXES = {
     Part.MULTI_F0: "pitch.multi_f0.",
     Part.ASSIGNER: "pitch.assigner.",
@@ -88,88 +75,6 @@ def find_part(network: nn.Module, part: Part) -> nn.Module | None:
     return module
 
 
-def batch_losses(network: nn.Module, material: Material, config: SystemConfig) -> dict[str, Tensor]:
-    """Losses of one batch by name, weighted; what no loss needs is not computed."""
-    mixture, sources, f0_hz = map(torch.from_numpy, (material.mixture, material.sources, material.f0_hz))
-    f0_hz = f0_hz[:, :, : mixture.shape[1] // umss.HOP_LENGTH]
-    reader: Any = network.pitch
-    weights, values = config.weights, {}
-    heard_hz = f0_hz
-    if config.pitch is Pitch.NETWORK:
-        learns_f0 = Part.MULTI_F0 in config.learns
-        with torch.set_grad_enabled(learns_f0):
-            spectra = reader.multi_f0.hcqt(mixture)
-            with half_convolutions(config):
-                salience = reader.multi_f0.salience(*spectra)
-        salience = salience.float()
-        frequencies_hz = reader.multi_f0.hcqt.frequencies_hz().float()
-        targets = pitch_maps(at_frames(reader, f0_hz, salience.shape[3]), frequencies_hz)
-        if weights.multi_f0:
-            values["multi_f0"] = map_loss(salience, targets.amax(1, keepdim=True))
-        if reader.assigner is not None and (set(config.learns) != {Part.MULTI_F0}):
-            with half_convolutions(config):
-                by_voice = reader.assigner(salience)
-            by_voice = by_voice.float()
-            values |= salience_losses(reader, by_voice, salience, targets, frequencies_hz, config)
-            heard_hz = reader.to_grid(reader.link(by_voice), f0_hz.shape[2])
-        elif not weights.multi_f0:
-            heard_hz = reader.to_grid(reader.assign(salience), f0_hz.shape[2])
-    if weights.reconstruction or weights.sources:
-        separator: Any = network.separator
-        voices = separator(mixture, heard_hz)
-        if weights.reconstruction:
-            values["reconstruction"] = spectral_loss(voices.sum(1), mixture)
-        if weights.sources:
-            values["sources"] = spectral_loss(voices.flatten(0, 1), sources.flatten(0, 1))
-    for name, is_relative in (("magnitude", False), ("relative_magnitude", True)):
-        if getattr(weights, name):
-            values[name] = magnitude_loss(network, mixture, sources, heard_hz, is_relative)
-    return {name: getattr(weights, name) * value for name, value in values.items()}
-
-
-def half_convolutions(config: SystemConfig) -> torch.autocast:
-    """Where convolutions may compute in bfloat16: those of the F0 networks, but not the transform before them."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=config.half_convolutions)
-
-
-def at_frames(reader: Any, f0_hz: Tensor, frame_count: int) -> Tensor:
-    """Labels at the frames of the salience, the nearest ones. Shape: (B, V, N) -> (B, V, frame_count)."""
-    hcqt = reader.multi_f0.hcqt.config
-    hops = torch.arange(frame_count) * (hcqt.hop_length / hcqt.sample_rate * umss.SAMPLE_RATE / umss.HOP_LENGTH)
-    return f0_hz[:, :, torch.round(hops).long().clamp(max=f0_hz.shape[2] - 1)]
-
-
-def salience_losses(
-    reader: Any, by_voice: Tensor, salience: Tensor, targets: Tensor, frequencies_hz: Tensor, config: SystemConfig
-) -> dict[str, Tensor]:
-    """The losses on the assigner's maps that have a weight."""
-    values = {}
-    if config.weights.assigner:
-        values["assigner"] = map_loss(by_voice, targets)
-    if config.weights.salience:
-        values["salience"] = salience_loss(by_voice, salience)
-    if config.weights.voices:
-        values["voices"] = register_loss(by_voice, frequencies_hz)
-    if config.weights.commitment:
-        values["commitment"] = commitment_loss(by_voice, reader.link.one_hot(by_voice))
-    return values
-
-
-def magnitude_loss(network: Any, mixture: Tensor, sources: Tensor, f0_hz: Tensor, is_relative: bool) -> Tensor:
-    """L1 between estimated and true magnitude of one random voice of every example (the U-Net's loss); relative to that
-    voice's mean magnitude, but to no less than a twentieth of the mixture's.
-    """
-    chosen = torch.randint(sources.shape[1], (len(mixture),))
-    rows = torch.arange(len(mixture))
-    spectra = network.spectrum(torch.cat([mixture, sources[rows, chosen]]))
-    magnitudes = unet.magnitude(*spectra) / network.fourier.scale
-    heard, wanted = magnitudes.chunk(2)
-    error = (network.unet(heard, f0_hz[rows, chosen]) - wanted).abs().mean((1, 2))
-    if is_relative:
-        error = error / torch.maximum(wanted.mean((1, 2)), QUIETEST_VOICE * heard.mean((1, 2)))
-    return error.mean()
-
-
 def load_choirs(config: SystemConfig, data: Path, cache: Path) -> tuple[list[Choir], list[Choir]]:
     """Choirs to train on, and those kept for validation."""
     if config.dataset != NINO_DIOS:
@@ -197,6 +102,27 @@ def draw(remixer: Remixer, config: SystemConfig, step: int) -> Material:
     """The material of one step: always the same for the same seed, step and choirs."""
     rng = np.random.default_rng((config.seed, step, 2))
     return choose_voices(remixer.batch(step, config.batch_size), config.voice_count, rng)
+
+
+def choose_voices(batch: Batch, voice_count: int, rng: np.random.Generator) -> Material:
+    """All four voices, or for each example a random pair or a random single one; noise stays out of small mixtures."""
+    if voice_count == batch.sources.shape[1]:
+        return at_peak(batch.mixture, batch.sources, batch.f0_hz)
+    chosen = np.stack([pick(rng, sources, voice_count) for sources in batch.sources])
+    sources = np.take_along_axis(batch.sources, chosen[:, :, None], 1)
+    return at_peak(sources.sum(1), sources, np.take_along_axis(batch.f0_hz, chosen[:, :, None], 1))
+
+
+def pick(rng: np.random.Generator, sources: np.ndarray, voice_count: int) -> np.ndarray:
+    """Voices of one example (4, T), sounding ones first, in score order. Shape: (voice_count,)."""
+    silent = np.abs(sources).max(1) == 0
+    order = rng.permutation(len(sources))
+    return np.sort(order[np.argsort(silent[order], kind="stable")][:voice_count])
+
+
+def at_peak(mixture: np.ndarray, sources: np.ndarray, f0_hz: np.ndarray) -> Material:
+    peak = np.maximum(np.abs(mixture).max(1), 1e-6).astype(np.float32)
+    return Material(mixture / peak[:, None], sources / peak[:, None, None], f0_hz)
 
 
 @dataclass(frozen=True)
