@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from divisi.client import Client
-from divisi.gateway.open_routes import page_files
+from divisi.gateway.open_routes import static_files
 from divisi.settings import load_settings
 from divisi.standalone import Standalone
 
@@ -63,7 +63,7 @@ def main() -> None:
     if chromium is None:
         sys.exit("there is no chromium here; tests/system_packages.sh names what is needed")
     table = Table("what", "median", "worst", "bar", "")
-    weight = sum(len(body) for body in page_files().values())
+    weight = sum(len(body) for body in static_files("page").values())
     is_missed = weight >= MOST_BYTES
     kilobytes = f"{weight / 1000:.1f}", "", f"{MOST_BYTES / 1000:.0f}"
     table.add_row("weight, kB", *kilobytes, "MISSED" if is_missed else "holds")

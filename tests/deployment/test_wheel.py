@@ -30,6 +30,7 @@ def test_the_wheel_carries_the_default_model_and_nothing_of_the_workshop(unpacke
     assert not list(unpacked.glob("divisi_workshop"))
     assert list(unpacked.glob("divisi/door/scripts/*.lua"))
     assert list(unpacked.glob("divisi/gateway/page/*.js"))
+    assert len(list(unpacked.glob("divisi/gateway/reference/swagger-ui*.gz"))) == 2
 
 
 def test_service_and_client_have_every_file_once(wheels: dict[str, Path], unpacked: Path) -> None:

@@ -31,7 +31,7 @@ JOB = "/v1/jobs/01m82509an0z2za7kt3a89vjd6"
     [
         ("GET", "/nowhere", 404, "not-found"),
         ("GET", "/v1/jobs/", 404, "not-found"),
-        ("GET", "/docs", 404, "not-found"),
+        ("GET", "/redoc", 404, "not-found"),
         ("PUT", "/v1/jobs", 405, "method-not-allowed"),
         ("POST", "/livez", 405, "method-not-allowed"),
         ("GET", JOB, 404, "unknown-job"),

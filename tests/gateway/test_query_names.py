@@ -40,6 +40,23 @@ def test_every_operation_refuses_what_it_does_not_take_and_names_it(http: httpx.
 
 
 @pytest.mark.parametrize(
+    "path",
+    [
+        *("/openapi.json", "/page/main.js", "/page/options.json", "/page/sample/chorale.flac"),
+        *("/docs/reference.js", "/docs/swagger-ui.css"),
+    ],
+)
+def test_files_that_the_document_does_not_name_refuse_it_too(path: str, http: httpx.Client) -> None:
+    assert http.get(path).status_code == 200
+    assert pointers(http.get(path, params=UNKNOWN)) == ["/query/unheard_of"]
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_pages_open_whatever_is_added_to_links_that_people_pass_on(path: str, http: httpx.Client) -> None:
+    assert http.get(path, params={"utm_source": "newsletter"}).status_code == 200
+
+
+@pytest.mark.parametrize(
     ("path", "known"),
     [("/v1/jobs", "cursor, limit, group"), (f"/v1/jobs/{ID}/mixes/alto", "without, lower_db"), ("/livez", "none")],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -9,7 +10,8 @@ import pytest
 from playwright.sync_api import expect
 from tests.page.conftest import serious_violations
 
-from divisi.gateway.open_routes import PAGE, page_files
+from divisi.gateway import open_routes
+from divisi.gateway.open_routes import static_files
 
 if TYPE_CHECKING:
     from tests.page.conftest import Tab
@@ -140,8 +142,9 @@ def open_view(tab: Tab, view: str) -> None:
 
 
 def test_the_page_weighs_little() -> None:
-    assert sum(len(body) for body in page_files().values()) < MOST_BYTES
-    assert {entry.name for entry in PAGE.iterdir()} == set(page_files())
+    assert sum(len(body) for body in static_files("page").values()) < MOST_BYTES
+    page = Path(open_routes.__file__).parent / "page"
+    assert {entry.name for entry in page.iterdir()} == set(static_files("page"))
 
 
 def test_an_unchanged_file_is_not_sent_twice_and_an_unknown_one_is_a_problem(service) -> None:

@@ -84,13 +84,12 @@ def create_app(settings: Settings, door: RedisDoor, store: ObjectStore, bundles:
             await asyncio.gather(*background, return_exceptions=True)
             await door.close()
 
-    # No documentation pages: the framework's fetch scripts from elsewhere. `/openapi.json` says it all.
+    # The framework's pages fetch scripts from elsewhere; ours are in `open_routes`.
     app = FastAPI(
         title="divisi",
         version=version(DISTRIBUTION),
         description=DESCRIPTION,
-        docs_url=None,
-        redoc_url=None,
+        openapi_url=None,
         redirect_slashes=False,
         servers=[{"url": settings.root_path}] if settings.root_path else None,
         generate_unique_id_function=lambda route: route.name,
@@ -98,8 +97,9 @@ def create_app(settings: Settings, door: RedisDoor, store: ObjectStore, bundles:
     )
     metrics = GatewayMetrics(store.failures)
     is_known_query = Depends(refuse_unknown_names)
-    app.include_router(open_routes.router, dependencies=[is_known_query])
     app.include_router(open_routes.page_router)
+    for router in (open_routes.router, open_routes.asset_router):
+        app.include_router(router, dependencies=[is_known_query])
     for router in (
         *(jobs.router, comparisons.router, comparison_folder.router, files.router),
         *(comparisons.job_links_router, models.router, comparisons.group_links_router),

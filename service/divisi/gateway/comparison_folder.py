@@ -30,7 +30,7 @@ from divisi.contract.manifest import ManifestFile
 from divisi.gateway.comparisons import ComparisonBody, GroupId, SystemBody, comparison_body, known_group, table_of
 from divisi.gateway.dependencies import GatewayCaller, GatewayServices, Services
 from divisi.gateway.on_demand import zip_of
-from divisi.gateway.open_routes import page_files
+from divisi.gateway.open_routes import static_files
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
 from divisi.storage.file_names import content_disposition, legal_name
 from divisi.storage.object_store import ObjectStore
@@ -83,7 +83,7 @@ async def folder_of(jobs: Sequence[Job], body: ComparisonBody, services: Service
         await services.store.head(file.key)
     texts = {
         PAGE_NAME: page.encode(),
-        STYLE_NAME: page_files()[STYLE_NAME],
+        STYLE_NAME: static_files("page")[STYLE_NAME],
         SCORES_NAME: table_of(body).encode(),
     }
     return zip_of(

@@ -1,14 +1,14 @@
-"""The service of itself: alive, ready, metrics; and the listening page at `/` with the files it is made of.
+"""What the service says of itself: alive, ready, metrics; the listening page at `/`, the API reference at `/docs`.
 
 Alive asks nobody; ready asks all the gateway leans on. What the queue counts is counted in Redis, so every gateway
-says the same: take the maximum over gateways, not the sum. Of the page nothing is built and nothing comes from
-elsewhere. It is open to everybody like the API's own description: what it shows it asks the API for, with the visitor's
-key.
+says the same: take the maximum over gateways, not the sum. Pages are open to everybody, and nothing of them comes from
+elsewhere: what they show they ask the API for, with the visitor's key.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import time
 from collections.abc import Awaitable, Iterator
@@ -17,7 +17,7 @@ from importlib.resources import files
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, JSONResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -189,28 +189,29 @@ async def _find_models(services: Services) -> None:
         raise UnavailableError("the model store is empty")
 
 
-page_router = APIRouter(include_in_schema=False)
+page_router = APIRouter(include_in_schema=False)  # opens whatever a link to it brings along
+asset_router = APIRouter(include_in_schema=False)
 
-PAGE = files("divisi.gateway") / "page"
+_FOLDER = files("divisi.gateway")
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_PACKED = ".gz"
 
 
 @cache
-def page_files() -> dict[str, bytes]:
-    """The page's files by name, read once."""
-    return {
-        entry.name: entry.read_bytes() for entry in PAGE.iterdir() if entry.name[entry.name.rfind(".") :] in MEDIA_TYPES
-    }
+def static_files(folder: str) -> dict[str, bytes]:
+    """What the page or the API reference is made of, by name, read once. Packed files keep their ending `.gz`."""
+    known = {entry.name: entry.read_bytes() for entry in (_FOLDER / folder).iterdir()}
+    return {name: data for name, data in known.items() if _suffix(name.removesuffix(_PACKED)) in MEDIA_TYPES}
 
 
 @page_router.head("/")
 @page_router.get("/")
 def get_page(request: Request) -> Response:
     """The page itself."""
-    return _answer(request, "index.html")
+    return _answer(request, "page", "index.html")
 
 
-@page_router.get("/page/sample/{name}.flac")
+@asset_router.get("/page/sample/{name}.flac")
 def get_sample(name: str) -> Response:
     """The sample recording, for visitors without one at hand, and its true sources."""
     if name not in (MIXTURE, *SOURCES):
@@ -219,30 +220,61 @@ def get_sample(name: str) -> Response:
     return FileResponse(path, media_type="audio/flac", headers={"Cache-Control": "no-cache"})
 
 
-@page_router.get("/page/options.json")
+@asset_router.get("/page/options.json")
 def get_options() -> list[dict[str, Any]]:
     """The options that visitors choose from."""
     return page_options()
 
 
-@page_router.head("/page/{name}")
-@page_router.get("/page/{name}")
+@asset_router.head("/page/{name}")
+@asset_router.get("/page/{name}")
 def get_page_file(request: Request, name: str) -> Response:
     """A module, the style sheet or the icon."""
-    return _answer(request, name)
+    return _answer(request, "page", name)
 
 
-def _answer(request: Request, name: str) -> Response:
-    if name not in page_files():
+@page_router.head("/docs")
+@page_router.get("/docs")
+def get_reference(request: Request) -> Response:
+    """The API reference."""
+    return _answer(request, "reference", "index.html")
+
+
+@asset_router.head("/docs/{name}")
+@asset_router.get("/docs/{name}")
+def get_reference_file(request: Request, name: str) -> Response:
+    """What the API reference is made of."""
+    return _answer(request, "reference", name)
+
+
+@asset_router.head("/openapi.json")
+@asset_router.get("/openapi.json")
+def get_description(request: Request) -> Response:
+    """The API's own description."""
+    return JSONResponse(request.app.openapi())
+
+
+def _answer(request: Request, folder: str, name: str) -> Response:
+    known, headers = static_files(folder), {"Cache-Control": "no-cache"}
+    packed, body = known.get(name + _PACKED), known.get(name)
+    if packed is not None:
+        headers["Vary"] = "Accept-Encoding"
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            body, headers["Content-Encoding"] = packed, "gzip"
+        else:
+            body = gzip.decompress(packed)
+    if body is None or name.endswith(_PACKED):
         raise NotFoundError(f"the page has no file {name!r}", code="not-found")
-    body = page_files()[name]
     root = getattr(request.state, "root_path", "")
     if name == "index.html" and root:
         # From `/divisi`, which proxies serve as well as `/divisi/`, the page's own addresses would lead astray.
         body = body.replace(b'"page/', f'"{root}/page/'.encode())
     # A new version of the service must be seen at the next visit, and an unchanged file not be sent twice.
-    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    headers["ETag"] = etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     if request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers=headers)
-    return Response(body, media_type=MEDIA_TYPES[name[name.rfind(".") :]], headers=headers)
+    return Response(body, media_type=MEDIA_TYPES[_suffix(name)], headers=headers)
+
+
+def _suffix(name: str) -> str:
+    return name[name.rfind(".") :]
