@@ -120,3 +120,11 @@ def test_a_run_of_no_steps_puts_two_halves_together(data_folders: tuple[Path, Pa
             continue  # learned after all of these stages, by `refine`
         half = "pitch" if name.startswith("pitch.") else "adapt"
         assert torch.equal(value, weights(tmp_path / f"{half}.pt")[name]), name
+
+
+def test_a_checkpoint_that_names_no_stage_is_taken_over_whole(tmp_path: Path) -> None:
+    trained, run = Run(replace(TINY, seed=3)), Run(replace(TINY, seed=4))
+    torch.save({"config": {"network": None}, "average": trained.average.state_dict()}, tmp_path / "whole.pt")
+    run.start_from(tmp_path / "whole.pt")
+    for name, value in trained.average.state_dict().items():
+        assert torch.equal(run.network.state_dict()[name], value), name

@@ -89,9 +89,9 @@ class Run(LearningRun[TrainConfig, Chorus, Batch]):
         return batch_losses(self.network, material, self.config, self.step)
 
     def learned_names(self, state: dict[str, Any]) -> tuple[str, ...]:
-        """`pitch`, `mask` (also of an adapting run), who sings, or all."""
+        """`pitch`, `mask` (also of an adapting run), who sings, or all, as of a checkpoint that names no stage."""
         prefixes = {"pitch": "pitch.", "presence": "pitch.presence.", "mask": "mask.", "adapt": "mask.", "joint": ""}
-        return (prefixes[state["config"]["stage"]],)
+        return (prefixes[state["config"].get("stage", "joint")],)
 
 
 def batch_losses(network: Chorus, batch: Batch, config: TrainConfig, step: int) -> dict[str, Tensor]:

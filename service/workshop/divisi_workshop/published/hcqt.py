@@ -44,10 +44,9 @@ class HcqtConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OctaveGroup:
-    """Bins analysed together: at which halving of the rate, which frequencies, and where the result goes."""
+    """Bins analysed together: at which halving of the rate, and how many."""
 
     halvings: int
-    first_bin: int
     bin_count: int
     kernels: str
     """Name of the buffer. Octaves of one family look alike to the lower rates and share their kernels."""
@@ -96,7 +95,7 @@ class Hcqt(nn.Module):
             name = f"kernels_{odd}_{round(1e6 * lowest_hz / rate)}_{end - first}"
             if not hasattr(self, name):
                 self.register_buffer(name, self._kernels(lowest_hz / rate, end - first), persistent=False)
-            groups.append(OctaveGroup(halvings, first, end - first, name))
+            groups.append(OctaveGroup(halvings, end - first, name))
             end = first
         return groups[::-1]
 
