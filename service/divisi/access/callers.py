@@ -18,9 +18,9 @@ from divisi.access.key_ring import ApiKey, Scope
 from divisi.contract.errors import LimitError, UnavailableError
 from divisi.contract.files import LINKABLE_PATHS
 from divisi.door.redis_door import RedisDoor
-from divisi.settings import Settings
 
 READING_METHODS = frozenset({"GET", "HEAD"})
+WINDOW_SECONDS = 60
 # What a signed link may open, by the part of the path after the job's id.
 LINKABLE = LINKABLE_PATHS | {"shared"}
 # One household has one IPv6 network of this length, and as many addresses in it as it likes.
@@ -40,6 +40,11 @@ class Caller:
     owner: str | None
     key: ApiKey | None = None
     sees_all: bool = True
+
+    @property
+    def sees_only(self) -> str | None:
+        """The owner whose jobs alone are seen; None: everybody's."""
+        return None if self.sees_all else self.owner
 
 
 def scope_of(method: str, template: str) -> Scope | None:
@@ -72,15 +77,11 @@ def owner_at(host: str) -> str:
     return f"address:{address}"
 
 
-WINDOW_SECONDS = 60
-
-
 @dataclass(frozen=True)
 class Allowance:
     """What is left of a sliding window. `reset_seconds`: until the oldest request leaves it and makes room."""
 
     is_admitted: bool
-    limit: int
     remaining: int
     reset_seconds: int
 
@@ -93,6 +94,13 @@ class UploadQuota:
     audio_seconds: float
 
 
+@dataclass
+class Share:
+    """What an upload took of its caller's day; returned unless it is kept."""
+
+    is_kept: bool = False
+
+
 class Limits:
     """Counts what callers use."""
 
@@ -102,7 +110,7 @@ class Limits:
     async def admit_request(self, owner: str, limit: int) -> Allowance:
         """Counts one request within the last minute, unless there have been `limit` of them."""
         admitted, remaining, reset_ms = await self.door.run("admit", owner, WINDOW_SECONDS * 1000, limit)
-        return Allowance(admitted == 1, limit, remaining, math.ceil(reset_ms / 1000))
+        return Allowance(admitted == 1, remaining, math.ceil(reset_ms / 1000))
 
     async def spend_upload(self, owner: str, quota: UploadQuota, num_bytes: int = 0, audio_seconds: float = 0) -> None:
         """Takes an upload off the owner's quota; negative amounts return it, none asks whether anything is left.
@@ -128,47 +136,23 @@ class Limits:
             retry_after_seconds=math.ceil(wait_ms / 1000),
         )
 
+    @asynccontextmanager
+    async def upload_spent(
+        self, owner: str | None, quota: UploadQuota, num_bytes: int, audio_seconds: float
+    ) -> AsyncIterator[Share]:
+        """Takes an upload off the owner's day; returns it when nothing new came of it.
 
-@dataclass
-class Shares:
-    """What an upload took; returned unless it is kept."""
-
-    is_kept: bool = False
-
-
-async def require_share(limits: Limits, caller: Caller, settings: Settings) -> None:
-    """Refuses before the body is read when nothing of the caller's day is left.
-
-    Raises:
-        LimitError: `upload-quota-used-up`.
-    """
-    if caller.owner is not None:
-        await limits.spend_upload(caller.owner, _quota(settings))
-
-
-@asynccontextmanager
-async def shares_spent(
-    limits: Limits, caller: Caller, settings: Settings, num_bytes: int, audio_seconds: float
-) -> AsyncIterator[Shares]:
-    """Takes an upload off the caller's day; gives it back when nothing new came of it.
-
-    Raises:
-        LimitError: `upload-quota-used-up`.
-    """
-    shares = Shares()
-    if caller.owner is None:
-        yield shares
-        return
-    quota = _quota(settings)
-    await limits.spend_upload(caller.owner, quota, num_bytes, audio_seconds)
-    try:
-        yield shares
-    finally:
-        if not shares.is_kept:
-            with suppress(UnavailableError):  # the day ends by itself
-                back = limits.spend_upload(caller.owner, quota, -num_bytes, -audio_seconds)
-                await asyncio.shield(back)
-
-
-def _quota(settings: Settings) -> UploadQuota:
-    return UploadQuota(settings.max_upload_bytes_per_day, settings.max_audio_seconds_per_day)
+        Raises:
+            LimitError: `upload-quota-used-up`.
+        """
+        share = Share()
+        if owner is None:
+            yield share
+            return
+        await self.spend_upload(owner, quota, num_bytes, audio_seconds)
+        try:
+            yield share
+        finally:
+            if not share.is_kept:
+                with suppress(UnavailableError):  # the day ends by itself
+                    await asyncio.shield(self.spend_upload(owner, quota, -num_bytes, -audio_seconds))

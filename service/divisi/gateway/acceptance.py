@@ -18,7 +18,7 @@ from pathlib import Path
 
 from starlette.requests import Request
 
-from divisi.access.callers import Caller, require_share, shares_spent
+from divisi.access.callers import Caller
 from divisi.access.signing import seal
 from divisi.audio.encode import check_stem_format, parse_stem_format
 from divisi.audio.facts import AudioFacts
@@ -75,9 +75,8 @@ async def accept_upload(
     await _require_room(services)
     if caller.owner is not None:
         await services.queue.require_job_room(caller.owner, settings.max_unfinished_jobs)
-    await require_share(services.limits, caller, settings)
-    if idempotency_key is not None and caller.owner is not None:
-        idempotency_key = f"{caller.owner} {idempotency_key}"
+        await services.limits.spend_upload(caller.owner, services.upload_quota)
+        idempotency_key = idempotency_key and f"{caller.owner} {idempotency_key}"
     async with (
         _held_key(services.queue, idempotency_key) as reservation,
         receive_upload(request, settings.max_upload_bytes, services.work_dir, settings.max_channels) as upload,
@@ -104,9 +103,10 @@ async def accept_upload(
             secret = await services.keys.deployment_secret()
             jobs = tuple(_with_seal(job, options.webhook_secret, secret) for job in jobs)
         seconds = facts.duration_seconds * len(jobs)
-        async with shares_spent(services.limits, caller, settings, upload.total_bytes, seconds) as shares:
+        spent = services.limits.upload_spent(caller.owner, services.upload_quota, upload.total_bytes, seconds)
+        async with spent as share:
             acceptance = await _publish(services, jobs, upload, reservation)
-            shares.is_kept = not acceptance.is_replay
+            share.is_kept = not acceptance.is_replay
         return acceptance
 
 

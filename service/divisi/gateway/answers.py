@@ -7,9 +7,8 @@ code means, its status among it, stands in `errors.KINDS`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -64,33 +63,51 @@ CHALLENGES = {
 def job_problem(problem: Problem) -> ProblemBody:
     """The problem of a failed job; its status is the one that the same error has for an upload."""
     kind = kind_of(problem.code)
-    return _body(problem.code, kind.status or status_of_class(kind.error), problem.message, problem.facts)
+    return problem_of(problem.code, kind.status or status_of_class(kind.error), problem.message, problem.facts)
+
+
+def problem_of(code: str, status: int, detail: str, facts: Mapping[str, Any] | None = None) -> ProblemBody:
+    """The document for an error."""
+    # The framework's own codes, such as `method-not-allowed`, are not in the table: the status says whose fault it is.
+    kind = KINDS.get(code) or Kind(InputError if status < 500 else ModelError)
+    return ProblemBody(
+        type=f"urn:divisi:problem:{code}",
+        title=code.replace("-", " ").capitalize(),
+        status=status,
+        detail=detail,
+        code=code,
+        fault=kind.fault,
+        advice=kind.advice,
+        facts=dict(facts or {}),
+    )
 
 
 def problem_response(
     request: Request,
-    code: str,
-    status: int,
-    detail: str,
-    *,
-    facts: Mapping[str, Any] | None = None,
-    errors: list[FieldProblem] | None = None,
+    problem: ProblemBody,
     headers: Mapping[str, str] | None = None,
+    errors: Sequence[FieldProblem] = (),
 ) -> JSONResponse:
-    """A problem document as the answer to a request."""
-    body = _body(code, status, detail, dict(facts or {})).model_copy(
-        update={
-            "instance": getattr(request.state, "root_path", "") + request.url.path,
-            "request_id": getattr(request.state, "request_id", None),
-            "errors": errors or [],
-        }
-    )
-    content = body.model_dump(mode="json", exclude_none=True)
-    return JSONResponse(content, status_code=status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+    """A problem document as the answer to a request; `errors` says what is wrong where."""
+    about = {
+        "instance": getattr(request.state, "root_path", "") + request.url.path,
+        "request_id": getattr(request.state, "request_id", None),
+        "errors": list(errors),
+    }
+    content = problem.model_copy(update=about).model_dump(mode="json", exclude_none=True)
+    return JSONResponse(content, status_code=problem.status, headers=headers, media_type=MEDIA_TYPE)
 
 
-def error_response(request: Request, error: DivisiError) -> JSONResponse:
-    """The answer to a request that ended in one of our own errors; what is not the caller's fault is logged."""
+def install_error_handlers(app: FastAPI) -> None:
+    """Makes every refusal of the app a problem document, those of the framework included."""
+    app.add_exception_handler(DivisiError, _on_divisi_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+async def _on_divisi_error(request: Request, error: Exception) -> JSONResponse:
+    """One of our own errors; what is not the caller's fault is logged."""
+    assert isinstance(error, DivisiError)
     status = status_of(error)
     headers = {}
     retry_seconds = error.facts.get("retry_after_seconds", kind_of(error.code).retry_seconds)
@@ -104,19 +121,7 @@ def error_response(request: Request, error: DivisiError) -> JSONResponse:
         headers["Content-Range"] = error.facts["content_range"]
     if status >= 500:
         log.error("request failed", code=error.code, reason=error.message, cause=repr(error.__cause__))
-    return problem_response(request, error.code, status, error.message, facts=error.facts, headers=headers)
-
-
-def install_error_handlers(app: FastAPI) -> None:
-    """Makes every refusal of the app a problem document, those of the framework included."""
-    app.add_exception_handler(DivisiError, _on_divisi_error)
-    app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-
-
-async def _on_divisi_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, DivisiError)
-    return error_response(request, error)
+    return problem_response(request, problem_of(error.code, status, error.message, error.facts), headers)
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
@@ -126,7 +131,7 @@ async def _on_invalid_request(request: Request, error: Exception) -> JSONRespons
         for problem in error.errors()
     ]
     detail = "; ".join(f"{one.pointer}: {one.detail}" for one in errors)
-    return problem_response(request, "invalid-request", 422, detail, errors=errors)
+    return problem_response(request, problem_of("invalid-request", 422, detail), errors=errors)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
@@ -143,22 +148,7 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         404: f"there is nothing at {request.url.path}",
         405: f"{request.method} is not possible at {request.url.path}",
     }.get(error.status_code, phrase)
-    return problem_response(request, code, error.status_code, detail, headers=headers)
-
-
-def _body(code: str, status: int, detail: str, facts: dict[str, Any]) -> ProblemBody:
-    # The framework's own codes, such as `method-not-allowed`, are not in the table: the status says whose fault it is.
-    kind = KINDS.get(code) or Kind(InputError if status < 500 else ModelError)
-    return ProblemBody(
-        type=f"urn:divisi:problem:{code}",
-        title=code.replace("-", " ").capitalize(),
-        status=status,
-        detail=detail,
-        code=code,
-        fault=kind.fault,
-        advice=kind.advice,
-        facts=facts,
-    )
+    return problem_response(request, problem_of(code, error.status_code, detail), headers)
 
 
 def job_url(job_id: str) -> str:
@@ -192,22 +182,30 @@ def job_body(job: Job, root: str, position: int | None = None, eta_seconds: floa
         group=job.group,
         file_name=job.file_name,
         input=_input_body(manifest.audio if manifest else job.audio),
-        submitted_at=_time(job.submitted_at),
-        started_at=_time(job.started_at) if job.started_at else None,
-        ended_at=_time(job.ended_at) if job.ended_at else None,
-        expires_at=_time(job.expires_at) if job.expires_at else None,
-        stems=[_stem_body(url, stem) for stem in manifest.stems] if manifest else [],
-        resynthesis=_stem_body(url, manifest.resynthesis) if manifest and manifest.resynthesis else None,
-        pitch=[_file_body(url, "pitch", file) for file in manifest.pitch] if manifest else [],
-        views=_views_body(url, manifest) if manifest and manifest.views else None,
-        confidence=list(manifest.confidence) if manifest else [],
-        scores=[_score_body(job, root, score) for score in manifest.scores] if manifest else [],
-        mixes=[_mix_body(url, stem.name) for stem in manifest.parts] if manifest else [],
+        submitted_at=job.submitted_at,  # Unix seconds, which pydantic reads
+        started_at=job.started_at or None,
+        ended_at=job.ended_at or None,
+        expires_at=job.expires_at or None,
+        **(_made(job, root, manifest) if manifest else {}),
         recording=_file_body(url, "recording", job.recording) if job.recording else None,
-        report=_report_body(manifest) if manifest else None,
         problem=job_problem(job.problem) if job.problem and job.state is JobState.FAILED else None,
         links=LinksBody(self=url, events=f"{url}/events", archive=f"{url}/archive.zip" if manifest else None),
     )
+
+
+def _made(job: Job, root: str, manifest: Manifest) -> dict[str, Any]:
+    """The fields of a job that succeeded."""
+    url = f"{root}{job_url(job.job_id)}"
+    return {
+        "stems": [_stem_body(url, stem) for stem in manifest.stems],
+        "resynthesis": _stem_body(url, manifest.resynthesis) if manifest.resynthesis else None,
+        "pitch": [_file_body(url, "pitch", file) for file in manifest.pitch],
+        "views": _views_body(url, manifest) if manifest.views else None,
+        "confidence": list(manifest.confidence),
+        "scores": [_score_body(job, root, score) for score in manifest.scores],
+        "mixes": [_mix_body(url, stem.name) for stem in manifest.parts],
+        "report": ReportBody.model_validate(manifest, from_attributes=True),
+    }
 
 
 def _input_body(facts: dict[str, Any]) -> InputBody:
@@ -248,19 +246,3 @@ def _views_body(url: str, manifest: Manifest) -> ViewsBody:
 def _mix_body(url: str, part: str) -> MixBody:
     mix = f"{url}/{FILES['mix'].path_of(part)}"
     return MixBody(part=part, in_front=mix, without=f"{mix}?without=true")
-
-
-def _report_body(manifest: Manifest) -> ReportBody:
-    return ReportBody(
-        conservation_dbfs=manifest.conservation_dbfs,
-        warnings=list(manifest.warnings),
-        real_time_factor=manifest.real_time_factor,
-        wall_seconds=manifest.wall_seconds,
-        voices=list(manifest.voices),
-        are_voices_detected=manifest.are_voices_detected,
-        engine=manifest.engine,
-    )
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -15,8 +15,6 @@ from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from divisi import DISTRIBUTION
-from divisi.access.callers import Limits
-from divisi.access.key_ring import KeyRing
 from divisi.bootstrap import end_process, open_bundles, open_door, open_store
 from divisi.bundles.store import BundleStore
 from divisi.contract.errors import UnavailableError
@@ -24,18 +22,12 @@ from divisi.door.redis_door import RedisDoor
 from divisi.gateway import comparison_folder, comparisons, files, jobs, models, open_routes
 from divisi.gateway.answers import install_error_handlers
 from divisi.gateway.dependencies import Services, admit, refuse_unknown_names
-from divisi.gateway.middleware import CROSS_ORIGIN, AnswerHeaders, GatewayMetrics, RequestContext, RootPath
+from divisi.gateway.middleware import CROSS_ORIGIN, AnswerHeaders, RequestContext, RootPath
 from divisi.gateway.openapi import DESCRIPTION, describe_access, install_openapi
-from divisi.jobs.events import EventReader
-from divisi.jobs.figures import Figures
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.roll_call import RollCall
 from divisi.life import keep_reconciled
-from divisi.scratch import Scratch
 from divisi.settings import Settings, listed
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import configure_tracing, get_logger, stop_tracing
-from divisi.webhooks.deliveries import Deliveries
 from divisi.webhooks.sender import WebhookSender
 
 log = get_logger(__name__)
@@ -49,41 +41,7 @@ def create_app(settings: Settings, door: RedisDoor, store: ObjectStore, bundles:
 
     Redis need not be there at the start: until it is, the app is alive but not ready.
     """
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            await door.connect()
-        except UnavailableError as error:
-            log.warning("started without Redis", reason=error.message)
-        background = [
-            asyncio.create_task(keep_reconciled(JobQueue(door), store)),
-            asyncio.create_task(WebhookSender(door, settings, jobs.message_of).run()),
-        ]
-        try:
-            with Scratch(settings.work_dir, "gateway") as scratch:
-                app.state.services = Services(
-                    settings=settings,
-                    door=door,
-                    queue=JobQueue(door),
-                    events=EventReader(door),
-                    figures=Figures(door),
-                    roll_call=RollCall(door),
-                    keys=KeyRing(door, settings.signing_secret),
-                    limits=Limits(door),
-                    deliveries=Deliveries(door),
-                    store=store,
-                    bundles=bundles,
-                    metrics=metrics,
-                    work_dir=scratch.path,
-                )
-                yield
-        finally:
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
-            await door.close()
-
+    services = Services(settings, door, store, bundles)
     # The framework's pages fetch scripts from elsewhere; ours are in `open_routes`.
     app = FastAPI(
         title="divisi",
@@ -93,9 +51,9 @@ def create_app(settings: Settings, door: RedisDoor, store: ObjectStore, bundles:
         redirect_slashes=False,
         servers=[{"url": settings.root_path}] if settings.root_path else None,
         generate_unique_id_function=lambda route: route.name,
-        lifespan=lifespan,
+        lifespan=lambda _: _running(services),
     )
-    metrics = GatewayMetrics(store.failures)
+    app.state.services = services
     is_known_query = Depends(refuse_unknown_names)
     app.include_router(open_routes.page_router)
     for router in (open_routes.router, open_routes.asset_router):
@@ -108,13 +66,35 @@ def create_app(settings: Settings, door: RedisDoor, store: ObjectStore, bundles:
     install_error_handlers(app)
     install_openapi(app, partial(describe_access, settings=settings))
     # The last one added is the outermost.
-    app.add_middleware(RequestContext, metrics=metrics)
+    app.add_middleware(RequestContext, metrics=services.metrics)
     if settings.root_path:
         app.add_middleware(RootPath, root_path=settings.root_path)
     if origins := listed(settings.cors_origins):
         app.add_middleware(CORSMiddleware, allow_origins=origins, **CROSS_ORIGIN)
     app.add_middleware(AnswerHeaders, settings=settings)
     return app
+
+
+@asynccontextmanager
+async def _running(services: Services) -> AsyncIterator[None]:
+    """Around the app's life: its connection, its folder, and what it does in the background."""
+    door, settings = services.door, services.settings
+    try:
+        await door.connect()
+    except UnavailableError as error:
+        log.warning("started without Redis", reason=error.message)
+    background = [
+        asyncio.create_task(keep_reconciled(services.queue, services.store)),
+        asyncio.create_task(WebhookSender(door, settings, jobs.message_of).run()),
+    ]
+    try:
+        with services.scratch:
+            yield
+    finally:
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await door.close()
 
 
 def run_gateway(settings: Settings) -> None:

@@ -56,7 +56,7 @@ _MIXTURES = ("mixture", "resynthesis")
 )
 async def get_group_folder(group: GroupId, services: GatewayServices, caller: GatewayCaller) -> Any:
     """`index.html` with a player for every voice of every model, and all their audio: needs no service any more."""
-    jobs = await known_group(services, group, None if caller.sees_all else caller.owner)
+    jobs = await known_group(services, group, caller.sees_only)
     pieces = await folder_of(jobs, comparison_body(group, jobs, services), services)
     disposition = content_disposition(jobs[0].file_name, "comparison.zip", group)
     headers = {"Content-Disposition": disposition, "Cache-Control": "private, no-cache"}

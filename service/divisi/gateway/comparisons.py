@@ -39,7 +39,7 @@ async def get_group(
 ) -> ComparisonBody:
     """Every voice of every model; a model that failed has its problem in its job and empty cells."""
     response.headers["Cache-Control"] = "no-store"
-    jobs = await known_group(services, group, None if caller.sees_all else caller.owner)
+    jobs = await known_group(services, group, caller.sees_only)
     return comparison_body(group, jobs, services)
 
 
@@ -58,7 +58,7 @@ async def get_group(
 )
 async def get_group_table(group: GroupId, services: GatewayServices, caller: GatewayCaller) -> Response:
     """A row a model, a column a voice: SI-SDR in dB, empty where there is no true source."""
-    jobs = await known_group(services, group, None if caller.sees_all else caller.owner)
+    jobs = await known_group(services, group, caller.sees_only)
     text = table_of(comparison_body(group, jobs, services))
     disposition = content_disposition(jobs[0].file_name, "scores.csv", group)
     headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
@@ -205,7 +205,7 @@ async def make_group_link(
     seconds: Annotated[int | None, Query(ge=1, le=LONGEST_SECONDS, description="How long it shall work.")] = None,
 ) -> GroupLinkBody:
     """A link to the comparison that anybody can open, until it expires or the last of its jobs is erased."""
-    jobs = await known_group(services, group, None if caller.sees_all else caller.owner)
+    jobs = await known_group(services, group, caller.sees_only)
     ends = time.time() + (seconds or services.settings.link_seconds)
     expires_at = int(min(ends, max(job.expires_at or ends for job in jobs)))
     response.headers["Cache-Control"] = "no-store"
@@ -223,7 +223,7 @@ async def get_shared_group(
     request: Request, group: GroupId, services: GatewayServices, caller: GatewayCaller, response: Response
 ) -> Any:
     """The comparison as at its own address; its links open without a key as long as the one that led here."""
-    jobs = await known_group(services, group, None if caller.sees_all else caller.owner)
+    jobs = await known_group(services, group, caller.sees_only)
     response.headers["Cache-Control"] = "no-store"
     return await _signed(request, services, comparison_body(group, jobs, services))
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +20,9 @@ from fastapi.exceptions import RequestValidationError
 from divisi.access.callers import (
     READING_METHODS,
     WINDOW_SECONDS,
-    Allowance,
     Caller,
     Limits,
+    UploadQuota,
     is_linkable,
     owner_at,
     scope_of,
@@ -40,32 +39,37 @@ from divisi.jobs.events import EventReader
 from divisi.jobs.figures import Figures
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall
+from divisi.scratch import Scratch
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
 from divisi.webhooks.deliveries import Deliveries
 
 
-@dataclass(frozen=True)
 class Services:
-    """What one gateway process leans on: the parts of the queue, each over the one door, and the other adapters."""
+    """What one gateway process leans on: settings, the parts of the queue, each over the one door, other adapters."""
 
-    settings: Settings
-    door: RedisDoor
-    queue: JobQueue
-    events: EventReader
-    figures: Figures
-    roll_call: RollCall
-    keys: KeyRing
-    limits: Limits
-    deliveries: Deliveries
-    store: ObjectStore
-    bundles: BundleStore
-    metrics: GatewayMetrics
-    work_dir: Path  # for what is on its way through this process
-    # Practice mixes that are being looked for or made, by the key of their note; see `on_demand.py`.
-    mixes: dict[str, asyncio.Task[ManifestFile]] = field(default_factory=dict)
-    # Each inspection is a process that decodes: more at once than there are cores only makes all of them late.
-    inspection_places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(os.cpu_count() or 1))
+    def __init__(self, settings: Settings, door: RedisDoor, store: ObjectStore, bundles: BundleStore) -> None:
+        self.settings, self.door, self.store, self.bundles = settings, door, store, bundles
+        self.queue, self.events = JobQueue(door), EventReader(door)
+        self.figures, self.roll_call = Figures(door), RollCall(door)
+        self.keys, self.limits = KeyRing(door, settings.signing_secret), Limits(door)
+        self.deliveries = Deliveries(door)
+        self.metrics = GatewayMetrics(store.failures)
+        self.scratch = Scratch(settings.work_dir, "gateway")
+        # Practice mixes that are being looked for or made, by the key of their note; see `on_demand.py`.
+        self.mixes: dict[str, asyncio.Task[ManifestFile]] = {}
+        # Each inspection is a process that decodes: more at once than there are cores only makes all of them late.
+        self.inspection_places = asyncio.Semaphore(os.cpu_count() or 1)
+
+    @property
+    def work_dir(self) -> Path:
+        """For what is on its way through this process; there while the app runs."""
+        return self.scratch.path
+
+    @property
+    def upload_quota(self) -> UploadQuota:
+        """What one caller may upload in a day."""
+        return UploadQuota(self.settings.max_upload_bytes_per_day, self.settings.max_audio_seconds_per_day)
 
     @property
     def audio_limits(self) -> AudioLimits:
@@ -117,18 +121,6 @@ def _caller(request: Request) -> Caller:
 GatewayCaller = Annotated[Caller, Depends(_caller)]
 
 
-def rate_policies(settings: Settings) -> str:
-    """Value of RateLimit-Policy; empty when nothing is limited."""
-    if settings.is_private:
-        return ""
-    policies = []
-    if settings.requests_per_minute:
-        policies.append(f'"requests";q={settings.requests_per_minute};w={WINDOW_SECONDS}')
-    if settings.max_upload_bytes_per_day:
-        policies.append(f'"upload-bytes";q={settings.max_upload_bytes_per_day};w=86400;qu="content-bytes"')
-    return ", ".join(policies)
-
-
 async def _identify(request: Request, services: Services) -> Caller:
     settings = services.settings
     query = request.query_params
@@ -136,22 +128,27 @@ async def _identify(request: Request, services: Services) -> Caller:
         asked = [(name, value) for name, value in query.multi_items() if name not in (EXPIRES, SIGNATURE)]
         link = Link(request.scope["path"], tuple(asked))
         check_link(link, query.get(EXPIRES, ""), query[SIGNATURE], await services.keys.deployment_secret())
-        return Caller(None if settings.is_private else _address(request))
-    if not settings.require_keys:
-        return Caller(None if settings.is_private else _address(request))
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise AccessError("this service asks for an API key: `Authorization: Bearer dv_…`", code="key-missing")
-    key = await services.keys.recognise(token.strip())
-    return Caller(f"key:{key.key_id}", key, sees_all=key.allows(Scope.ADMIN))
+    elif settings.require_keys:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise AccessError("this service asks for an API key: `Authorization: Bearer dv_…`", code="key-missing")
+        key = await services.keys.recognise(token.strip())
+        return Caller(f"key:{key.key_id}", key, sees_all=key.allows(Scope.ADMIN))
+    return Caller(None if settings.is_private else _address(request))
 
 
 async def _count(request: Request, services: Services, owner: str | None) -> None:
-    limit = services.settings.requests_per_minute
-    if owner is None or not limit or services.settings.is_private:
+    settings, limit = services.settings, services.settings.requests_per_minute
+    if owner is None or not limit or settings.is_private:
         return
     allowance = await services.limits.admit_request(owner, limit)
-    request.state.answer_headers = _headers(allowance, services.settings)
+    policies = [f'"requests";q={limit};w={WINDOW_SECONDS}']
+    if settings.max_upload_bytes_per_day:
+        policies.append(f'"upload-bytes";q={settings.max_upload_bytes_per_day};w=86400;qu="content-bytes"')
+    request.state.answer_headers = {
+        "RateLimit-Policy": ", ".join(policies),
+        "RateLimit": f'"requests";r={allowance.remaining};t={allowance.reset_seconds}',
+    }
     if not allowance.is_admitted:
         raise LimitError(
             f"more than {limit} requests within a minute",
@@ -160,13 +157,6 @@ async def _count(request: Request, services: Services, owner: str | None) -> Non
             limit=limit,
             retry_after_seconds=max(1, allowance.reset_seconds),
         )
-
-
-def _headers(allowance: Allowance, settings: Settings) -> dict[str, str]:
-    return {
-        "RateLimit-Policy": rate_policies(settings),
-        "RateLimit": f'"requests";r={allowance.remaining};t={allowance.reset_seconds}',
-    }
 
 
 def _template(request: Request) -> str:

@@ -9,21 +9,22 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from divisi import life
 from divisi.contract.answers import EventBody, GroupBody, JobBody, JobListBody
 from divisi.contract.errors import ConflictError, NotFoundError, UnavailableError
 from divisi.contract.job import ENDED_STATES, Job, JobState
-from divisi.gateway.acceptance import Acceptance, accept_upload
+from divisi.gateway.acceptance import accept_upload
 from divisi.gateway.answers import group_url, job_body, job_problem, job_url
 from divisi.gateway.dependencies import GatewayCaller, GatewayServices, Services
 from divisi.gateway.openapi import EVENT, IDEMPOTENCY_REPLAYED, JOB_LINKS, SUBMIT_REQUEST, problems
 from divisi.jobs.events import EventReader
 from divisi.telemetry import get_logger
-from divisi.webhooks.deliveries import Delivery, DeliveryStatus
+from divisi.webhooks.deliveries import DeliveryStatus
 
+log = get_logger(__name__)
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 JobId = Annotated[str, Path(pattern=r"^[0-9a-z]{26}$", description="Id of a job.")]
@@ -32,6 +33,8 @@ TIME_LENGTH = 10
 MOST_OF_TIME = "z" * 16
 MIN_POLL_SECONDS = 1
 MAX_POLL_SECONDS = 30
+HEARTBEAT_SECONDS = 15.0
+RECONNECT_MILLISECONDS = 2000
 
 
 @router.post(
@@ -76,7 +79,8 @@ async def submit_job(
     """
     accepted = await accept_upload(request, services, caller, idempotency_key)
     bodies = [await _body_at_once(services, job) for job in accepted.jobs]
-    response.headers["Location"] = services.settings.root_path + _location(accepted)
+    url = group_url(accepted.group) if accepted.group else job_url(accepted.jobs[0].job_id)
+    response.headers["Location"] = services.settings.root_path + url
     response.headers["Retry-After"] = str(_poll_seconds(bodies[0].eta_seconds))
     if accepted.is_replay:
         response.headers["Idempotency-Replayed"] = "true"
@@ -93,10 +97,9 @@ async def list_jobs(
 ) -> JobListBody:
     """Jobs, newest first; or all jobs of one group, newest first, on one page. A key sees its own."""
     root = services.settings.root_path
-    owner = None if caller.sees_all else caller.owner
     if group is not None:
-        return JobListBody(jobs=[job_body(job, root) for job in await jobs_of_group(services, group, owner)])
-    page = await services.queue.list(cursor, limit, owner)
+        return JobListBody(jobs=[job_body(job, root) for job in await jobs_of_group(services, group, caller.sees_only)])
+    page = await services.queue.list(cursor, limit, caller.sees_only)
     return JobListBody(jobs=[job_body(job, root) for job in page.jobs], next_cursor=page.next_cursor)
 
 
@@ -141,6 +144,33 @@ async def listen_to_job(
     return EventSourceResponse(follow(services.events, job_id, last_event_id), ping=0)
 
 
+async def follow(reader: EventReader, job_id: str, after_id: str | None) -> AsyncIterator[ServerSentEvent]:
+    """The job's events after `after_id` (None: all) until its last; comments keep idle connections open.
+
+    Each event's id is its id in the job's Redis stream. When Redis goes away the stream ends, and the listener, who
+    reconnects by itself, resumes after the last event it saw.
+    """
+    yield ServerSentEvent(comment="divisi", retry=RECONNECT_MILLISECONDS)
+    try:
+        async for event in reader.events(job_id, after_id, idle_seconds=HEARTBEAT_SECONDS):
+            if event is None:
+                yield ServerSentEvent(comment="alive")
+                continue
+            body = EventBody(
+                state=event.kind or JobState.RUNNING,
+                progress=event.progress,
+                attempt=event.attempt,
+                stage=event.stage,
+                problem=job_problem(event.problem) if event.problem else None,
+            )
+            name = "state" if event.kind else "progress"
+            yield ServerSentEvent(event=name, id=event.event_id, data=body.model_dump_json(exclude_none=True))
+    except UnavailableError as error:
+        log.warning("event stream broken off", job_id=job_id, reason=error.message)
+    except NotFoundError:
+        return  # erased while somebody listened
+
+
 @router.post("/{job_id}/cancel", response_model=JobBody, summary="Cancel a job", responses=problems(404, 409, 422, 503))
 async def cancel_job(job_id: JobId, services: GatewayServices) -> JobBody:
     """Stops a job and keeps its record. Cancelling twice is no error; a job that ended otherwise is answered 409."""
@@ -156,6 +186,71 @@ async def cancel_job(job_id: JobId, services: GatewayServices) -> JobBody:
 async def erase_job(job_id: JobId, services: GatewayServices) -> None:
     """Cancels the job if it has not ended, then erases recording, stems and record."""
     await life.erase_job(services.queue, services.store, job_id)
+
+
+class DeliveryAttemptBody(BaseModel):
+    """How one attempt went."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    at: datetime
+    status: int | None = Field(None, description="HTTP status of the receiver's answer, if there was one.")
+    error: str | None = Field(None, description="Why it counts as failed.")
+    seconds: float
+
+
+class DeliveryBody(BaseModel):
+    """One event that is reported: repeated until the receiver answers 2xx."""
+
+    id: str = Field(description="The `webhook-id` of every attempt.")
+    type: str = Field(examples=["job.succeeded"])
+    status: DeliveryStatus
+    attempts: int
+    created_at: datetime
+    next_attempt_at: datetime | None = None
+    log: list[DeliveryAttemptBody]
+
+
+class DeliveryListBody(BaseModel):
+    """The webhooks of one job, oldest first."""
+
+    webhook_url: str | None = Field(None, description="null: the job asked for none.")
+    deliveries: list[DeliveryBody]
+
+
+@router.get(
+    "/{job_id}/deliveries",
+    response_model=DeliveryListBody,
+    summary="Look at webhooks",
+    responses=problems(404, 422, 503),
+)
+async def list_deliveries(job_id: JobId, services: GatewayServices) -> DeliveryListBody:
+    """Every attempt to report the job's end to its `webhook_url`. Empty before the job has ended."""
+    job = await services.queue.get(job_id)
+    deliveries = await services.deliveries.deliveries(job_id)
+    bodies = [
+        DeliveryBody(
+            id=delivery.delivery_id,
+            type=f"job.{delivery.event}",
+            status=delivery.status,
+            attempts=delivery.attempts,
+            created_at=delivery.created_at,
+            next_attempt_at=delivery.next_at,
+            log=list(delivery.log),
+        )
+        for delivery in deliveries
+    ]
+    return DeliveryListBody(webhook_url=job.webhook_url, deliveries=bodies)
+
+
+def message_of(job: Job, root: str, event: str) -> bytes:
+    """The body: what happened, when, and the job as `GET /v1/jobs/{id}` answers it."""
+    message = {
+        "type": f"job.{event}",
+        "timestamp": datetime.fromtimestamp(job.ended_at or job.submitted_at, UTC).isoformat(),
+        "data": job_body(job, root).model_dump(mode="json", exclude_none=True),
+    }
+    return json.dumps(message, separators=(",", ":")).encode()
 
 
 async def jobs_of_group(services: Services, group: str, owner: str | None) -> list[Job]:
@@ -186,114 +281,5 @@ async def _body_at_once(services: Services, job: Job) -> JobBody:
         return job_body(job, services.settings.root_path)
 
 
-def _location(accepted: Acceptance) -> str:
-    return group_url(accepted.group) if accepted.group else job_url(accepted.jobs[0].job_id)
-
-
 def _poll_seconds(eta_seconds: float | None) -> int:
     return round(min(max(eta_seconds or 0.0, MIN_POLL_SECONDS), MAX_POLL_SECONDS))
-
-
-log = get_logger(__name__)
-
-HEARTBEAT_SECONDS = 15.0
-RECONNECT_MILLISECONDS = 2000
-
-
-async def follow(reader: EventReader, job_id: str, after_id: str | None) -> AsyncIterator[ServerSentEvent]:
-    """The job's events after `after_id` (None: all) until its last; comments keep idle connections open.
-
-    Each event's id is its id in the job's Redis stream. When Redis goes away the stream ends, and the listener, who
-    reconnects by itself, resumes after the last event it saw.
-    """
-    yield ServerSentEvent(comment="divisi", retry=RECONNECT_MILLISECONDS)
-    try:
-        async for event in reader.events(job_id, after_id, idle_seconds=HEARTBEAT_SECONDS):
-            if event is None:
-                yield ServerSentEvent(comment="alive")
-                continue
-            body = EventBody(
-                state=event.kind or JobState.RUNNING,
-                progress=event.progress,
-                attempt=event.attempt,
-                stage=event.stage,
-                problem=job_problem(event.problem) if event.problem else None,
-            )
-            name = "state" if event.kind else "progress"
-            yield ServerSentEvent(event=name, id=event.event_id, data=body.model_dump_json(exclude_none=True))
-    except UnavailableError as error:
-        log.warning("event stream broken off", job_id=job_id, reason=error.message)
-    except NotFoundError:
-        return  # erased while somebody listened
-
-
-class DeliveryAttemptBody(BaseModel):
-    """How one attempt went."""
-
-    at: datetime
-    status: int | None = Field(None, description="HTTP status of the receiver's answer, if there was one.")
-    error: str | None = Field(None, description="Why it counts as failed.")
-    seconds: float
-
-
-class DeliveryBody(BaseModel):
-    """One event that is told: repeated until the receiver answers 2xx."""
-
-    id: str = Field(description="The `webhook-id` of every attempt.")
-    type: str = Field(examples=["job.succeeded"])
-    status: DeliveryStatus
-    attempts: int
-    created_at: datetime
-    next_attempt_at: datetime | None = None
-    log: list[DeliveryAttemptBody]
-
-
-class DeliveryListBody(BaseModel):
-    """The webhooks of one job, oldest first."""
-
-    webhook_url: str | None = Field(None, description="null: the job asked for none.")
-    deliveries: list[DeliveryBody]
-
-
-@router.get(
-    "/{job_id}/deliveries",
-    response_model=DeliveryListBody,
-    summary="Look at webhooks",
-    responses=problems(404, 422, 503),
-)
-async def list_deliveries(job_id: JobId, services: GatewayServices) -> DeliveryListBody:
-    """Every attempt to tell the job's end to its `webhook_url`. Empty before the job has ended."""
-    job = await services.queue.get(job_id)
-    deliveries = await services.deliveries.deliveries(job_id)
-    return DeliveryListBody(
-        webhook_url=job.webhook_url, deliveries=[_delivery_body(delivery) for delivery in deliveries]
-    )
-
-
-def message_of(job: Job, root: str, event: str) -> bytes:
-    """The body: what happened, when, and the job as `GET /v1/jobs/{id}` answers it."""
-    message = {
-        "type": f"job.{event}",
-        "timestamp": datetime.fromtimestamp(job.ended_at or job.submitted_at, UTC).isoformat(),
-        "data": job_body(job, root).model_dump(mode="json", exclude_none=True),
-    }
-    return json.dumps(message, separators=(",", ":")).encode()
-
-
-def _delivery_body(delivery: Delivery) -> DeliveryBody:
-    return DeliveryBody(
-        id=delivery.delivery_id,
-        type=f"job.{delivery.event}",
-        status=delivery.status,
-        attempts=delivery.attempts,
-        created_at=_time(delivery.created_at),
-        next_attempt_at=_time(delivery.next_at) if delivery.next_at else None,
-        log=[
-            DeliveryAttemptBody(at=_time(one.at), status=one.status, error=one.error, seconds=one.seconds)
-            for one in delivery.log
-        ],
-    )
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

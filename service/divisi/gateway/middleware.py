@@ -21,7 +21,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from divisi.gateway.answers import problem_response
+from divisi.gateway.answers import problem_of, problem_response
 from divisi.settings import Settings, listed
 from divisi.storage.store_errors import StoreErrors
 from divisi.telemetry import Span, get_logger, span
@@ -74,7 +74,7 @@ class RequestContext:
                 if status is not None:
                     return  # too late for another answer: the server breaks the connection off
                 detail = "something went wrong on our side; the request id names it in our log"
-                answer = problem_response(Request(scope), "internal-error", 500, detail)
+                answer = problem_response(Request(scope), problem_of("internal-error", 500, detail))
                 await answer(scope, receive, send_with_id)
             finally:
                 seconds = time.perf_counter() - started

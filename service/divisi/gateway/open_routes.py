@@ -23,9 +23,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from pydantic import BaseModel, Field
 
-from divisi.contract.errors import DivisiError, NotFoundError, UnavailableError
+from divisi.contract.errors import OUTAGE_SECONDS, DivisiError, NotFoundError, UnavailableError
 from divisi.contract.request import page_options
-from divisi.gateway.answers import problem_response
+from divisi.gateway.answers import problem_of, problem_response
 from divisi.gateway.dependencies import GatewayServices, Services, admit
 from divisi.gateway.middleware import GatewayMetrics
 from divisi.gateway.openapi import problems
@@ -78,8 +78,8 @@ async def is_ready(request: Request, services: GatewayServices) -> Any:
     if not away:
         return ReadyBody(checks=checks)
     facts = {name: check.model_dump() for name, check in checks.items()}
-    detail = f"not ready: {', '.join(away)}"
-    return problem_response(request, "not-ready", 503, detail, facts={"checks": facts}, headers={"Retry-After": "5"})
+    problem = problem_of("not-ready", 503, f"not ready: {', '.join(away)}", {"checks": facts})
+    return problem_response(request, problem, {"Retry-After": str(OUTAGE_SECONDS)})
 
 
 @router.get(
