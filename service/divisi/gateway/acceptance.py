@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,11 +31,11 @@ from divisi.contract.manifest import ManifestFile
 from divisi.contract.request import SeparationRequest
 from divisi.gateway.dependencies import Services
 from divisi.gateway.models import choose_models, read_options, require_fitters, voices_for, wanted_stems
-from divisi.gateway.uploads import Upload, check_references, for_model, receive_upload
+from divisi.gateway.uploads import Upload, check_references, receive_upload
 from divisi.jobs.queue import JobQueue, Reservation, Submission
 from divisi.life import erase_audio, mark_sharers
 from divisi.storage.file_names import UNNAMED, clean_label, content_disposition
-from divisi.storage.object_keys import accepted_key, mixture_key
+from divisi.storage.object_keys import accepted_key, mixture_key, reference_key
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import current_traceparent, get_logger, span
 from divisi.webhooks.address import check_webhook
@@ -96,9 +96,8 @@ async def accept_upload(
                 facts = await asyncio.to_thread(inspect_audio_in_child, upload.path, services.audio_limits)
             references = await asyncio.to_thread(check_references, upload, facts, cards, services.audio_limits)
         check_stem_format(encoding, facts.sample_rate, facts.num_channels)
-        stems = [wanted_stems(card, options, facts) for card in cards]
-        jobs = _draft_jobs(cards, stems, options, upload, facts, idempotency_key, fingerprint, caller.owner)
-        jobs = tuple(for_model(job, card, upload, facts, references) for job, card in zip(jobs, cards, strict=True))
+        order = _Order(upload, options, facts, references)
+        jobs = _draft_jobs(order, cards, caller.owner, idempotency_key, fingerprint)
         if options.webhook_secret is not None:
             secret = await services.keys.deployment_secret()
             jobs = tuple(_with_seal(job, options.webhook_secret, secret) for job in jobs)
@@ -158,41 +157,61 @@ async def _replay(queue: JobQueue, reservation: Reservation, fingerprint: str) -
     return Acceptance(jobs, jobs[0].group, is_replay=True)
 
 
+@dataclass(frozen=True)
+class _Order:
+    """What one upload asks for, once it is checked; `references` has the facts of the true sources, by stem."""
+
+    upload: Upload
+    options: SeparationRequest
+    facts: AudioFacts
+    references: Mapping[str, AudioFacts]
+
+    def recording(self, job_id: str, group: str | None) -> ManifestFile | None:
+        """The recording as a file to serve; several files packed into one are none."""
+        if self.upload.path.is_dir():
+            return None
+        return self.upload.kept_as("recording", "recording", mixture_key(job_id, group), self.facts)
+
+    def true_sources(self, card: ModelCard, job_id: str, group: str | None) -> tuple[ManifestFile, ...]:
+        """Those of the stems that the model has, as files to serve."""
+        return tuple(
+            self.upload.references[stem].kept_as(stem, f"true {stem}", reference_key(job_id, stem, group), facts)
+            for stem in card.stems
+            if (facts := self.references.get(stem))
+        )
+
+
 def _draft_jobs(
-    cards: Sequence[ModelCard],
-    stems: Sequence[tuple[str, ...] | None],
-    options: SeparationRequest,
-    upload: Upload,
-    facts: AudioFacts,
-    idempotency_key: str | None,
-    fingerprint: str,
-    owner: str | None,
+    order: _Order, cards: Sequence[ModelCard], owner: str | None, idempotency_key: str | None, fingerprint: str
 ) -> tuple[Job, ...]:
     # The ids of a group carry one time, so that they stand together in the list of all jobs.
     now = time.time()
     group = new_job_id(now) if len(cards) > 1 else None
+    options, facts = order.options, order.facts
     return tuple(
         Job(
-            job_id=new_job_id(now),
+            job_id=(job_id := new_job_id(now)),
             model_id=card.id,
             model_version=card.version,
             **options.job_options(),
             submitted_at=now,
-            stems=wanted,
+            stems=wanted_stems(card, options, facts),
             voices=voices_for(card, options),
             fit=fit_request_of(options).to_dict() if card.fitting else None,
             group=group,
             upload=group,
             place=place,
-            file_name=clean_label(options.file_name) or upload.label or UNNAMED,
+            file_name=clean_label(options.file_name) or order.upload.label or UNNAMED,
             audio={**asdict(facts), "duration_seconds": facts.duration_seconds},
+            recording=order.recording(job_id, group),
+            references=order.true_sources(card, job_id, group),
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
             owner=owner,
             webhook_url=options.webhook_url,
             trace=current_traceparent(),
         )
-        for place, (card, wanted) in enumerate(zip(cards, stems, strict=True))
+        for place, card in enumerate(cards)
     )
 
 

@@ -190,28 +190,32 @@ class UploadSink:
     """Takes the recording and writes it in larger pieces than the network's.
 
     Args:
-        file: where to.
+        open_next: opens a file on disk: the first one, and another whenever a next one begins.
         max_bytes: of all files together.
-        open_next: opens the next file on disk, once a next one begins.
 
     Raises:
         InputError: `upload-too-large`.
         UnavailableError: `disk-full`.
     """
 
-    def __init__(self, file: IO[bytes], max_bytes: int, open_next: Callable[[], IO[bytes]] | None = None) -> None:
-        self._file = file
-        self._max_bytes = max_bytes
+    def __init__(self, open_next: Callable[[], IO[bytes]], max_bytes: int) -> None:
         self._open_next = open_next
+        self._file = open_next()
+        self._max_bytes = max_bytes
         self._waiting = bytearray()
         self._next_starts: list[int] = []
-        self.digests = Digests()
-        self.num_bytes = 0
+        self._digests = Digests()
+        self._num_bytes = 0
+
+    @property
+    def measured(self) -> tuple[int, str, int]:
+        """Number of bytes, their SHA-256 in hex, their CRC-32."""
+        return self._num_bytes, self._digests.sha256, self._digests.crc32
 
     def add(self, data: bytes) -> None:
         """Takes bytes over; `settle` writes them."""
-        self.num_bytes += len(data)
-        if self.num_bytes > self._max_bytes:
+        self._num_bytes += len(data)
+        if self._num_bytes > self._max_bytes:
             raise too_large(self._max_bytes)
         self._waiting += data
 
@@ -234,14 +238,13 @@ class UploadSink:
     def _write(self, data: bytearray, starts: list[int]) -> None:
         self._write_part(data[: starts[0]] if starts else data)
         for start, end in pairwise([*starts, len(data)]):
-            assert self._open_next is not None
             self._file = self._open_next()
             # Where one file ends tells recordings apart whose bytes are the same.
-            self.digests.add(b"next file")
+            self._digests.add(b"next file")
             self._write_part(data[start:end])
 
     def _write_part(self, data: bytearray) -> None:
-        self.digests.add(data)
+        self._digests.add(data)
         self._file.write(data)
         self._file.flush()
 
@@ -257,7 +260,7 @@ def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 @contextmanager
 def needing_room() -> Iterator[None]:
-    """Tells a write that fails as an outage: UnavailableError (`disk-full`)."""
+    """Makes a write that fails an outage: UnavailableError (`disk-full`)."""
     try:
         yield
     except OSError as error:

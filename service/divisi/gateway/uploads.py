@@ -11,9 +11,9 @@ import asyncio
 import hashlib
 import itertools
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -26,7 +26,6 @@ from divisi.audio.stacked_files import file_name, pack
 from divisi.audio.true_source import check_true_source, mismatch
 from divisi.contract.card import ModelCard
 from divisi.contract.errors import InputError
-from divisi.contract.job import Job
 from divisi.contract.manifest import ManifestFile
 from divisi.gateway.multipart_form import (
     FILE_FIELD,
@@ -38,7 +37,6 @@ from divisi.gateway.multipart_form import (
     too_large,
 )
 from divisi.storage.file_names import clean_label, file_name_in
-from divisi.storage.object_keys import mixture_key, reference_key
 
 IDLE_SECONDS = 60.0
 _STEM_NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*(?<!.{65})")
@@ -46,36 +44,35 @@ RAW_MEDIA_TYPES = frozenset({"application/octet-stream", "application/ogg", "bin
 
 
 @dataclass(frozen=True)
-class ReferenceFile:
-    """A received true source: its bytes as they came, their number, SHA-256 and CRC-32."""
+class ReceivedFile:
+    """A recording or a true source as it came: where its bytes are, their number, SHA-256 in hex, and CRC-32."""
 
     path: Path
     num_bytes: int
     sha256: str
     crc32: int
 
+    def kept_as(self, name: str, title: str, key: str, facts: AudioFacts) -> ManifestFile:
+        """What a job's record says of it; `title` is its name as people see it."""
+        file_name = f"{title}.{facts.container}"
+        return ManifestFile(name, file_name, key, self.num_bytes, self.sha256, facts.media_type, self.crc32)
+
 
 @dataclass(frozen=True)
-class Upload:
-    """A received recording; the file lives as long as the `receive_upload` that gave it.
+class Upload(ReceivedFile):
+    """A received recording; its path is a folder where it came in several files, whose digests are of all together.
+
+    Its files live as long as the `receive_upload` that gave it.
 
     Args:
-        path: the bytes as they came; a folder where they came in several files.
         label: cleaned name of the form's first file, or of a bare body's header; None when there is none. Never a path.
-        num_bytes: of the recording's files.
-        sha256: of their bytes, in hex.
-        crc32: of the same; with several files, of no file.
         fields: form fields by name, each with its values in order; empty for a bare body.
         references: true sources by the name of their stem.
     """
 
-    path: Path
     label: str | None
-    num_bytes: int
-    sha256: str
-    crc32: int
     fields: dict[str, list[str]]
-    references: dict[str, ReferenceFile] = field(default_factory=dict)
+    references: dict[str, ReceivedFile]
 
     @property
     def total_bytes(self) -> int:
@@ -125,20 +122,20 @@ async def receive_upload(request: Request, max_bytes: int, work_dir: Path, max_f
     with scratch_folder(work_dir, "divisi-upload-") as scratch, ExitStack() as open_files:
         folder = scratch / "files"
         folder.mkdir()
+
+        def opened(path: Path) -> IO[bytes]:
+            return open_files.enter_context(path.open("wb"))
+
         places = itertools.count()
-
-        def open_next() -> IO[bytes]:
-            return open_files.enter_context((folder / file_name(next(places))).open("wb"))
-
-        references: dict[str, UploadSink] = {}
+        sink = UploadSink(lambda: opened(folder / file_name(next(places))), max_bytes)
+        references: dict[str, tuple[Path, UploadSink]] = {}
 
         def open_reference(name: str) -> UploadSink:
             _check_reference_name(name, references)
-            file = open_files.enter_context((scratch / f"reference-{len(references)}").open("wb"))
-            references[name] = UploadSink(file, max_bytes)
-            return references[name]
+            path = scratch / f"reference-{len(references)}"
+            references[name] = path, UploadSink(lambda: opened(path), max_bytes)
+            return references[name][1]
 
-        sink = UploadSink(open_next(), max_bytes, open_next)
         label: str | None = None
         fields: dict[str, list[str]] = {}
         num_files = 1
@@ -151,14 +148,11 @@ async def receive_upload(request: Request, max_bytes: int, work_dir: Path, max_f
             async for chunk in _chunks(request):
                 sink.add(chunk)
                 await sink.settle()
-        for part in (sink, *references.values()):
+        for part in (sink, *(source for _, source in references.values())):
             await part.flush()
         path = folder if num_files > 1 else folder / file_name(0)
-        received = {
-            name: ReferenceFile(scratch / f"reference-{place}", part.num_bytes, part.digests.sha256, part.digests.crc32)
-            for place, (name, part) in enumerate(references.items())
-        }
-        yield Upload(path, label, sink.num_bytes, sink.digests.sha256, sink.digests.crc32, fields, received)
+        received = {name: ReceivedFile(path, *source.measured) for name, (path, source) in references.items()}
+        yield Upload(path, *sink.measured, label, fields, received)
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
@@ -218,34 +212,3 @@ def check_references(
         if own.exact and facts.exact and own.num_samples != facts.num_samples:
             raise mismatch(name, f"has {own.num_samples} samples; the recording has {facts.num_samples}")
     return found
-
-
-def for_model(
-    job: Job, card: ModelCard, upload: Upload, facts: AudioFacts, references: Mapping[str, AudioFacts]
-) -> Job:
-    """The job with its recording and the true sources of the stems that its model has, as files to serve."""
-    recording = None
-    if not upload.path.is_dir():
-        recording = ManifestFile(
-            "recording",
-            f"recording.{facts.container}",
-            mixture_key(job.job_id, job.upload),
-            upload.num_bytes,
-            upload.sha256,
-            facts.media_type,
-            upload.crc32,
-        )
-    sources = tuple(
-        ManifestFile(
-            stem,
-            f"true {stem}.{references[stem].container}",
-            reference_key(job.job_id, stem, job.upload),
-            upload.references[stem].num_bytes,
-            upload.references[stem].sha256,
-            references[stem].media_type,
-            upload.references[stem].crc32,
-        )
-        for stem in card.stems
-        if stem in references
-    )
-    return job.model_copy(update={"recording": recording, "references": sources})
