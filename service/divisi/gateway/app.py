@@ -6,7 +6,6 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib.metadata import version
 from typing import NoReturn
 
@@ -23,7 +22,7 @@ from divisi.gateway import comparison_folder, comparisons, files, jobs, models, 
 from divisi.gateway.answers import install_error_handlers
 from divisi.gateway.dependencies import Services, admit, refuse_unknown_names
 from divisi.gateway.middleware import CROSS_ORIGIN, AnswerHeaders, RequestContext, RootPath
-from divisi.gateway.openapi import DESCRIPTION, describe_access, install_openapi
+from divisi.gateway.openapi import ANYWHERE, DESCRIPTION, GUARDED, install_openapi, problems
 from divisi.life import keep_reconciled
 from divisi.settings import Settings, listed
 from divisi.storage.object_store import ObjectStore
@@ -51,6 +50,7 @@ def create_app(settings: Settings, door: RedisDoor, store: ObjectStore, bundles:
         redirect_slashes=False,
         servers=[{"url": settings.root_path}] if settings.root_path else None,
         generate_unique_id_function=lambda route: route.name,
+        responses=problems(*ANYWHERE),
         lifespan=lambda _: _running(services),
     )
     app.state.services = services
@@ -60,11 +60,11 @@ def create_app(settings: Settings, door: RedisDoor, store: ObjectStore, bundles:
         app.include_router(router, dependencies=[is_known_query])
     for router in (
         *(jobs.router, comparisons.router, comparison_folder.router, files.router),
-        *(comparisons.job_links_router, models.router, comparisons.group_links_router),
+        *(comparisons.job_router, models.router),
     ):
-        app.include_router(router, dependencies=[Depends(admit), is_known_query])
+        app.include_router(router, dependencies=[Depends(admit), is_known_query], responses=problems(*GUARDED))
     install_error_handlers(app)
-    install_openapi(app, partial(describe_access, settings=settings))
+    install_openapi(app, settings)
     # The last one added is the outermost.
     app.add_middleware(RequestContext, metrics=services.metrics)
     if settings.root_path:

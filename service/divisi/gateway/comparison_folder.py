@@ -27,8 +27,8 @@ from divisi.contract.card import ModelCard
 from divisi.contract.errors import ConflictError
 from divisi.contract.job import Job
 from divisi.contract.manifest import ManifestFile
-from divisi.gateway.comparisons import ComparisonBody, GroupId, SystemBody, comparison_body, known_group, table_of
-from divisi.gateway.dependencies import GatewayCaller, GatewayServices, Services
+from divisi.gateway.comparisons import ComparisonBody, GroupJobs, SystemBody, comparison_body, table_of
+from divisi.gateway.dependencies import GatewayServices, Services
 from divisi.gateway.on_demand import zip_of
 from divisi.gateway.open_routes import static_files
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
@@ -51,14 +51,14 @@ _MIXTURES = ("mixture", "resynthesis")
     response_class=Response,
     responses={
         200: {**ARCHIVE_RESPONSE[200], "description": "A ZIP file; unpack it, open `index.html`."},
-        **problems(404, 409, 422, 503),
+        **problems(404, 409),
     },
 )
-async def get_group_folder(group: GroupId, services: GatewayServices, caller: GatewayCaller) -> Any:
+async def get_group_folder(jobs: GroupJobs, services: GatewayServices) -> Any:
     """`index.html` with a player for every voice of every model, and all their audio: needs no service any more."""
-    jobs = await known_group(services, group, caller.sees_only)
-    pieces = await folder_of(jobs, comparison_body(group, jobs, services), services)
-    disposition = content_disposition(jobs[0].file_name, "comparison.zip", group)
+    body = comparison_body(jobs, services)
+    pieces = await folder_of(jobs, body, services)
+    disposition = content_disposition(body.file_name, "comparison.zip", body.group)
     headers = {"Content-Disposition": disposition, "Cache-Control": "private, no-cache"}
     return StreamingResponse(pieces, media_type="application/zip", headers=headers)
 

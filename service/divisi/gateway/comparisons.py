@@ -8,11 +8,12 @@ from __future__ import annotations
 import csv
 import io
 import time
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from divisi.access.callers import is_linkable
@@ -22,25 +23,61 @@ from divisi.contract.errors import NotFoundError
 from divisi.contract.files import path_of
 from divisi.contract.job import Job
 from divisi.gateway.answers import group_url, job_body, job_url, reference_bodies
-from divisi.gateway.dependencies import GatewayCaller, GatewayServices, Services
+from divisi.gateway.dependencies import NEVER_STORED, GatewayCaller, GatewayServices, Services
 from divisi.gateway.files import finished_job
 from divisi.gateway.jobs import JobId, jobs_of_group
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
 from divisi.storage.file_names import content_disposition
 
-router = APIRouter(prefix="/v1/groups/{group}", tags=["groups"])
+router = APIRouter(prefix="/v1/groups/{group}", tags=["groups"], dependencies=[NEVER_STORED])
+job_router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["stems"], dependencies=[NEVER_STORED])
 
-GroupId = Annotated[str, Path(pattern=r"^[0-9a-z]{26}$", description="Id of a group.")]
+LONGEST_SECONDS = 7 * 24 * 3600
+LinkSeconds = Annotated[int | None, Query(ge=1, le=LONGEST_SECONDS, description="How long links shall work.")]
 
 
-@router.get("", response_model=ComparisonBody, summary="Look at a comparison", responses=problems(404, 422, 503))
-async def get_group(
-    group: GroupId, services: GatewayServices, caller: GatewayCaller, response: Response
-) -> ComparisonBody:
+class StemLinkBody(BaseModel):
+    """A link to one stem."""
+
+    name: str
+    href: str
+
+
+class DownloadLinksBody(BaseModel):
+    """Links that open without a key."""
+
+    expires_at: datetime
+    stems: list[StemLinkBody]
+    archive: str = Field(description="All stems in one ZIP file.")
+    shared: str = Field(description="The job, with links to all that belongs to it.")
+
+
+class GroupLinkBody(BaseModel):
+    """A link that opens a comparison without a key."""
+
+    expires_at: datetime
+    shared: str = Field(description="The comparison, with links to all that belongs to it.")
+
+
+async def _jobs_in_order(
+    group: Annotated[str, Path(pattern=r"^[0-9a-z]{26}$", description="Id of a group.")],
+    services: GatewayServices,
+    caller: GatewayCaller,
+) -> list[Job]:
+    """The group's jobs in the order in which their models were asked for; NotFoundError (`unknown-group`)."""
+    jobs = await jobs_of_group(services, group, caller.sees_only)
+    if not jobs:
+        raise NotFoundError(f"There is no group {group}", code="unknown-group")
+    return sorted(jobs, key=lambda job: (job.place, job.job_id))
+
+
+GroupJobs = Annotated[list[Job], Depends(_jobs_in_order)]
+
+
+@router.get("", response_model=ComparisonBody, summary="Look at a comparison", responses=problems(404))
+async def get_group(jobs: GroupJobs, services: GatewayServices) -> ComparisonBody:
     """Every voice of every model; a model that failed has its problem in its job and empty cells."""
-    response.headers["Cache-Control"] = "no-store"
-    jobs = await known_group(services, group, caller.sees_only)
-    return comparison_body(group, jobs, services)
+    return comparison_body(jobs, services)
 
 
 @router.get(
@@ -53,29 +90,58 @@ async def get_group(
             "headers": ARCHIVE_RESPONSE[200]["headers"],
             "content": {"text/csv": {"schema": {"type": "string"}}},
         },
-        **problems(404, 422, 503),
+        **problems(404),
     },
 )
-async def get_group_table(group: GroupId, services: GatewayServices, caller: GatewayCaller) -> Response:
+async def get_group_table(jobs: GroupJobs, services: GatewayServices) -> Response:
     """A row a model, a column a voice: SI-SDR in dB, empty where there is no true source."""
-    jobs = await known_group(services, group, caller.sees_only)
-    text = table_of(comparison_body(group, jobs, services))
-    disposition = content_disposition(jobs[0].file_name, "scores.csv", group)
+    body = comparison_body(jobs, services)
+    disposition = content_disposition(body.file_name, "scores.csv", body.group)
     headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
-    return Response(text, media_type="text/csv", headers=headers)
+    return Response(table_of(body), media_type="text/csv", headers=headers)
 
 
-async def known_group(services: Services, group: str, owner: str | None) -> list[Job]:
-    """The group's jobs in the order in which their models were asked for; NotFoundError (`unknown-group`)."""
-    jobs = await jobs_of_group(services, group, owner)
-    if not jobs:
-        raise NotFoundError(f"There is no group {group}", code="unknown-group")
-    return sorted(jobs, key=lambda job: (job.place, job.job_id))
+@router.post("/links", response_model=GroupLinkBody, summary="Make a link to a comparison", responses=problems(404))
+async def make_group_link(jobs: GroupJobs, services: GatewayServices, seconds: LinkSeconds = None) -> GroupLinkBody:
+    """A link to the comparison that anybody can open, until it expires or the last of its jobs is erased."""
+    links = await _links_until(services, seconds, jobs)
+    return GroupLinkBody(expires_at=links.expires_at, shared=links.to(f"{group_url(jobs[0].group or '')}/shared"))
 
 
-def comparison_body(group: str, jobs: list[Job], services: Services) -> ComparisonBody:
-    """The table of these jobs, one or more."""
-    root = services.settings.root_path
+@router.get("/shared", response_model=ComparisonBody, summary="Open a shared comparison", responses=problems(404))
+async def get_shared_group(request: Request, jobs: GroupJobs, services: GatewayServices) -> Any:
+    """The comparison as at its own address; its links open without a key as long as the one that led here."""
+    return await _signed(request, services, comparison_body(jobs, services))
+
+
+@job_router.post(
+    "/links", response_model=DownloadLinksBody, summary="Make download links", responses=problems(404, 409)
+)
+async def make_links(job_id: JobId, services: GatewayServices, seconds: LinkSeconds = None) -> DownloadLinksBody:
+    """Links to the stems and the archive that anybody can open, until they expire or the job is erased."""
+    job, manifest = await finished_job(services, job_id)
+    links, url = await _links_until(services, seconds, [job]), job_url(job_id)
+    return DownloadLinksBody(
+        expires_at=links.expires_at,
+        stems=[
+            StemLinkBody(name=stem.name, href=links.to(f"{url}/{path_of('audio', stem.name)}"))
+            for stem in manifest.stems
+        ],
+        archive=links.to(f"{url}/archive.zip"),
+        shared=links.to(f"{url}/shared"),
+    )
+
+
+@job_router.get("/shared", response_model=JobBody, summary="Open a shared job", responses=problems(404, 409))
+async def get_shared_job(request: Request, job_id: JobId, services: GatewayServices) -> Any:
+    """The job as at its own address; its links open without a key as long as the one that led here."""
+    job, _ = await finished_job(services, job_id)
+    return await _signed(request, services, job_body(job, services.settings.root_path))
+
+
+def comparison_body(jobs: list[Job], services: Services) -> ComparisonBody:
+    """The table of the jobs of one group, one or more."""
+    root, group = services.settings.root_path, jobs[0].group or ""
     bodies = [job_body(job, root) for job in jobs]
     titles = {card.id: card for card in services.bundles.list()}
     voices = dict.fromkeys(
@@ -127,116 +193,32 @@ def _system(body: JobBody, title: str, voices: dict[str, None]) -> SystemBody:
     )
 
 
-job_links_router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["stems"])
-group_links_router = APIRouter(prefix="/v1/groups/{group}", tags=["groups"])
+@dataclass(frozen=True)
+class _Links:
+    """Makes links below `root` that open until `expires_at` (Unix seconds)."""
 
-LONGEST_SECONDS = 7 * 24 * 3600
+    root: str
+    expires_at: int
+    secret: bytes
 
-
-class StemLinkBody(BaseModel):
-    """A link to one stem."""
-
-    name: str
-    href: str
-
-
-class DownloadLinksBody(BaseModel):
-    """Links that open without a key."""
-
-    expires_at: datetime
-    stems: list[StemLinkBody]
-    archive: str = Field(description="All stems in one ZIP file.")
-    shared: str = Field(description="The job, with links to all that belongs to it.")
+    def to(self, path: str, query: str = "") -> str:
+        # Signed is the path that the gateway sees, so that the link opens behind a proxy and beside it.
+        return self.root + sign_link(Link(path, tuple(parse_qsl(query))), self.expires_at, self.secret)
 
 
-class GroupLinkBody(BaseModel):
-    """A link that opens a comparison without a key."""
-
-    expires_at: datetime
-    shared: str = Field(description="The comparison, with links to all that belongs to it.")
-
-
-@job_links_router.post(
-    "/links", response_model=DownloadLinksBody, summary="Make download links", responses=problems(404, 409, 422, 503)
-)
-async def make_links(
-    job_id: JobId,
-    services: GatewayServices,
-    response: Response,
-    seconds: Annotated[int | None, Query(ge=1, le=LONGEST_SECONDS, description="How long they shall work.")] = None,
-) -> DownloadLinksBody:
-    """Links to the stems and the archive that anybody can open, until they expire or the job is erased."""
-    job, manifest = await finished_job(services, job_id)
-    ends = time.time() + (seconds or services.settings.link_seconds)
-    expires_at = int(min(ends, job.expires_at or ends))
-    secret = await services.keys.deployment_secret()
-    root, url = services.settings.root_path, job_url(job_id)
-
-    def link_to(path: str) -> str:
-        return root + sign_link(Link(f"{url}/{path}"), expires_at, secret)
-
-    response.headers["Cache-Control"] = "no-store"
-    return DownloadLinksBody(
-        expires_at=datetime.fromtimestamp(expires_at, UTC),
-        stems=[StemLinkBody(name=stem.name, href=link_to(path_of("audio", stem.name))) for stem in manifest.stems],
-        archive=link_to("archive.zip"),
-        shared=link_to("shared"),
-    )
-
-
-@job_links_router.get(
-    "/shared", response_model=JobBody, summary="Open a shared job", responses=problems(404, 409, 422, 503)
-)
-async def get_shared_job(request: Request, job_id: JobId, services: GatewayServices, response: Response) -> Any:
-    """The job as at its own address; its links open without a key as long as the one that led here."""
-    job, _ = await finished_job(services, job_id)
-    response.headers["Cache-Control"] = "no-store"
-    return await _signed(request, services, job_body(job, services.settings.root_path))
-
-
-@group_links_router.post(
-    "/links", response_model=GroupLinkBody, summary="Make a link to a comparison", responses=problems(404, 422, 503)
-)
-async def make_group_link(
-    group: GroupId,
-    services: GatewayServices,
-    caller: GatewayCaller,
-    response: Response,
-    seconds: Annotated[int | None, Query(ge=1, le=LONGEST_SECONDS, description="How long it shall work.")] = None,
-) -> GroupLinkBody:
-    """A link to the comparison that anybody can open, until it expires or the last of its jobs is erased."""
-    jobs = await known_group(services, group, caller.sees_only)
+async def _links_until(services: Services, seconds: int | None, jobs: list[Job]) -> _Links:
+    """Links that open for so many seconds, or until the last of the jobs expires."""
     ends = time.time() + (seconds or services.settings.link_seconds)
     expires_at = int(min(ends, max(job.expires_at or ends for job in jobs)))
-    response.headers["Cache-Control"] = "no-store"
-    return GroupLinkBody(
-        expires_at=datetime.fromtimestamp(expires_at, UTC),
-        shared=services.settings.root_path
-        + sign_link(Link(f"{group_url(group)}/shared"), expires_at, await services.keys.deployment_secret()),
-    )
-
-
-@group_links_router.get(
-    "/shared", response_model=ComparisonBody, summary="Open a shared comparison", responses=problems(404, 422, 503)
-)
-async def get_shared_group(
-    request: Request, group: GroupId, services: GatewayServices, caller: GatewayCaller, response: Response
-) -> Any:
-    """The comparison as at its own address; its links open without a key as long as the one that led here."""
-    jobs = await known_group(services, group, caller.sees_only)
-    response.headers["Cache-Control"] = "no-store"
-    return await _signed(request, services, comparison_body(group, jobs, services))
+    return _Links(services.settings.root_path, expires_at, await services.keys.deployment_secret())
 
 
 async def _signed(request: Request, services: Services, body: BaseModel) -> Any:
-    """The body with every address that a link may open turned into such a link.
-
-    Signed is the path that the gateway sees, so that the link opens behind a proxy and beside it.
-    """
+    """The body with every address that a link may open turned into such a link."""
     root = services.settings.root_path
-    secret = await services.keys.deployment_secret()
     until = request.query_params.get(EXPIRES) if request.query_params.get(SIGNATURE) else None
     expires_at = int(until or time.time() + services.settings.link_seconds)
+    links = _Links(root, expires_at, await services.keys.deployment_secret())
 
     def sign(value: Any) -> Any:
         if isinstance(value, dict):
@@ -246,8 +228,6 @@ async def _signed(request: Request, services: Services, body: BaseModel) -> Any:
         if not isinstance(value, str) or not value.startswith((f"{root}/v1/jobs/", f"{root}/v1/groups/")):
             return value
         path, _, query = value.removeprefix(root).partition("?")
-        if not is_linkable(path):
-            return value
-        return root + sign_link(Link(path, tuple(parse_qsl(query))), expires_at, secret)
+        return links.to(path, query) if is_linkable(path) else value
 
     return sign(body.model_dump(mode="json"))

@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from divisi.access.callers import (
@@ -88,6 +88,13 @@ def _services(request: Request) -> Services:
 
 
 GatewayServices = Annotated[Services, Depends(_services)]
+
+
+def _never_store(response: Response) -> None:
+    response.headers["Cache-Control"] = "no-store"
+
+
+NEVER_STORED = Depends(_never_store)
 
 
 async def admit(request: Request, services: GatewayServices) -> None:

@@ -72,7 +72,7 @@ def _add_file(row: FileRole, find: Callable[..., Awaitable[_Found]]) -> None:
     if row.media_type == "application/json":
         schema = schema or {"type": "object"}
     for method, name, summary, responses in (
-        ("HEAD", f"look_at_{row.role}", f"Look at {row.noun}", {**FILE_HEAD_RESPONSES, **problems(404, 409, 422, 503)}),
+        ("HEAD", f"look_at_{row.role}", f"Look at {row.noun}", {**FILE_HEAD_RESPONSES, **problems(404, 409)}),
         ("GET", f"get_{row.role}", row.summary, _get_responses(row, schema)),
     ):
         router.add_api_route(
@@ -89,7 +89,7 @@ def _add_file(row: FileRole, find: Callable[..., Awaitable[_Found]]) -> None:
 
 
 def _get_responses(row: FileRole, schema: dict[str, Any] | None) -> dict[int | str, dict[str, Any]]:
-    return {**file_responses(row.media_type, schema), **problems(404, 409, 416, 422, 503)}
+    return {**file_responses(row.media_type, schema), **problems(404, 409, 416)}
 
 
 def _name_in_path(row: FileRole) -> Any:
@@ -155,7 +155,7 @@ for _row in FILES.values():
     summary="Download all stems",
     tags=["stems"],
     response_class=Response,
-    responses={**ARCHIVE_RESPONSE, **problems(404, 409, 422, 503)},
+    responses={**ARCHIVE_RESPONSE, **problems(404, 409)},
 )
 async def get_archive(
     job_id: JobId,

@@ -52,7 +52,7 @@ RECONNECT_MILLISECONDS = 2000
             },
             "links": JOB_LINKS,
         },
-        **problems(400, 408, 409, 413, 415, 422, 503),
+        **problems(400, 408, 409, 413, 415),
     },
     openapi_extra=SUBMIT_REQUEST,
 )
@@ -87,7 +87,7 @@ async def submit_job(
     return GroupBody(group=accepted.group, jobs=bodies) if accepted.group else bodies[0]
 
 
-@router.get("", response_model=JobListBody, summary="List jobs", responses=problems(422, 503))
+@router.get("", response_model=JobListBody, summary="List jobs")
 async def list_jobs(
     services: GatewayServices,
     caller: GatewayCaller,
@@ -103,7 +103,7 @@ async def list_jobs(
     return JobListBody(jobs=[job_body(job, root) for job in page.jobs], next_cursor=page.next_cursor)
 
 
-@router.get("/{job_id}", response_model=JobBody, summary="Look at a job", responses=problems(404, 422, 503))
+@router.get("/{job_id}", response_model=JobBody, summary="Look at a job", responses=problems(404))
 async def get_job(job_id: JobId, services: GatewayServices, response: Response) -> JobBody:
     """The job as it stands. A job that failed is answered 200 with its problem inside."""
     job = await services.queue.get(job_id)
@@ -124,7 +124,7 @@ async def get_job(job_id: JobId, services: GatewayServices, response: Response) 
             "event of the job's end; a comment comes after 15 s of silence.",
             "content": {"text/event-stream": {"schema": EVENT}},
         },
-        **problems(404, 422, 503),
+        **problems(404),
     },
 )
 async def listen_to_job(
@@ -171,7 +171,7 @@ async def follow(reader: EventReader, job_id: str, after_id: str | None) -> Asyn
         return  # erased while somebody listened
 
 
-@router.post("/{job_id}/cancel", response_model=JobBody, summary="Cancel a job", responses=problems(404, 409, 422, 503))
+@router.post("/{job_id}/cancel", response_model=JobBody, summary="Cancel a job", responses=problems(404, 409))
 async def cancel_job(job_id: JobId, services: GatewayServices) -> JobBody:
     """Stops a job and keeps its record. Cancelling twice is no error; a job that ended otherwise is answered 409."""
     job = await services.queue.cancel(job_id)
@@ -180,9 +180,7 @@ async def cancel_job(job_id: JobId, services: GatewayServices) -> JobBody:
     return job_body(job, services.settings.root_path)
 
 
-@router.delete(
-    "/{job_id}", status_code=204, response_class=Response, summary="Erase a job", responses=problems(404, 422, 503)
-)
+@router.delete("/{job_id}", status_code=204, response_class=Response, summary="Erase a job", responses=problems(404))
 async def erase_job(job_id: JobId, services: GatewayServices) -> None:
     """Cancels the job if it has not ended, then erases recording, stems and record."""
     await life.erase_job(services.queue, services.store, job_id)
@@ -222,7 +220,7 @@ class DeliveryListBody(BaseModel):
     "/{job_id}/deliveries",
     response_model=DeliveryListBody,
     summary="Look at webhooks",
-    responses=problems(404, 422, 503),
+    responses=problems(404),
 )
 async def list_deliveries(job_id: JobId, services: GatewayServices) -> DeliveryListBody:
     """Every attempt to report the job's end to its `webhook_url`. Empty before the job has ended."""

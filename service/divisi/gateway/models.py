@@ -54,7 +54,7 @@ async def list_models(services: GatewayServices) -> ModelListBody:
     return ModelListBody(models=bodies, default_model=services.settings.default_model)
 
 
-@router.get("/{model_id}", response_model=ModelBody, summary="Look at a model", responses=problems(404, 422))
+@router.get("/{model_id}", response_model=ModelBody, summary="Look at a model", responses=problems(404))
 async def get_model(
     model_id: Annotated[str, Path(max_length=64, description="Id of a model.")], services: GatewayServices
 ) -> ModelBody:

@@ -28,7 +28,7 @@ from divisi.contract.request import page_options
 from divisi.gateway.answers import problem_of, problem_response
 from divisi.gateway.dependencies import GatewayServices, Services, admit
 from divisi.gateway.middleware import GatewayMetrics
-from divisi.gateway.openapi import problems
+from divisi.gateway.openapi import GUARDED, problems
 from divisi.jobs.figures import COUNTERS
 from divisi.jobs.overview import Overview, overview
 from divisi.jobs.roll_call import WorkerState
@@ -88,7 +88,8 @@ async def is_ready(request: Request, services: GatewayServices) -> Any:
     summary="Metrics",
     response_class=Response,
     responses={
-        200: {"description": "Prometheus text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+        200: {"description": "Prometheus text format.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        **problems(*GUARDED),
     },
 )
 async def get_metrics(services: GatewayServices) -> Response:

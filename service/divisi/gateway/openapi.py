@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastapi import FastAPI
@@ -36,6 +35,8 @@ _MEANINGS = {
     500: "Something went wrong on our side.",
     503: "Redis, the object store or room in the queue is missing; try again later.",
 }
+# How any operation may end, and how any that is guarded may refuse.
+ANYWHERE, GUARDED = (422, 500), (401, 403, 429, 503)
 _WITH_RETRY_AFTER = frozenset({409, 429, 503})
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds until a try is worth while.", "schema": {"type": "integer"}}}
 _TEXT = {"schema": {"type": "string"}}
@@ -187,48 +188,6 @@ ARCHIVE_RESPONSE: dict[int | str, dict[str, Any]] = {
 }
 
 
-def install_openapi(app: FastAPI, *additions: Callable[[dict[str, Any]], None]) -> None:
-    """Makes `/openapi.json` complete: every operation may end in 422 or 500, and names its request in a header.
-
-    Args:
-        additions: add to the document what others know.
-    """
-
-    def document() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = _complete(app, additions)
-        return app.openapi_schema
-
-    app.openapi = document  # type: ignore[method-assign]
-
-
-def _complete(app: FastAPI, additions: Iterable[Callable[[dict[str, Any]], None]]) -> dict[str, Any]:
-    schema = get_openapi(
-        title=app.title,
-        version=app.version,
-        description=app.description,
-        routes=app.routes,
-        servers=app.servers or None,
-        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-    )
-    event = EventBody.model_json_schema(ref_template="#/components/schemas/{model}")
-    event.pop("$defs")  # all of them are components already, by way of JobBody
-    pitch = PitchBody.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema["components"]["schemas"] |= {"EventBody": event, "PitchBody": pitch, **pitch.pop("$defs")}
-    for describe in additions:
-        describe(schema)
-    request_id = {"description": "Id of the request, yours or ours; our log has it.", **_TEXT}
-    for path in schema["paths"].values():
-        for operation in path.values():
-            for parameter in operation.get("parameters", []):
-                parameter["schema"] = _never_null(parameter["schema"])
-            for status, refusal in problems(422, 500).items():
-                operation["responses"].setdefault(str(status), refusal)
-            for response in operation["responses"].values():
-                response["headers"] = {**response.get("headers", {}), "X-Request-ID": request_id}
-    return schema
-
-
 KEY, LINK = "apiKey", "signedLink"
 SCHEMES = {
     KEY: {
@@ -256,27 +215,58 @@ _RATE_LIMIT = {
         "schema": {"type": "string", "examples": ['"requests";r=599;t=60']},
     },
 }
+_REQUEST_ID = {"X-Request-ID": {"description": "Id of the request, yours or ours; our log has it.", **_TEXT}}
 _CHALLENGE = {"WWW-Authenticate": {"description": "What to show.", "schema": {"type": "string"}}}
 
 
-def describe_access(document: dict[str, Any], settings: Settings) -> None:
-    """Adds security schemes, and to each guarded operation what it asks for and how it refuses."""
-    document["components"]["securitySchemes"] = SCHEMES
-    for template, operations in document["paths"].items():
-        if not template.startswith("/v1/") and template != "/metrics":
-            continue
+def install_openapi(app: FastAPI, settings: Settings) -> None:
+    """Makes `/openapi.json` complete: what routes and models do not say."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _complete(app, settings)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _complete(app: FastAPI, settings: Settings) -> dict[str, Any]:
+    schema = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        routes=app.routes,
+        servers=app.servers or None,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    event = EventBody.model_json_schema(ref_template="#/components/schemas/{model}")
+    event.pop("$defs")  # all of them are components already, by way of JobBody
+    pitch = PitchBody.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema["components"]["schemas"] |= {"EventBody": event, "PitchBody": pitch, **pitch.pop("$defs")}
+    schema["components"]["securitySchemes"] = SCHEMES
+    for template, operations in schema["paths"].items():
         for method, operation in operations.items():
-            linkable = method in ("get", "head") and is_linkable(template)
-            scope = scope_of(method.upper(), template)
-            operation["security"] = [
-                {KEY: [scope.value] if scope else []},
-                *([{LINK: []}] if linkable else []),
-                *([] if settings.require_keys else [{}]),
-            ]
-            responses = operation["responses"]
-            for status, refusal in problems(401, 403, 429, 503, *((410,) if linkable else ())).items():
-                responses.setdefault(str(status), refusal)
-            for status in ("401", "403"):
-                responses[status] = {**responses[status], "headers": _CHALLENGE}
-            for response in responses.values():
-                response["headers"] = {**response.get("headers", {}), **_RATE_LIMIT}
+            headers = _REQUEST_ID
+            if template.startswith("/v1/") or template == "/metrics":
+                _describe_access(operation, method, template, settings)
+                headers = {**_RATE_LIMIT, **_REQUEST_ID}
+            for parameter in operation.get("parameters", []):
+                parameter["schema"] = _never_null(parameter["schema"])
+            for response in operation["responses"].values():
+                response["headers"] = {**response.get("headers", {}), **headers}
+    return schema
+
+
+def _describe_access(operation: dict[str, Any], method: str, template: str, settings: Settings) -> None:
+    """Adds what a guarded operation asks for, and how it refuses."""
+    linkable = method in ("get", "head") and is_linkable(template)
+    scope = scope_of(method.upper(), template)
+    operation["security"] = [
+        {KEY: [scope.value] if scope else []},
+        *([{LINK: []}] if linkable else []),
+        *([] if settings.require_keys else [{}]),
+    ]
+    if linkable:
+        operation["responses"].setdefault("410", problems(410)[410])
+    for status in ("401", "403"):
+        operation["responses"][status]["headers"] = _CHALLENGE
