@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from divisi.audio.facts import AudioLimits
-from divisi.audio.waveform import Samples
+from divisi.audio.recording import AudioLimits, Samples
 
 MakeFile = Callable[..., Path]
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from divisi.audio.decode import open_decoder
-from divisi.audio.facts import AudioLimits
-from divisi.audio.inspect import inspect_audio_in_child
+from divisi.audio.recording import AudioLimits
+from divisi.audio.sandbox import inspect_audio_in_child
 from divisi.contract.errors import InputError
 
 av = pytest.importorskip("av")

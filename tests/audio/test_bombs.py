@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from divisi.audio.decode import open_decoder
-from divisi.audio.facts import AudioLimits
-from divisi.audio.inspect import inspect_audio, inspect_audio_in_child
+from divisi.audio.recording import AudioLimits
+from divisi.audio.sandbox import inspect_audio, inspect_audio_in_child
 from divisi.contract.errors import InputError
 
 RATE, CHANNELS, SECONDS = 8_000, 8, 100

@@ -1,6 +1,6 @@
 import pytest
 
-from divisi.audio.channel_order import vorbis_from_wav_order, wav_from_vorbis_order
+from divisi.audio.recording import vorbis_from_wav_order, wav_from_vorbis_order
 
 # Vorbis I specification, section 4.3.9, against the order of WAVE_FORMAT_EXTENSIBLE's mask bits.
 VORBIS = {3: "L C R", 5: "L C R BL BR", 6: "L C R BL BR LFE", 7: "L C R SL SR BC LFE", 8: "L C R SL SR BL BR LFE"}

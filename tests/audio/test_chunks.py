@@ -5,10 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from divisi.audio.aiff import read_aiff
-from divisi.audio.caf import read_caf
-from divisi.audio.chunks import ChunkedSound
-from divisi.audio.riff import read_riff
+from divisi.audio.chunks import ChunkedSound, read_aiff, read_caf, read_riff
 from divisi.contract.errors import InputError
 
 MakeFile = Callable[..., Path]

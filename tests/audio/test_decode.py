@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from divisi.audio import decode
 from divisi.audio.decode import open_decoder
-from divisi.audio.facts import AudioLimits
+from divisi.audio.recording import AudioLimits
 from divisi.contract.errors import InputError
 
 MakeFile = Callable[..., Path]

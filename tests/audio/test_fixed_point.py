@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from divisi.audio.fixed_point import to_fixed_point
+from divisi.audio.recording import to_fixed_point
 
 
 @pytest.mark.parametrize("bits", [16, 24])

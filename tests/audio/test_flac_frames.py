@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from divisi.audio.flac_frames import count_samples
+from divisi.audio.flac import count_samples
 
 MakeFile = Callable[..., Path]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from divisi.audio.flac_header import FlacHeader, find_flac_streams, read_flac_header
+from divisi.audio.flac import FlacHeader, find_flac_streams, read_flac_header
 from divisi.contract.errors import InputError
 
 

@@ -2,7 +2,8 @@ import io
 
 import pytest
 
-from divisi.audio.media_boxes import begins_with_box, check_is_whole
+from divisi.audio.av_source import check_is_whole
+from divisi.audio.sniff import begins_with_box
 from divisi.contract.errors import InputError
 
 

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from divisi.audio.encode import StemFormat
-from divisi.audio.mix import MixPart, mix_files
+from divisi.audio.sandbox import MixPart, mix_files
 from divisi.contract.errors import InputError
 
 RATE = 16_000

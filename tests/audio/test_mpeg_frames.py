@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from divisi.audio.mpeg_frames import MpegStream, find_mpeg_stream, parse_frame_header, read_mpeg_stream
+from divisi.audio.frames import MpegStream, find_mpeg_stream, parse_frame_header, read_mpeg_stream
 
 MakeFile = Callable[..., Path]
 WriteBytes = Callable[[bytes], Path]

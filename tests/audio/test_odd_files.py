@@ -11,8 +11,8 @@ from tests.audio.odd_files import FFMPEG, NEEDS_AV, PLAIN, REFUSALS, ROWS, OddFi
 from tests.audio.plain_files import BY_FFMPEG, BY_SOX, HAS_PROGRAMS, decode_with_ffmpeg, make_plain_files
 
 from divisi.audio.decode import open_decoder
-from divisi.audio.facts import AudioLimits
-from divisi.audio.inspect import inspect_audio, inspect_audio_in_child
+from divisi.audio.recording import AudioLimits
+from divisi.audio.sandbox import inspect_audio, inspect_audio_in_child
 from divisi.contract.errors import InputError
 
 pytestmark = pytest.mark.skipif(not HAS_PROGRAMS, reason="needs ffmpeg and sox")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from divisi.audio.ogg_pages import OggStream, read_ogg_links, set_serial_number
+from divisi.audio.ogg import OggStream, read_ogg_links, set_serial_number
 from divisi.contract.errors import InputError
 
 MakeFile = Callable[..., Path]

@@ -1,6 +1,6 @@
 import struct
 
-from divisi.audio.opus_head import read_opus_head
+from divisi.audio.ogg import read_opus_head
 
 HEAD = b"OpusHead" + struct.pack("<BBHIhB", 1, 2, 312, 16_000, -256, 0)
 

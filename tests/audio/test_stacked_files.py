@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from divisi.audio.decode import open_decoder
-from divisi.audio.facts import AudioLimits
-from divisi.audio.stacked_files import as_one_recording, file_name, pack, unpack
+from divisi.audio.decode import as_one_recording, file_name, open_decoder, pack, unpack
+from divisi.audio.recording import AudioLimits
 from divisi.contract.errors import InputError
 
 RATE = 8000

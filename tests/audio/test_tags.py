@@ -7,7 +7,7 @@ import io
 import pytest
 from tests.audio import byte_edits as b
 
-from divisi.audio.tags import end_of_front_tags, start_of_tags_behind
+from divisi.audio.sniff import end_of_front_tags, start_of_tags_behind
 
 SOUND = b"sound" * 1_000
 FRONT = {

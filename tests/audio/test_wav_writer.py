@@ -1,15 +1,16 @@
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from divisi.audio.wav_writer import WavCoding, WavWriter
+from divisi.audio.encode import WavCoding, WavWriter
 
 
 def write(path: Path, coding: WavCoding, samples: np.ndarray, **options: int) -> bytes:
-    with WavWriter(coding, path, 44_100, len(samples), **options) as writer:
+    with closing(WavWriter(coding, path, 44_100, len(samples), **options)) as writer:
         writer.write(samples[:, :7])
         writer.write(samples[:, 7:])
     return path.read_bytes()

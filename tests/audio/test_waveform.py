@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from divisi.audio.waveform import Waveform
+from divisi.audio.recording import Waveform
 
 
 def test_a_waveform_knows_its_length() -> None:

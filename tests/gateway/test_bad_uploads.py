@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from tests.patience import PATIENCE_SECONDS
 
-from divisi.audio.stacked_files import pack
+from divisi.audio.decode import pack
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway

@@ -18,6 +18,8 @@ import pytest
 import soundfile
 from tests.patience import PATIENCE_SECONDS
 
+from divisi.audio.sandbox import MixPart
+from divisi.contract.files import StemFormat
 from divisi.contract.manifest import Manifest, ManifestStem
 from divisi.door.redis_door import RedisDoor
 from divisi.gateway import files, on_demand
@@ -136,7 +138,7 @@ def test_two_gateways_that_make_one_mix_each_note_what_they_made(
     url, _ = sung
     run = on_demand._run
 
-    def run_otherwise(parts: Sequence[tuple[str, float]], out: Path, encoding: str) -> None:
+    def run_otherwise(parts: Sequence[MixPart], out: Path, encoding: StemFormat) -> None:
         run(parts, out, encoding)
         out.write_bytes(out.read_bytes()[:-1] + b"!")
 

@@ -6,6 +6,7 @@ Loaded by name from `decode`, and only where the `av` extra is installed.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
@@ -13,10 +14,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from divisi.audio.facts import AudioFacts, check_sample_rate
-from divisi.audio.media_boxes import check_is_whole
-from divisi.audio.spliced_file import Piece, SplicedFile
-from divisi.audio.waveform import Samples
+from divisi.audio.recording import AudioFacts, Samples, check_sample_rate
+from divisi.audio.sniff import BOXES
+from divisi.audio.source import Piece, Seekable, SplicedFile
 from divisi.contract.errors import InputError
 
 # FFmpeg's names. Said outright: left to guess, it would take a file for a playlist and open what that names.
@@ -153,3 +153,84 @@ class AvSource:
 def _preference(track: av.AudioStream) -> tuple[bool, int]:
     is_default = bool(track.disposition & av.stream.Disposition.default)
     return is_default, 0 if track.codec_context is None else track.codec_context.channels
+
+
+_SEGMENT_ID = b"\x18\x53\x80\x67"
+_NEEDED_BOXES = frozenset({b"moov", b"moof", b"mdat"})
+_LONGEST_FIRST_BOX = 1 << 48
+
+
+def check_is_whole(file: Seekable, container: str) -> None:
+    """Raises InputError `undecodable` when an outermost box of an `m4a` or `webm` file reaches beyond its end, or when
+    an `m4a` file has no index.
+    """
+    file_bytes = file.seek(0, io.SEEK_END)
+    end = 0
+    if container == "m4a":
+        end = _end_of_boxes(file, file_bytes)
+    elif container == "webm":
+        end = _end_of_segment(file)
+    if end > file_bytes:
+        raise InputError(
+            f"the file is truncated: it should have {end} bytes, {file_bytes} are there", code="undecodable"
+        )
+
+
+def _end_of_boxes(file: Seekable, file_bytes: int) -> int:
+    """Where the last box ends that is needed (ISO 14496-12, section 4.2): 32-bit length, type; length 1: 64 bits
+    follow; 0: to the end.
+    """
+    position = end = 0
+    seen = set()
+    while position < file_bytes:
+        file.seek(position)
+        head = file.read(16)
+        length, name = int.from_bytes(head[:4], "big"), head[4:8]
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        if name not in BOXES and not name.isalnum():
+            break  # padding behind the last box
+        seen.add(name)
+        if length == 0:
+            break  # up to the end of the file
+        position += max(length, 8)
+        if name in _NEEDED_BOXES or not _is_complete(seen):
+            end = position
+    if end <= file_bytes and b"moov" not in seen:
+        raise InputError(
+            "the file is unfinished: it has no index (`moov`), as when a recorder is interrupted; the device or a "
+            "repair program may be able to write it",
+            code="undecodable",
+        )
+    return end
+
+
+def _is_complete(seen: set[bytes]) -> bool:
+    """True where index and sound are there: what reaches beyond the end is not needed."""
+    return b"moov" in seen and bool(seen & {b"mdat", b"moof"})
+
+
+def _end_of_segment(file: Seekable) -> int:
+    """Where the segment ends (RFC 8794: identifier, length, body); 0 where its length was left open, as in live
+    recordings.
+    """
+    file.seek(0)
+    head = file.read(64 * 1024)
+    header_length, body = _read_length(head, 4)
+    segment = body + (header_length or 0)
+    if head[segment : segment + 4] != _SEGMENT_ID:
+        return 0
+    length, body = _read_length(head, segment + 4)
+    return 0 if length is None else body + length
+
+
+def _read_length(data: bytes, position: int) -> tuple[int | None, int]:
+    """A length whose leading zero bits say how many bytes it takes; None when all its bits are 1 (unknown). And where
+    it ends.
+    """
+    if position >= len(data) or data[position] == 0:
+        return None, position
+    num_bytes = 9 - data[position].bit_length()
+    mask = (1 << 7 * num_bytes) - 1
+    value = int.from_bytes(data[position : position + num_bytes], "big") & mask
+    return None if value == mask else value, position + num_bytes

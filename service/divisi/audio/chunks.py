@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
-from divisi.audio.spliced_file import Piece, Seekable
+from divisi.audio.source import Piece, Seekable
 from divisi.contract.errors import InputError
 
 # Writers that cannot seek put 0, all ones, or a little less than 2 or 4 GiB: sox 0x7f000000 and 0x7ffff000, others
@@ -120,3 +120,210 @@ def bytes_at(file: Seekable, position: int, length: int) -> bytes:
         return b""
     file.seek(position)
     return file.read(length)
+
+
+_RIFF_CHUNKS = frozenset({b"ds64", b"fmt ", b"data"})
+_ALL_ONES = 0xFFFF_FFFF
+_PCM, _FLOAT, _A_LAW, _MU_LAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
+_MPEG_TAGS = frozenset({0x50, 0x55})
+# The last 14 bytes of a sub-format that stands for a format tag, which is its first two.
+_SUB_FORMAT_OF_TAG = bytes.fromhex("0000 0000 1000 8000 00aa00389b71")
+# `fmt ` is 40 bytes at most, and some codecs add a table of theirs.
+_LONGEST_FORMAT = 512
+
+
+@dataclass(frozen=True)
+class _Format:
+    """What a `fmt ` chunk says; `frame_bytes`: of a sample of each channel or a block; `body`: shown to the decoder."""
+
+    tag: int
+    sample_rate: int
+    frame_bytes: int
+    body: bytes
+
+
+def read_riff(file: Seekable, start: int, end: int) -> ChunkedSound:
+    """Finds format and samples in the WAV, RF64 or BW64 file at byte `start`.
+
+    Raises:
+        InputError: `undecodable` when the file is shorter than its data chunk, or has none.
+    """
+    head = bytes_at(file, start, 12)
+    order = ">" if head[:4] == b"RIFX" else "<"
+    is_64 = head[:4] in (b"RF64", b"BW64")
+    (riff_bytes,) = struct.unpack(order + "I", head[4:8])
+    data_bytes_64 = 0
+    sound_format: _Format | None = None
+    bodies: list[tuple[int, int]] = []
+    last: Chunk | None = None
+    for last in read_chunks(file, start + 12, order + "I", _RIFF_CHUNKS):
+        if last.name == b"ds64":
+            data_bytes_64 = int.from_bytes(bytes_at(file, last.body + 8, 8), "little")
+        elif last.name == b"fmt " and sound_format is None:
+            if last.body + last.length > end:
+                break
+            sound_format = _read_format(bytes_at(file, last.body, min(last.length, _LONGEST_FORMAT)), order)
+        elif last.name == b"data":
+            size = last.length
+            if is_64 and size in (0, _ALL_ONES):
+                size = data_bytes_64 or (1 << 64) - 1
+            is_open = size == 0 and start + riff_bytes + 8 != end  # 0 is honest where the outer size is
+            if is_open or is_mark(size, last.body, end):
+                bodies.append((last.body, max(0, end - last.body)))
+                break
+            bodies.append((last.body, size))
+            if is_64 and size != last.length:
+                break  # chunks behind it would be looked for at the 32-bit size
+    if sound_format is None:
+        refuse_without("format (`fmt `)", last, end)
+    if not bodies:
+        refuse_without("samples (`data`)", last, end)
+    data = [data_range(body, size, end, sound_format.frame_bytes) for body, size in bodies]
+    header = _riff_header(sound_format, sum(map(len, data)), order)
+    return ChunkedSound(sound_format.sample_rate, tuple(data), (header, *data), sound_format.tag in _MPEG_TAGS)
+
+
+def _read_format(body: bytes, order: str) -> _Format:
+    if len(body) < 14:
+        raise InputError(f"the file is damaged: its format (`fmt `) has {len(body)} bytes", code="undecodable")
+    tag, channels, rate, _, frame_bytes, bits = struct.unpack(order + "HHIIHH", body[:16].ljust(16, b"\0"))
+    if tag == _EXTENSIBLE and body[26:40] == _SUB_FORMAT_OF_TAG:
+        (tag,) = struct.unpack(order + "H", body[24:26])
+    if tag in (_PCM, _FLOAT, _A_LAW, _MU_LAW) and channels:
+        word = (bits + 7) // 8 or max(1, frame_bytes // channels)
+        if word == 3 and frame_bytes == 4 * channels:  # 24 bits lie in 32
+            word = 4
+        frame_bytes = word * channels
+        body = struct.pack(order + "HHIIHH", tag, channels, rate, rate * frame_bytes & _ALL_ONES, frame_bytes, 8 * word)
+    return _Format(tag, rate, max(1, frame_bytes), body)
+
+
+def _riff_header(sound_format: _Format, data_bytes: int, order: str) -> bytes:
+    """Of a file that holds nothing but this format and so many bytes of samples."""
+    chunk = struct.pack(order + "4sI", b"fmt ", len(sound_format.body)) + sound_format.body
+    chunk += bytes(len(chunk) % 2)
+    length = 4 + len(chunk) + 8 + data_bytes
+    if length <= _ALL_ONES:
+        name = b"RIFX" if order == ">" else b"RIFF"
+        return (
+            struct.pack(order + "4sI4s", name, length, b"WAVE")
+            + chunk
+            + struct.pack(order + "4sI", b"data", data_bytes)
+        )
+    sizes = struct.pack("<4sIQQQI", b"ds64", 28, length + 36, data_bytes, data_bytes // sound_format.frame_bytes, 0)
+    head = struct.pack("<4sI4s", b"RF64", _ALL_ONES, b"WAVE")
+    return head + sizes + chunk + struct.pack("<4sI", b"data", _ALL_ONES)
+
+
+_AIFF_CHUNKS = frozenset({b"COMM", b"SSND"})
+# Samples begin behind the offset and the block size in their chunk.
+_SSND_HEAD = 8
+_IMA4 = b"ima4"
+_IMA4_PACKET = 34
+
+
+def read_aiff(file: Seekable, start: int, end: int) -> ChunkedSound:
+    """Finds format and samples in the AIFF or AIFC file at byte `start`, in any order.
+
+    Raises:
+        InputError: `undecodable` when the file is shorter than its samples, or has none.
+    """
+    (form_bytes,) = struct.unpack(">I", bytes_at(file, start + 4, 4))
+    is_open_form = start + form_bytes + 8 != end
+    common = sound = last = None
+    for last in read_chunks(file, start + 12, ">I", _AIFF_CHUNKS):
+        if last.name == b"COMM" and common is None:
+            common = bytes_at(file, last.body, min(last.length, 22))
+        elif last.name == b"SSND" and sound is None:
+            sound = last
+        if common is not None and sound is not None:
+            break
+    if common is None:
+        refuse_without("format (`COMM`)", last, end)
+    if len(common) < 18:
+        raise InputError(f"the file is damaged: its format (`COMM`) has {len(common)} bytes", code="undecodable")
+    if sound is None:
+        refuse_without("samples (`SSND`)", last, end)
+    channels, _, bits, rate = struct.unpack(">HIH10s", common[:18])
+    coding = common[18:22] if bytes_at(file, start + 8, 4) == b"AIFC" and len(common) == 22 else b""
+    word_bytes = _IMA4_PACKET if coding == _IMA4 else (bits + 7) // 8
+    frame_bytes = max(1, channels * word_bytes)
+    data = _aiff_data(file, sound, end, frame_bytes, is_open_form)
+    num_frames = len(data) // frame_bytes
+    header = _aiff_header(struct.pack(">HIH10s", channels, num_frames, bits, rate), coding, len(data))
+    return ChunkedSound(_from_extended(rate), (data,), (header, data))
+
+
+def _aiff_data(file: Seekable, sound: Chunk, end: int, frame_bytes: int, is_open_form: bool) -> range:
+    (offset,) = struct.unpack(">I", bytes_at(file, sound.body, 4).ljust(4, b"\0"))
+    body = sound.body + _SSND_HEAD + offset
+    size = sound.length - _SSND_HEAD - offset
+    if is_mark(sound.length, sound.body, end) or (sound.length in (0, _SSND_HEAD) and is_open_form):
+        return range(body, max(body, end))
+    return data_range(body, max(0, size), end, frame_bytes)
+
+
+def _aiff_header(common: bytes, coding: bytes, data_bytes: int) -> bytes:
+    """Of a file that holds nothing but this format and so many bytes of samples."""
+    if coding:
+        common += coding + b"\0\0"
+        form = b"AIFC" + struct.pack(">4sII", b"FVER", 4, 0xA280_5140)
+    else:
+        form = b"AIFF"
+    form += struct.pack(">4sI", b"COMM", len(common)) + common
+    form += struct.pack(">4sIII", b"SSND", min(data_bytes + _SSND_HEAD, 0xFFFF_FFFF), 0, 0)
+    return struct.pack(">4sI", b"FORM", min(len(form) + data_bytes, 0xFFFF_FFFF)) + form
+
+
+def _from_extended(number: bytes) -> float:
+    """An 80-bit extended float, big-endian: sign and 15-bit exponent, 64-bit mantissa with its leading 1 written."""
+    exponent = int.from_bytes(number[:2], "big") & 0x7FFF
+    mantissa = int.from_bytes(number[2:], "big")
+    return mantissa * 2.0 ** max(min(exponent - 16_383 - 63, 900), -1_000)
+
+
+_CAF_CHUNKS = frozenset({b"desc", b"data"})
+# What a decoder needs besides: the codec's own header, and the lengths of packets.
+_NEEDED = frozenset({b"kuki", b"pakt"})
+_DESC_BYTES = 32
+_EDIT_COUNT_BYTES = 4
+
+
+def read_caf(file: Seekable, start: int, end: int) -> ChunkedSound:
+    """Finds format and samples in the CAF file at byte `start`.
+
+    Raises:
+        InputError: `undecodable` when the file is shorter than its data chunk, or has none.
+    """
+    described = b""
+    tables: list[Piece] = []
+    sound = last = None
+    for last in read_chunks(file, start + 8, ">Q", _CAF_CHUNKS):
+        if last.name == b"desc":
+            described = bytes_at(file, last.body, min(last.length, _DESC_BYTES))
+        elif last.name == b"data" and sound is None:
+            sound = last
+            if is_mark(last.length, last.body, end):
+                break
+        elif last.name in _NEEDED:
+            tables += [struct.pack(">4sQ", last.name, last.length), data_range(last.body, last.length, end, 1)]
+    if len(described) < _DESC_BYTES:
+        refuse_without("format (`desc`)", last, end)
+    if sound is None:
+        refuse_without("samples (`data`)", last, end)
+    (rate,) = struct.unpack(">d", described[:8])
+    (frame_bytes,) = struct.unpack(">I", described[16:20])
+    data = _caf_data(sound, end, frame_bytes)
+    header = bytes_at(file, start, 8) + struct.pack(">4sQ", b"desc", _DESC_BYTES) + described
+    data_head = struct.pack(">4sQ", b"data", len(data))
+    return ChunkedSound(rate, (data,), (header, *tables, data_head, data))
+
+
+def _caf_data(sound: Chunk, end: int, packet_bytes: int) -> range:
+    """The data chunk with its edit count, which comes first."""
+    if is_mark(sound.length, sound.body, end):
+        return range(sound.body, max(sound.body, end))
+    if sound.length < _EDIT_COUNT_BYTES:
+        raise InputError("the file holds no samples", code="empty-audio")
+    data_range(sound.body + _EDIT_COUNT_BYTES, sound.length - _EDIT_COUNT_BYTES, end, max(1, packet_bytes))
+    return range(sound.body, min(sound.body + sound.length, end))

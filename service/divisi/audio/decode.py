@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import tarfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from tempfile import TemporaryDirectory
+from typing import NoReturn, Self
 
 import numpy as np
 
-from divisi.audio.block_source import BlockSource, CodecNotSupportedError, check_promise
-from divisi.audio.facts import AudioFacts, AudioLimits, check_decoded_bytes, check_limits, too_long
+from divisi.audio.recording import AudioFacts, AudioLimits, Samples, check_decoded_bytes, check_limits, too_long
 from divisi.audio.sndfile_source import SNDFILE_CONTAINERS, open_with_sndfile
 from divisi.audio.sniff import Sniffed, sniff
-from divisi.audio.spliced_file import Piece
-from divisi.audio.stacked_files import StackedSource, open_parts
-from divisi.audio.waveform import Samples
+from divisi.audio.source import BlockSource, CodecNotSupportedError, Piece, check_promise
 from divisi.contract.errors import InputError
 
 # By name, because PyAV is an extra and 100 MB: only a file that needs it loads it.
@@ -116,7 +117,7 @@ def open_decoder(path: Path, limits: AudioLimits | None = None) -> AudioDecoder:
     """Opens a recording of any supported format.
 
     Args:
-        path: the file, whose name means nothing; or a folder of mono files, one for each channel, see `stacked_files`.
+        path: the file, whose name means nothing; or a folder of mono files, one for each channel.
         limits: held against the header here and against the samples while decoding; None: anything goes.
 
     Raises:
@@ -166,3 +167,129 @@ def _open_av_source(path: Path, sniffed: Sniffed, codec: str, pieces: Sequence[P
     module, name = _AV_SOURCE
     source: BlockSource = getattr(importlib.import_module(module), name)(path, sniffed.container, pieces)
     return source
+
+
+CONTAINER = "files"
+"""Said of such a recording in `AudioFacts`."""
+
+_BLOCK_LENGTH = 1 << 16
+
+
+def file_name(place: int) -> str:
+    """Name, in the folder, of the file at `place`, counted from 0."""
+    return f"{place:03d}"
+
+
+def pack(folder: Path, path: Path) -> None:
+    """Writes the files of a folder into one file at `path`, in order, without names or dates of their own."""
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for part in _parts(folder):
+            entry = tarfile.TarInfo(part.name)
+            entry.size = part.stat().st_size
+            with part.open("rb") as file:
+                archive.addfile(entry, file)
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Writes what `pack` packed into a new folder.
+
+    Raises:
+        InputError: code `undecodable`.
+    """
+    folder.mkdir()
+    try:
+        with tarfile.open(path, "r:") as archive:
+            archive.extractall(folder, filter="data")
+    except (tarfile.TarError, OSError) as error:
+        raise InputError(f"the recording's files cannot be unpacked: {error}", code="undecodable") from error
+
+
+@contextmanager
+def as_one_recording(paths: Sequence[Path]) -> Iterator[Path]:
+    """One file as it is, or a folder that shows several in order."""
+    if len(paths) == 1:
+        yield paths[0]
+        return
+    with TemporaryDirectory(prefix="divisi-files-") as folder:
+        for place, path in enumerate(paths):
+            (Path(folder) / file_name(place)).symlink_to(path.absolute())
+        yield Path(folder)
+
+
+def open_parts(folder: Path) -> list[Path]:
+    """The files of a folder, in order.
+
+    Raises:
+        InputError: code `empty-audio`: there is none.
+    """
+    parts = _parts(folder)
+    if not parts:
+        raise InputError("the recording has no files", code="empty-audio")
+    return parts
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+class StackedSource:
+    """A BlockSource over one decoder for each file.
+
+    Args:
+        decoders: in the order of the channels.
+
+    Raises:
+        InputError: `files-do-not-match`: a file is not mono, or has another rate than the first; while reading: another
+            length. Facts hold both values.
+    """
+
+    promised_samples: int | None = None  # each decoder holds its own file to its own promise
+
+    def __init__(self, decoders: Sequence[AudioDecoder]) -> None:
+        self._decoders = decoders
+        first = decoders[0].facts
+        for place, decoder in enumerate(decoders):
+            facts = decoder.facts
+            if facts.num_channels != 1:
+                message = f"file {place + 1} has {facts.num_channels} channels; several files must have one each"
+                _refuse(message, place, num_channels=facts.num_channels, expected_num_channels=1)
+            if facts.sample_rate != first.sample_rate:
+                message = f"file {place + 1} has {facts.sample_rate} Hz, file 1 has {first.sample_rate} Hz"
+                _refuse(message, place, sample_rate=facts.sample_rate, expected_sample_rate=first.sample_rate)
+        self.facts = replace(first, container=CONTAINER, num_channels=len(decoders))
+        self._blocks = [decoder.blocks(_BLOCK_LENGTH) for decoder in decoders]
+        self._waiting: Samples = np.zeros((len(decoders), 0), np.float32)
+
+    def read(self, num_samples: int) -> Samples:
+        if not self._waiting.shape[1]:
+            self._waiting = self._next_block()
+        block, self._waiting = self._waiting[:, :num_samples], self._waiting[:, num_samples:]
+        return block
+
+    def close(self) -> None:
+        for decoder in self._decoders:
+            decoder.close()
+
+    def _next_block(self) -> Samples:
+        blocks = [next(blocks, np.zeros((1, 0), np.float32)) for blocks in self._blocks]
+        if len({block.shape[1] for block in blocks}) > 1:
+            self._tell_lengths()
+        return np.concatenate(blocks)
+
+    def _tell_lengths(self) -> NoReturn:
+        """Decodes all to the end: the caller is told by how much they differ."""
+        for blocks in self._blocks:
+            _exhaust(blocks)
+        lengths = [decoder.num_decoded for decoder in self._decoders]
+        place = next(place for place, length in enumerate(lengths) if length != lengths[0])
+        message = f"file {place + 1} lasts {lengths[place]} samples, file 1 lasts {lengths[0]}"
+        _refuse(message, place, num_samples=lengths[place], expected_num_samples=lengths[0])
+
+
+def _exhaust(blocks: Iterator[Samples]) -> None:
+    for _ in blocks:
+        pass
+
+
+def _refuse(message: str, place: int, **values: int) -> NoReturn:
+    raise InputError(f"the files do not match: {message}", code="files-do-not-match", file=place + 1, **values)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import soxr
 
-from divisi.audio.waveform import Samples, check_samples
+from divisi.audio.recording import Samples, check_samples
 
 
 def resampled_length(num_samples: int, from_rate: int, to_rate: int) -> int:

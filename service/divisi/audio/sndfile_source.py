@@ -16,21 +16,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from divisi.audio.aiff import read_aiff
-from divisi.audio.block_source import BlockSource, CodecNotSupportedError
-from divisi.audio.caf import read_caf
-from divisi.audio.chained_source import ChainedSource
-from divisi.audio.channel_order import wav_from_vorbis_order
-from divisi.audio.facts import AudioFacts, check_sample_rate
-from divisi.audio.flac_frames import count_samples
-from divisi.audio.flac_header import find_flac_streams, read_flac_header
-from divisi.audio.mpeg_frames import read_mpeg_stream
-from divisi.audio.ogg_pages import OggStream, as_last_page, read_ogg_links, with_checksum
-from divisi.audio.opus_head import read_opus_head
-from divisi.audio.riff import read_riff
+from divisi.audio.chunks import read_aiff, read_caf, read_riff
+from divisi.audio.flac import count_samples, find_flac_streams, read_flac_header
+from divisi.audio.frames import read_mpeg_stream
+from divisi.audio.ogg import OggStream, as_last_page, read_ogg_links, read_opus_head, with_checksum
+from divisi.audio.recording import AudioFacts, Samples, check_sample_rate, wav_from_vorbis_order
 from divisi.audio.sniff import Sniffed
-from divisi.audio.spliced_file import Piece, SplicedFile, joined, part_of
-from divisi.audio.waveform import Samples
+from divisi.audio.source import BlockSource, ChainedSource, CodecNotSupportedError, Piece, SplicedFile, joined, part_of
 from divisi.contract.errors import InputError
 
 # libsndfile's word for "unknown", SF_COUNT_MAX.

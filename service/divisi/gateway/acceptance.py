@@ -21,8 +21,8 @@ from starlette.requests import Request
 from divisi.access.callers import Caller
 from divisi.access.signing import seal
 from divisi.audio.encode import check_stem_format, parse_stem_format
-from divisi.audio.facts import AudioFacts
-from divisi.audio.inspect import inspect_audio_in_child
+from divisi.audio.recording import AudioFacts
+from divisi.audio.sandbox import inspect_audio_in_child
 from divisi.bundles.fit_plan import fit_request_of
 from divisi.contract.card import ModelCard
 from divisi.contract.errors import ConflictError, DivisiError, NotFoundError, UnavailableError

@@ -29,7 +29,7 @@ from divisi.access.callers import (
 )
 from divisi.access.key_ring import KeyRing, Scope
 from divisi.access.signing import EXPIRES, SIGNATURE, Link, check_link
-from divisi.audio.facts import AudioLimits
+from divisi.audio.recording import AudioLimits
 from divisi.bundles.store import BundleStore
 from divisi.contract.errors import AccessError, LimitError, NotFoundError
 from divisi.contract.manifest import ManifestFile

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Path
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 
-from divisi.audio.facts import AudioFacts
+from divisi.audio.recording import AudioFacts
 from divisi.bundles.fit_plan import FitRequest, fit_request_of, fitting_of, plan_fit
 from divisi.bundles.roster import Voices, check_voices, parse_voices
 from divisi.bundles.store import BundleStore

@@ -11,9 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import os
 import subprocess
-import sys
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +20,9 @@ from pathlib import Path
 
 from stream_zip import NO_COMPRESSION_32, NO_COMPRESSION_64, AsyncMemberFile, async_stream_zip
 
+from divisi.audio.sandbox import MixPart, mix_in_child
 from divisi.contract.errors import ConflictError, ModelError, NotFoundError
+from divisi.contract.files import StemFormat
 from divisi.contract.job import Job
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem
 from divisi.gateway.answers import job_body
@@ -145,7 +145,7 @@ def _make(services: Services, job: Job, manifest: Manifest, mix: PracticeMix, no
         for place, stem in enumerate(manifest.stems):
             if gain := mix.gain_of(stem):
                 store.download(stem.key, scratch / str(place))
-                parts.append((str(scratch / str(place)), gain))
+                parts.append(MixPart(scratch / str(place), gain))
         if not parts:  # everything but the only stem of a job without residual
             raise NotFoundError(f"nothing is left without {mix.part}", code="unknown-part")
         out = scratch / "mix"
@@ -173,20 +173,9 @@ def _make(services: Services, job: Job, manifest: Manifest, mix: PracticeMix, no
     return made
 
 
-def _run(parts: Sequence[tuple[str, float]], out: Path, encoding: str) -> None:
-    request = json.dumps({"parts": parts, "out": str(out), "encoding": encoding})
-    # As for inspections: no credentials in the memory of a process that decodes, and no threads of linear algebra.
-    environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-P", "-m", "divisi.audio.mix_child", request]
+def _run(parts: Sequence[MixPart], out: Path, encoding: StemFormat) -> None:
     try:
-        subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=environment,
-            timeout=_LONGEST_SECONDS,
-            check=True,
-        )
+        mix_in_child(parts, out, encoding, _LONGEST_SECONDS)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         log.error("practice mix failed", reason=(error.stderr or b"").decode(errors="replace")[-500:])
         raise ModelError("the stems of this job cannot be mixed", code="damaged-stem") from error

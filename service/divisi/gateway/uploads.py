@@ -20,10 +20,9 @@ from typing import IO
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
-from divisi.audio.facts import AudioFacts, AudioLimits
-from divisi.audio.inspect import inspect_audio_in_child
-from divisi.audio.stacked_files import file_name, pack
-from divisi.audio.true_source import check_true_source, mismatch
+from divisi.audio.decode import file_name, pack
+from divisi.audio.recording import AudioFacts, AudioLimits, check_true_source, mismatch
+from divisi.audio.sandbox import inspect_audio_in_child
 from divisi.contract.card import ModelCard
 from divisi.contract.errors import InputError
 from divisi.contract.manifest import ManifestFile

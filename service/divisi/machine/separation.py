@@ -17,7 +17,7 @@ from divisi.settings import settings_with
 
 def local_separation(request: CommandRequest) -> SeparateOne:
     """Separation in this process; the model is opened once for all recordings."""
-    from divisi.audio.stacked_files import as_one_recording
+    from divisi.audio.decode import as_one_recording
     from divisi.bundles.fit_plan import FitRequest, fit_request_of, fitting_of
     from divisi.bundles.roster import check_voices, parse_voices
     from divisi.bundles.store import BundleStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from divisi.audio.waveform import Samples
+from divisi.audio.recording import Samples
 
 _BLOCK_SECONDS = 0.5
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from divisi.audio.waveform import Samples
+from divisi.audio.recording import Samples
 
 # -50 dB: what a channel may hold beside what others make of it. A safety track's rounding is far less, another
 # microphone's sound far more.

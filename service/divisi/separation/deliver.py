@@ -14,7 +14,7 @@ from pathlib import Path
 
 from divisi.audio.decode import open_decoder
 from divisi.audio.encode import StemFormat, check_stem_format, open_encoder
-from divisi.audio.facts import AudioLimits
+from divisi.audio.recording import AudioLimits
 from divisi.bundles.roster import check_voices
 from divisi.contract.card import AUTO, ModelCard
 from divisi.contract.manifest import ResultWarning

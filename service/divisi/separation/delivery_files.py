@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from divisi.audio.waveform import Samples
+from divisi.audio.recording import Samples
 from divisi.separation.pitch_files import PitchFiles
 from divisi.separation.reference_scores import ReferenceScore, ReferenceScores
 from divisi.separation.separator import SeparatedBlock

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from divisi.audio.waveform import Samples, check_samples
+from divisi.audio.recording import Samples, check_samples
 from divisi.bundles.fit_plan import FitPlan, plan_fit
 from divisi.contract.card import ModelCard
 from divisi.contract.errors import InputError

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from divisi.audio.waveform import Samples
+from divisi.audio.recording import Samples
 
 NOISE = 0.4
 """Flatter is noise."""

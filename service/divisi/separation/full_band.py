@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from divisi.audio.recording import Samples
 from divisi.audio.resample import StreamResampler
-from divisi.audio.waveform import Samples
 from divisi.separation.images import DownmixImages, own_images
 from divisi.separation.sample_queue import SampleQueue
 from divisi.separation.spectra import Analysis, Spectra, Synthesis, window_length_near

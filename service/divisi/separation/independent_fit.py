@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from divisi.audio.waveform import Samples
+from divisi.audio.recording import Samples
 from divisi.bundles.fit_plan import FitPlan
 from divisi.engines.fitter import Fitter
 from divisi.separation.channel_relations import IndependentChannels

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from divisi.audio.recording import Samples
 from divisi.audio.resample import StreamResampler
-from divisi.audio.waveform import Samples
 from divisi.contract.card import ModelCard
 from divisi.contract.errors import InputError
 from divisi.separation.segments import Segment, Segmenter, SegmentPlan

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from divisi.audio.waveform import Samples, check_samples
+from divisi.audio.recording import Samples, check_samples
 
 # All that is slower is offset, all that is faster is music.
 _OFFSET_HZ, _MUSIC_HZ = 8.0, 24.0

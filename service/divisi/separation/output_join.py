@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from divisi.audio.waveform import Samples
+from divisi.audio.recording import Samples
 from divisi.contract.card import ModelCard
 from divisi.separation.full_band import Stems
 from divisi.separation.overlap_add import OverlapAdd

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from divisi.audio.decode import open_decoder
-from divisi.audio.true_source import check_true_source, mismatch
-from divisi.audio.waveform import Samples
+from divisi.audio.recording import Samples, check_true_source, mismatch
 from divisi.separation.sample_queue import SampleQueue
 
 FRAME_SECONDS = 1.0

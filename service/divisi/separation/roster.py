@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from divisi.audio.waveform import Samples
+from divisi.audio.recording import Samples
 from divisi.contract.card import ModelCard
 from divisi.engines.engine import Engine
 from divisi.separation.model_input import ModelInput

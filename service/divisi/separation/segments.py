@@ -17,7 +17,7 @@ from typing import Self
 
 import numpy as np
 
-from divisi.audio.waveform import Samples
+from divisi.audio.recording import Samples
 from divisi.contract.card import ModelCard
 from divisi.contract.errors import ModelError
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from divisi.audio.recording import Samples, check_samples
 from divisi.audio.resample import StreamResampler, fit_length
-from divisi.audio.waveform import Samples, check_samples
 from divisi.bundles.roster import check_voices
 from divisi.contract.card import AUTO, ModelCard
 from divisi.engines.engine import Engine

@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from divisi.audio.waveform import Samples
+from divisi.audio.recording import Samples
 
 _BYTES = np.dtype(np.float32).itemsize
 

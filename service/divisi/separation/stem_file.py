@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from divisi.audio.encode import AudioEncoder, StemFormat
-from divisi.audio.fixed_point import as_held
-from divisi.audio.waveform import Samples
+from divisi.audio.recording import Samples, as_held
 from divisi.contract.files import media_type_of
 from divisi.separation.destination import Destination
 from divisi.whole_files import digests_of

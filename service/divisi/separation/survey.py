@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from divisi.audio.waveform import Samples
+from divisi.audio.recording import Samples
 from divisi.separation.flatness import NOISE, local_flatness
 from divisi.separation.offset import without_offset
 from divisi.separation.sample_queue import SampleQueue

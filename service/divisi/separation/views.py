@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from divisi.audio.waveform import Samples
+from divisi.audio.recording import Samples
 from divisi.separation.confidence import Confidence, ConfidenceResult
 from divisi.separation.options import SeparationOptions
 from divisi.separation.peaks import PeakTracks

@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from divisi.audio.inspect import AudioLimits, inspect_audio_in_child
-from divisi.audio.stacked_files import CONTAINER, unpack
+from divisi.audio.decode import CONTAINER, unpack
+from divisi.audio.sandbox import AudioLimits, inspect_audio_in_child
 from divisi.bundles.fit_plan import fit_request_from
 from divisi.contract.job import Job
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, StemConfidence, StemScore

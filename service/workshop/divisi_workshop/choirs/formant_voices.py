@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from divisi.audio.waveform import Waveform
+from divisi.audio.recording import Waveform
 from divisi_workshop.choirs.melodies import REST, draw_melody
 from divisi_workshop.choirs.singer import (
     CONSONANTS,

@@ -15,8 +15,8 @@ import soxr
 from tqdm import tqdm
 
 from divisi.audio.decode import open_decoder
+from divisi.audio.recording import Samples
 from divisi.audio.resample import resample
-from divisi.audio.waveform import Samples
 from divisi.contract.errors import InputError
 
 VOICES = ("soprano", "alto", "tenor", "bass")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from divisi.audio.waveform import Samples
+from divisi.audio.recording import Samples
 from divisi.contract.errors import InputError, NotFoundError
 from divisi.sample import SOURCES, source_path
 from divisi_workshop.choirs.takes import EXCERPT_LENGTH, SAMPLE_RATE, VOICES, Excerpt, cut_excerpts, read_mono

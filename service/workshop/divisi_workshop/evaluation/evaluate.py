@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import istft, stft
 
-from divisi.audio.waveform import Samples
+from divisi.audio.recording import Samples
 from divisi.bundles.roster import Voices, check_voices
 from divisi.contract.card import AUTO
 from divisi.separation.options import SeparationOptions

@@ -5,7 +5,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from divisi.audio.spliced_file import Piece, SplicedFile, joined, part_of
+from divisi.audio.source import Piece, SplicedFile, joined, part_of
 
 CONTENT = bytes(range(60))
 

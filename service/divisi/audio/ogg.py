@@ -7,12 +7,13 @@ libsndfile decodes the first stream as far as it goes and says nothing of what i
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from divisi.audio.spliced_file import Seekable
+from divisi.audio.source import Seekable
 from divisi.contract.errors import InputError
 
 _CAPTURE = b"OggS"
@@ -176,3 +177,23 @@ def with_checksum(page: bytearray) -> bytes:
 def _checksum(page: bytearray) -> int:
     mirrored_sum = zlib.crc32(page.translate(_MIRRORED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
     return int(f"{mirrored_sum:032b}"[::-1], 2)
+
+
+_FIELDS_AT = 10
+_RATE = 48_000
+
+
+@dataclass(frozen=True)
+class OpusHead:
+    """Attributes: `skip`: samples at 48 kHz that an encoder put in front; `shown`: the packet that claims none."""
+
+    skip: int
+    shown: bytes
+
+
+def read_opus_head(packet: bytes) -> OpusHead:
+    """Reads the packet that begins a stream; a short one is left for the decoder to refuse."""
+    if len(packet) < _FIELDS_AT + 6:
+        return OpusHead(0, packet)
+    (skip,) = struct.unpack_from("<H", packet, _FIELDS_AT)
+    return OpusHead(skip, packet[:_FIELDS_AT] + struct.pack("<HI", 0, _RATE) + packet[_FIELDS_AT + 6 :])

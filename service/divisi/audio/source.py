@@ -6,10 +6,14 @@ from __future__ import annotations
 
 import io
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
+
+from divisi.audio.recording import AudioFacts, Samples
+from divisi.contract.errors import InputError
 
 Piece = bytes | range
 """Bytes to show, or the bytes of the file at these places (step 1)."""
@@ -105,3 +109,90 @@ def part_of(pieces: Iterable[Piece], start: int, stop: int) -> tuple[Piece, ...]
             result.append(part)
         position += len(piece)
     return tuple(result)
+
+
+class BlockSource(Protocol):
+    """One opened recording, read from the beginning to the end once."""
+
+    facts: AudioFacts
+    """What the header says; `exact` is False."""
+
+    promised_samples: int | None
+    """Samples that must come out, or the file is damaged; None where the header promises nothing firm."""
+
+    def read(self, num_samples: int) -> Samples:
+        """Up to `num_samples` samples as float32 `(C, n)` in WAV channel order; n = 0 means the end.
+
+        Raises:
+            InputError: `undecodable`.
+        """
+
+    def close(self) -> None:
+        """Frees the decoder; may be called twice."""
+
+
+class CodecNotSupportedError(Exception):
+    """This library does not know the codec in this container; another may.
+
+    Args:
+        codec: its name, or what is known of it.
+        pieces: what another library shall read, as in SplicedFile.
+    """
+
+    def __init__(self, codec: str, pieces: Sequence[Piece]) -> None:
+        super().__init__(codec)
+        self.pieces = tuple(pieces)
+
+
+def check_promise(promised_samples: int | None, num_decoded: int) -> None:
+    """Raises InputError `undecodable` where fewer samples came out than a header promised."""
+    if promised_samples is not None and num_decoded < promised_samples:
+        raise InputError(
+            f"the file is damaged or truncated: of {promised_samples} samples promised by its header "
+            f"{num_decoded} could be decoded",
+            code="undecodable",
+        )
+
+
+class ChainedSource:
+    """A BlockSource over several, each opened when the one in front of it is at its end.
+
+    Args:
+        links: open the parts, in order.
+
+    Raises:
+        InputError: while reading, `unsupported-format` where rate or channels change; `undecodable`.
+    """
+
+    promised_samples: int | None = None  # each link is held to its own promise
+
+    def __init__(self, links: Sequence[Callable[[], BlockSource]]) -> None:
+        self._waiting = list(links[1:])
+        self._link = links[0]()
+        self.facts = replace(self._link.facts, num_samples=0)
+        self._taken = self._taken_of_link = 0
+
+    def read(self, num_samples: int) -> Samples:
+        while True:
+            block = self._link.read(num_samples)
+            self._taken_of_link += block.shape[1]
+            self._taken += block.shape[1]
+            if block.shape[1]:
+                return block
+            check_promise(self._link.promised_samples, self._taken_of_link)
+            if not self._waiting:
+                return block
+            self._open_next()
+
+    def close(self) -> None:
+        self._link.close()
+
+    def _open_next(self) -> None:
+        self._link.close()
+        self._link, self._taken_of_link = self._waiting.pop(0)(), 0
+        facts = self._link.facts
+        if (facts.sample_rate, facts.num_channels) != (self.facts.sample_rate, self.facts.num_channels):
+            raise InputError(
+                f"rate or channels change at {self._taken / self.facts.sample_rate:.1f} s; that cannot be separated",
+                code="unsupported-format",
+            )
