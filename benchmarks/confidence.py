@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from divisi.bundles.store import BundleStore, ModelBundle
-from divisi.engines.engine import EngineOptions, open_engine
+from divisi.models.bundle import BundleStore, ModelBundle
+from divisi.models.engine import EngineOptions, open_engine
 from divisi.separation.confidence import FEATURES, Confidence
 from divisi.separation.power_frames import PowerFrames
 from divisi.separation.separator import Separator

@@ -24,9 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from divisi.audio.encode import StemFormat, open_encoder
-from divisi.bundles.store import BundleStore
-from divisi.engines.engine import EngineOptions, open_engine
-from divisi.engines.pace import batch_size_for
+from divisi.models.bundle import BundleStore
+from divisi.models.engine import EngineOptions, batch_size_for, open_engine
 from divisi.separation.deliver import SeparatedFile, separate_file
 from divisi.separation.separator import Separator
 from divisi.settings import load_settings

@@ -46,9 +46,9 @@ from rich.console import Console
 
 from divisi.audio.decode import open_decoder
 from divisi.audio.encode import StemFormat
-from divisi.bundles.fit_plan import FitRequest, Spot, plan_fit
-from divisi.bundles.store import BundleStore
-from divisi.engines.engine import EngineOptions, open_fitter
+from divisi.models.bundle import BundleStore
+from divisi.models.engine import EngineOptions, open_fitter
+from divisi.models.plan import FitRequest, Spot, plan_fit
 from divisi.separation.deliver import separate_file
 from divisi.separation.fitted_separator import FittedSeparator
 from divisi.separation.options import SeparationOptions

@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from divisi.bundles.store import BundleStore
-from divisi.engines.engine import EngineOptions, open_engine
+from divisi.models.bundle import BundleStore
+from divisi.models.engine import EngineOptions, open_engine
 from divisi.separation.options import SeparationOptions
 from divisi.separation.separator import Separator
 from divisi.separation.survey import survey

@@ -17,10 +17,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from divisi.bundles.store import BundleStore, ModelBundle
 from divisi.contract.errors import ModelError
-from divisi.engines.engine import Engine, EngineOptions, open_engine
-from divisi.engines.pace import find_pace, measure_pace
+from divisi.models.bundle import BundleStore, ModelBundle
+from divisi.models.engine import Engine, EngineOptions, find_pace, measure_pace, open_engine
 from divisi.settings import load_settings
 
 _REPEATS = 3

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from divisi.bundles.store import BundleStore
-from divisi.engines.engine import EngineOptions, open_engine
+from divisi.models.bundle import BundleStore
+from divisi.models.engine import EngineOptions, open_engine
 from divisi.settings import default_model_store
 from divisi_workshop.evaluation.datasets import load_dataset
 

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from divisi.bundles.store import BundleStore, ModelBundle
-from divisi.engines.engine import EngineOptions, open_engine
+from divisi.models.bundle import BundleStore, ModelBundle
+from divisi.models.engine import EngineOptions, open_engine
 from divisi.separation.separator import Separator
 from divisi.settings import default_model_store
 from divisi_workshop.published import umss, unet

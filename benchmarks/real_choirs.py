@@ -40,8 +40,8 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from divisi.bundles.store import BundleStore
-from divisi.engines.engine import EngineOptions, open_engine
+from divisi.models.bundle import BundleStore
+from divisi.models.engine import EngineOptions, open_engine
 from divisi.separation.separator import Separator
 from divisi.settings import default_model_store
 from divisi_workshop.evaluation.evaluate import ratio_masked

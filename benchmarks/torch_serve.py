@@ -24,9 +24,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from divisi.bundles.store import BundleStore, ModelBundle
-from divisi.engines.engine import Engine, EngineOptions, open_engine
-from divisi.engines.model_server import ModelServerOptions
+from divisi.models.bundle import BundleStore, ModelBundle
+from divisi.models.engine import Engine, EngineOptions, open_engine
+from divisi.models.torch_serve import ModelServerOptions
 from divisi.settings import load_settings
 from divisi_workshop.export.torch_serve_archive import HANDLER, write_archive
 

@@ -19,12 +19,12 @@ import redis
 from hypothesis import HealthCheck
 from tests.patience import PATIENCE_SECONDS
 
-from divisi.bundles.store import ModelBundle
 from divisi.jobs.queue import JobQueue
+from divisi.models.bundle import ModelBundle
 from divisi.standalone import redis_executable
 
 if TYPE_CHECKING:
-    from tests.engines.running_torch_serve import RunningTorchServe
+    from tests.models.running_torch_serve import RunningTorchServe
 
 
 # No example has a deadline: a busy machine is not what is tested. Fixtures of a function serve all of its examples.
@@ -132,7 +132,7 @@ def s3_endpoint() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     """A published bundle of some thousand weights, untrained."""
-    from tests.engines.tiny_bundle import tiny_draft, tiny_network
+    from tests.models.tiny_bundle import tiny_draft, tiny_network
 
     from divisi_workshop.export.export import export_bundle
 
@@ -142,7 +142,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
 @pytest.fixture(scope="session")
 def tiny_roster_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     """The same with a roster as second input."""
-    from tests.engines.tiny_bundle import tiny_draft, tiny_roster_network
+    from tests.models.tiny_bundle import tiny_draft, tiny_roster_network
 
     from divisi_workshop.export.export import export_bundle
 
@@ -155,7 +155,7 @@ def torch_serve(
     tmp_path_factory: pytest.TempPathFactory, tiny_bundle: ModelBundle, tiny_roster_bundle: ModelBundle
 ) -> Iterator[RunningTorchServe]:
     """A real TorchServe that serves the two bundles above."""
-    from tests.engines.running_torch_serve import running_torch_serve
+    from tests.models.running_torch_serve import running_torch_serve
 
     ports = [free_port() for _ in range(5)]
     with running_torch_serve(tmp_path_factory.mktemp("ts"), [tiny_bundle, tiny_roster_bundle], ports) as server:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from divisi.bundles.store import ModelBundle
 from divisi.contract.card import CardDraft, Fitting
+from divisi.models.bundle import ModelBundle
 from divisi_workshop.export.export import export_fitted
 
 RATE = 8000

@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from divisi.contract.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
 from divisi.contract.job import Job, new_job_id
 from divisi.jobs.queue import JobQueue
-from divisi.storage.object_keys import (
+from divisi.storage.names import (
     JOBS_PREFIX,
     UPLOADS_PREFIX,
     accepted_key,

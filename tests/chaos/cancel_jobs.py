@@ -24,7 +24,7 @@ from bars import Row, at_most, exactly, report, told
 from deployment import Deployment, deployment
 from divisi.contract.job import Job, JobState
 from divisi.jobs.figures import Figures
-from divisi.storage.object_keys import attempt_prefix
+from divisi.storage.names import attempt_prefix
 
 QUEUED_SECONDS, FREED_SECONDS = 0.1, 2.0
 AUDIO_SECONDS = 10.0  # 1 s of work

@@ -31,8 +31,6 @@ import redis.asyncio
 import soundfile
 
 from divisi.bootstrap import open_door, open_store
-from divisi.bundles.card_file import CARD_FILE, write_card
-from divisi.bundles.checksums import write_checksums
 from divisi.contract.card import ModelCard
 from divisi.contract.errors import UnavailableError
 from divisi.contract.job import ENDED_STATES, Job, JobEvent, JobState, new_job_id
@@ -40,9 +38,10 @@ from divisi.contract.request import Lane
 from divisi.jobs.events import EventReader
 from divisi.jobs.figures import Figures
 from divisi.jobs.queue import JobQueue
+from divisi.models.bundle import CARD_FILE, write_card, write_checksums
 from divisi.settings import Settings, child_environment
 from divisi.standalone import redis_executable
-from divisi.storage.object_keys import accepted_key, attempt_prefix, mixture_key
+from divisi.storage.names import accepted_key, attempt_prefix, mixture_key
 from divisi.storage.object_store import ObjectStore
 
 SAMPLE_RATE = 16_000

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.engines.tiny_bundle import HOP, STEMS, noise, replace_artifact, restate
+from tests.models.tiny_bundle import HOP, STEMS, noise, replace_artifact, restate
 
-from divisi.bundles.store import ModelBundle, open_bundle
 from divisi.contract.card import ArtifactKind
 from divisi.contract.errors import ModelError
-from divisi.engines.engine import ENGINES, Engine, EngineOptions, open_engine
+from divisi.models.bundle import ModelBundle, open_bundle
+from divisi.models.engine import ENGINES, Engine, EngineOptions, open_engine
 
 # Matrix products over another batch size sum in another order: some float32 rounding (6e-8) at full scale.
 ROUNDING = 1e-5

@@ -13,7 +13,7 @@ import pytest
 from tests.patience import PATIENCE_SECONDS
 
 from divisi.contract.errors import InputError, NotFoundError, UnavailableError
-from divisi.storage.file_names import content_disposition
+from divisi.storage.names import content_disposition
 from divisi.storage.object_store import PART_BYTES, READ_BYTES, ObjectStore, open_object_store
 
 pytestmark = pytest.mark.anyio

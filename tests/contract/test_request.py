@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from divisi.bundles.fit_plan import fit_request_of
 from divisi.contract.job import fingerprint_of
 from divisi.contract.request import OPTIONS, RequestArguments, SeparationRequest, form_fields
 from divisi.gateway.models import read_options
+from divisi.models.plan import fit_request_of
 
 # As version 0.1 made them of a recording with the digest `ab` for the model `chorus`: a key that was used then is good
 # for 24 hours.

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import soundfile
 from tests.conftest import free_port
-from tests.engines.running_torch_serve import RunningTorchServe
-from tests.engines.tiny_bundle import STEMS, noise
+from tests.models.running_torch_serve import RunningTorchServe
+from tests.models.tiny_bundle import STEMS, noise
 from tests.patience import PATIENCE_SECONDS
 
 from divisi.audio.encode import StemFormat
-from divisi.bundles.store import ModelBundle
 from divisi.client import Client
-from divisi.engines.engine import EngineOptions, open_engine
+from divisi.models.bundle import ModelBundle
+from divisi.models.engine import EngineOptions, open_engine
 from divisi.separation.deliver import separate_file
 from divisi.separation.separator import Separator
 from divisi.settings import Settings, child_environment

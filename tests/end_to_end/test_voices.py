@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from mido import MidiFile
-from tests.engines.tiny_bundle import tiny_draft, tiny_roster_network
+from tests.models.tiny_bundle import tiny_draft, tiny_roster_network
 from typer.testing import CliRunner, Result
 
 from divisi.cli.app import app

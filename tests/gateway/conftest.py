@@ -20,9 +20,6 @@ import redis
 import soundfile
 import uvicorn
 
-from divisi.bundles.card_file import CARD_FILE, write_card
-from divisi.bundles.checksums import write_checksums
-from divisi.bundles.store import BundleStore
 from divisi.contract.card import ModelCard
 from divisi.contract.job import Job
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, ResultWarning
@@ -30,8 +27,9 @@ from divisi.door.redis_door import QueueOptions, RedisDoor
 from divisi.gateway.app import create_app
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
+from divisi.models.bundle import CARD_FILE, BundleStore, write_card, write_checksums
 from divisi.settings import Settings
-from divisi.storage.object_keys import stem_key
+from divisi.storage.names import stem_key
 from divisi.storage.object_store import ObjectStore, open_object_store
 
 WorkOff = Callable[..., Awaitable[Job]]

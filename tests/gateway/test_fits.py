@@ -15,7 +15,7 @@ from tests.gateway.conftest import publish_model
 
 from divisi.contract.card import Fitting
 from divisi.jobs.roll_call import RollCall, WorkerState, WorkerStatus
-from divisi.storage.object_keys import mixture_key
+from divisi.storage.names import mixture_key
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway

@@ -18,7 +18,7 @@ from divisi.contract.job import Job, Problem
 from divisi.gateway.jobs import RECONNECT_MILLISECONDS
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
-from divisi.storage.object_keys import accepted_key, mixture_key, reference_key, sharer_key
+from divisi.storage.names import accepted_key, mixture_key, reference_key, sharer_key
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, WorkOff

@@ -25,7 +25,7 @@ from divisi.door.redis_door import RedisDoor
 from divisi.gateway import files, on_demand
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
-from divisi.storage.object_keys import stem_key
+from divisi.storage.names import stem_key
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway

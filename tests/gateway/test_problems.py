@@ -80,7 +80,7 @@ def test_an_unforeseen_error_tells_the_caller_nothing_but_the_request_id(
     def broken(*_: Any) -> None:
         raise RuntimeError("the password is swordfish")
 
-    monkeypatch.setattr("divisi.bundles.store.BundleStore.list", broken)
+    monkeypatch.setattr("divisi.models.bundle.BundleStore.list", broken)
     answer = http.get("/v1/models", headers={"X-Request-ID": "req-1"})
     assert (answer.status_code, answer.json()["code"], answer.json()["request_id"]) == (500, "internal-error", "req-1")
     assert "swordfish" not in answer.text

@@ -23,11 +23,11 @@ from tests.conftest import free_port
 from tests.patience import PATIENCE_SECONDS
 
 from divisi import scratch
-from divisi.bundles.store import BundleStore
 from divisi.door.redis_door import RedisDoor
 from divisi.gateway.app import create_app
+from divisi.models.bundle import BundleStore
 from divisi.settings import Settings
-from divisi.storage import write_probe
+from divisi.storage import store_health
 from divisi.storage.object_store import ObjectStore, open_object_store
 
 if TYPE_CHECKING:
@@ -295,7 +295,7 @@ def test_a_store_that_knows_no_conditional_put_is_ready_all_the_same(
 def test_many_probes_are_one_request_to_the_bucket(
     bucket: Bucket, open_gateway: Callable[..., httpx.Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_probe, "REMEMBERED_SECONDS", 3600)
+    monkeypatch.setattr(store_health, "REMEMBERED_SECONDS", 3600)
     http = open_gateway(store=bucket.open())
     for _ in range(30):
         assert is_ready(http)
@@ -307,7 +307,7 @@ def test_a_bucket_keeps_one_empty_object_of_all_probes(
 ) -> None:
     import boto3
 
-    monkeypatch.setattr(write_probe, "REMEMBERED_SECONDS", 0)
+    monkeypatch.setattr(store_health, "REMEMBERED_SECONDS", 0)
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
     client = boto3.client("s3", endpoint_url=s3_endpoint, **keys)
     store = open_object_store("s3://ready-or-not", endpoint=s3_endpoint, access_key_id="k", secret_access_key="s")

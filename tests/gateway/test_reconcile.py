@@ -12,7 +12,6 @@ import pytest
 import redis
 from obstore.store import LocalStore
 
-from divisi.bundles.store import BundleStore
 from divisi.contract.errors import UnavailableError
 from divisi.contract.job import new_job_id
 from divisi.door.redis_door import RedisDoor
@@ -20,7 +19,8 @@ from divisi.gateway.app import create_app
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
 from divisi.life import ORPHAN_AGE, mark_sharers, reconcile, sharers_of
-from divisi.storage.object_keys import accepted_key, mixture_key
+from divisi.models.bundle import BundleStore
+from divisi.storage.names import accepted_key, mixture_key
 from divisi.storage.object_store import ObjectStore
 
 if TYPE_CHECKING:

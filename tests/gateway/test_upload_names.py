@@ -18,7 +18,7 @@ from tests.patience import PATIENCE_SECONDS
 
 from divisi.door.redis_door import RedisDoor
 from divisi.jobs.queue import JobQueue
-from divisi.storage.file_names import file_name_in
+from divisi.storage.names import file_name_in
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, WorkOff

@@ -10,7 +10,7 @@ import pytest
 from divisi.contract.job import Job
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
-from divisi.storage.object_keys import accepted_key
+from divisi.storage.names import accepted_key
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, WorkOff

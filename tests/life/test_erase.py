@@ -9,7 +9,7 @@ import pytest
 
 from divisi.contract.errors import UnavailableError
 from divisi.life import erase_audio, mark_sharers, sharers_of
-from divisi.storage.object_keys import accepted_key, mixture_key, upload_prefix
+from divisi.storage.names import accepted_key, mixture_key, upload_prefix
 from divisi.storage.object_store import ObjectStore, open_object_store
 
 pytestmark = pytest.mark.anyio

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from divisi.bundles.card_file import CARD_FILE, write_card
-from divisi.bundles.checksums import write_checksums
 from divisi.contract.card import ModelCard
+from divisi.models.bundle import CARD_FILE, write_card, write_checksums
 
 if TYPE_CHECKING:
     from tests.machine.conftest import Divisi, Ran

@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from tests.conftest import free_port
 from tests.patience import PATIENCE_SECONDS
 
-from divisi.bundles.checksums import read_checksums, write_checksums
+from divisi.models.bundle import read_checksums, write_checksums
 from divisi.sample import SOURCES, mixture_path, source_path
 from divisi.settings import Settings, default_model_store
 from divisi.standalone import Standalone

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from divisi.bundles.store import ModelBundle
 from divisi.contract.card import ModelCard
-from divisi.engines.engine import EngineOptions
-from divisi.engines.passthrough import PassthroughEngine
+from divisi.models.bundle import ModelBundle
+from divisi.models.engine import EngineOptions
+from divisi.models.passthrough import PassthroughEngine
 
 MakeCard = Callable[..., ModelCard]
 

@@ -10,9 +10,9 @@ import soundfile
 from tests.fitted_bundle import RATE, publish_fitted, two_players
 
 from divisi.audio.encode import StemFormat
-from divisi.bundles.fit_plan import FitRequest, Spot
 from divisi.contract.errors import InputError
-from divisi.engines.engine import EngineOptions, open_fitter
+from divisi.models.engine import EngineOptions, open_fitter
+from divisi.models.plan import FitRequest, Spot
 from divisi.separation.deliver import separate_file
 from divisi.separation.fitted_separator import FittedSeparator, Stretches
 from divisi.separation.options import SeparationOptions

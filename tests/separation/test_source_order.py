@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from divisi.bundles.fit_plan import FitPlan
+from divisi.models.plan import FitPlan
 from divisi.separation.source_order import order_sources
 
 

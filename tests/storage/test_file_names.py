@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from divisi.storage.file_names import UNNAMED, clean_label, content_disposition, download_name, legal_name
+from divisi.storage.names import UNNAMED, clean_label, content_disposition, download_name, legal_name
 
 JOB_ID = "01m8q9dy0sj4y0hscwdds2s6hc"
 MARK = JOB_ID[-6:]

@@ -12,13 +12,12 @@ import pytest
 import soundfile
 
 from divisi.bootstrap import open_door, open_store
-from divisi.bundles.card_file import CARD_FILE, write_card
-from divisi.bundles.checksums import write_checksums
 from divisi.contract.card import ModelCard
 from divisi.contract.job import Job, new_job_id
 from divisi.jobs.queue import JobQueue
+from divisi.models.bundle import CARD_FILE, write_card, write_checksums
 from divisi.settings import Settings
-from divisi.storage.object_keys import mixture_key
+from divisi.storage.names import mixture_key
 from divisi.storage.object_store import ObjectStore
 
 SAMPLE_RATE = 16_000

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from divisi.bundles.store import BundleStore
 from divisi.contract.errors import InputError
 from divisi.contract.job import Job
+from divisi.models.bundle import BundleStore
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
 from divisi.worker.process_job import process_job

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from divisi.bundles.store import BundleStore
 from divisi.contract.errors import InputError, NotFoundError
 from divisi.contract.job import Job, new_job_id
 from divisi.contract.manifest import Manifest, ManifestFile
+from divisi.models.bundle import BundleStore
 from divisi.settings import Settings
-from divisi.storage.object_keys import attempt_prefix, mixture_key, reference_key
+from divisi.storage.names import attempt_prefix, mixture_key, reference_key
 from divisi.storage.object_store import ObjectStore
 from divisi.worker.process_job import process_job
 from divisi.worker.warm_models import WarmModels

@@ -28,7 +28,7 @@ from divisi.jobs.roll_call import RollCall
 from divisi.jobs.worker_side import WorkerSide
 from divisi.scratch import Scratch
 from divisi.settings import Settings, child_environment
-from divisi.storage.object_keys import attempt_prefix
+from divisi.storage.names import attempt_prefix
 from divisi.storage.object_store import ObjectStore
 from divisi.worker import attempt
 from divisi.worker.health import WorkerHealth

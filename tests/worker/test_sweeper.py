@@ -11,7 +11,7 @@ from divisi.contract.job import Job
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.worker_side import WorkerSide
 from divisi.life import mark_sharers, sweep_attempt, sweep_expired
-from divisi.storage.object_keys import job_prefix, mixture_key, stem_key
+from divisi.storage.names import job_prefix, mixture_key, stem_key
 from divisi.storage.object_store import ObjectStore
 
 pytestmark = pytest.mark.anyio

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from divisi.bundles.store import BundleStore, ModelBundle
 from divisi.contract.errors import ModelError, NotFoundError
-from divisi.engines import engine
+from divisi.models import engine
+from divisi.models.bundle import BundleStore, ModelBundle
 from divisi.settings import Settings
 from divisi.worker import warm_models
 from divisi.worker.warm_models import WarmModels

@@ -137,7 +137,7 @@ class Fitting(_Part):
     """The part of a card that makes a model one that is fitted to each recording.
 
     Such a model has no trained weights: it explains the several microphones of one recording, iteration by iteration.
-    These are its defaults; what a request may ask instead is in `bundles/fit_plan.py`.
+    These are its defaults; what a request may ask instead is in `models/plan.py`.
     """
 
     algorithm: Literal["fastmnmf2", "ilrma"]

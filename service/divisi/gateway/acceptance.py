@@ -23,7 +23,6 @@ from divisi.access.signing import seal
 from divisi.audio.encode import check_stem_format, parse_stem_format
 from divisi.audio.recording import AudioFacts
 from divisi.audio.sandbox import inspect_audio_in_child
-from divisi.bundles.fit_plan import fit_request_of
 from divisi.contract.card import ModelCard
 from divisi.contract.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
 from divisi.contract.job import Job, fingerprint_of, new_job_id
@@ -34,8 +33,8 @@ from divisi.gateway.models import choose_models, read_options, require_fitters, 
 from divisi.gateway.uploads import Upload, check_references, receive_upload
 from divisi.jobs.queue import JobQueue, Reservation, Submission
 from divisi.life import erase_audio, mark_sharers
-from divisi.storage.file_names import UNNAMED, clean_label, content_disposition
-from divisi.storage.object_keys import accepted_key, mixture_key, reference_key
+from divisi.models.plan import fit_request_of
+from divisi.storage.names import UNNAMED, accepted_key, clean_label, content_disposition, mixture_key, reference_key
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import current_traceparent, get_logger, span
 from divisi.webhooks.address import check_webhook

@@ -32,7 +32,7 @@ from divisi.gateway.dependencies import GatewayServices, Services
 from divisi.gateway.on_demand import zip_of
 from divisi.gateway.open_routes import static_files
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
-from divisi.storage.file_names import content_disposition, legal_name
+from divisi.storage.names import content_disposition, legal_name
 from divisi.storage.object_store import ObjectStore
 
 router = APIRouter(prefix="/v1/groups/{group}", tags=["groups"])

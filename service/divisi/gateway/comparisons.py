@@ -27,7 +27,7 @@ from divisi.gateway.dependencies import NEVER_STORED, GatewayCaller, GatewayServ
 from divisi.gateway.files import finished_job
 from divisi.gateway.jobs import JobId, jobs_of_group
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
-from divisi.storage.file_names import content_disposition
+from divisi.storage.names import content_disposition
 
 router = APIRouter(prefix="/v1/groups/{group}", tags=["groups"], dependencies=[NEVER_STORED])
 job_router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["stems"], dependencies=[NEVER_STORED])

@@ -30,7 +30,6 @@ from divisi.access.callers import (
 from divisi.access.key_ring import KeyRing, Scope
 from divisi.access.signing import EXPIRES, SIGNATURE, Link, check_link
 from divisi.audio.recording import AudioLimits
-from divisi.bundles.store import BundleStore
 from divisi.contract.errors import AccessError, LimitError, NotFoundError
 from divisi.contract.manifest import ManifestFile
 from divisi.door.redis_door import RedisDoor
@@ -39,6 +38,7 @@ from divisi.jobs.events import EventReader
 from divisi.jobs.figures import Figures
 from divisi.jobs.queue import JobQueue
 from divisi.jobs.roll_call import RollCall
+from divisi.models.bundle import BundleStore
 from divisi.scratch import Scratch
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore

@@ -22,7 +22,7 @@ from divisi.gateway.dependencies import GatewayServices, Services
 from divisi.gateway.jobs import JobId
 from divisi.gateway.on_demand import LOWER_DB, PracticeMix, all_mixes, archive_of, ready_mix
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, FILE_HEAD_RESPONSES, file_responses, problems
-from divisi.storage.file_names import content_disposition
+from divisi.storage.names import content_disposition
 
 router = APIRouter(prefix="/v1/jobs/{job_id}")
 

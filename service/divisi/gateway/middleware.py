@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from divisi.gateway.answers import problem_of, problem_response
 from divisi.settings import Settings, listed
-from divisi.storage.store_errors import StoreErrors
+from divisi.storage.store_health import StoreErrors
 from divisi.telemetry import Span, get_logger, span
 
 log = get_logger(__name__)

@@ -16,15 +16,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 
 from divisi.audio.recording import AudioFacts
-from divisi.bundles.fit_plan import FitRequest, fit_request_of, fitting_of, plan_fit
-from divisi.bundles.roster import Voices, check_voices, parse_voices
-from divisi.bundles.store import BundleStore
 from divisi.contract.card import ModelCard
 from divisi.contract.errors import InputError, NotFoundError, UnavailableError
 from divisi.contract.request import REPEATABLE, SeparationRequest, values_of
 from divisi.gateway.dependencies import GatewayServices, Services
 from divisi.gateway.openapi import problems
 from divisi.jobs.roll_call import WorkerStatus
+from divisi.models.bundle import BundleStore
+from divisi.models.plan import FitRequest, Voices, check_voices, fit_request_of, fitting_of, parse_voices, plan_fit
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 

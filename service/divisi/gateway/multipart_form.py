@@ -20,7 +20,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
 from divisi.contract.errors import InputError, UnavailableError
-from divisi.storage.file_names import clean_label, file_name_in
+from divisi.storage.names import clean_label, file_name_in
 from divisi.whole_files import Digests
 
 if TYPE_CHECKING:

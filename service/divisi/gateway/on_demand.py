@@ -28,8 +28,7 @@ from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem
 from divisi.gateway.answers import job_body
 from divisi.gateway.dependencies import Services
 from divisi.gateway.multipart_form import scratch_folder
-from divisi.storage.file_names import content_disposition, legal_name
-from divisi.storage.object_keys import attempt_prefix, stem_key
+from divisi.storage.names import attempt_prefix, content_disposition, legal_name, stem_key
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
 from divisi.whole_files import digests_of

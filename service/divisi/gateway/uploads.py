@@ -35,7 +35,7 @@ from divisi.gateway.multipart_form import (
     scratch_folder,
     too_large,
 )
-from divisi.storage.file_names import clean_label, file_name_in
+from divisi.storage.names import clean_label, file_name_in
 
 IDLE_SECONDS = 60.0
 _STEM_NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*(?<!.{65})")

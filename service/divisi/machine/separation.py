@@ -18,11 +18,9 @@ from divisi.settings import settings_with
 def local_separation(request: CommandRequest) -> SeparateOne:
     """Separation in this process; the model is opened once for all recordings."""
     from divisi.audio.decode import as_one_recording
-    from divisi.bundles.fit_plan import FitRequest, fit_request_of, fitting_of
-    from divisi.bundles.roster import check_voices, parse_voices
-    from divisi.bundles.store import BundleStore
-    from divisi.engines.engine import EngineOptions, open_engine, open_fitter
-    from divisi.engines.pace import batch_size_for
+    from divisi.models.bundle import BundleStore
+    from divisi.models.engine import EngineOptions, batch_size_for, open_engine, open_fitter
+    from divisi.models.plan import FitRequest, check_voices, fit_request_of, fitting_of, parse_voices
     from divisi.separation.deliver import AnySeparator, Recording, separate_file
     from divisi.separation.fitted_separator import FittedSeparator
     from divisi.separation.options import SeparationOptions
@@ -62,8 +60,8 @@ def local_separation(request: CommandRequest) -> SeparateOne:
 
 def local_models() -> list[dict[str, Any]]:
     """The cards of the models here, as a server shows them."""
-    from divisi.bundles.store import BundleStore
-    from divisi.engines.engine import can_fit
+    from divisi.models.bundle import BundleStore
+    from divisi.models.engine import can_fit
 
     cards = BundleStore(settings_with().model_store).list()
     return [card.model_dump(mode="json") | {"is_offered": can_fit() or card.fitting is None} for card in cards]
@@ -82,7 +80,7 @@ def pull(
 
     Fetch from those you trust: a model is a program that will run here.
     """
-    from divisi.bundles.pull import pull_bundle
+    from divisi.models.pull import pull_bundle
 
     with exit_on_error(), progress_bar() as progress:
         task = progress.add_task(printable(url), total=None)

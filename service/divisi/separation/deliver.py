@@ -15,9 +15,9 @@ from pathlib import Path
 from divisi.audio.decode import open_decoder
 from divisi.audio.encode import StemFormat, check_stem_format, open_encoder
 from divisi.audio.recording import AudioLimits
-from divisi.bundles.roster import check_voices
 from divisi.contract.card import AUTO, ModelCard
 from divisi.contract.manifest import ResultWarning
+from divisi.models.plan import check_voices
 from divisi.separation.confidence import ConfidenceResult
 from divisi.separation.delivery_files import DeliveryFiles, FilesBeside
 from divisi.separation.destination import Destination, PlainFolder

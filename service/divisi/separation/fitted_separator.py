@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from divisi.audio.recording import Samples, check_samples
-from divisi.bundles.fit_plan import FitPlan, plan_fit
 from divisi.contract.card import ModelCard
 from divisi.contract.errors import InputError
-from divisi.engines.fitter import Fitter
+from divisi.models.engine import Fitter
+from divisi.models.plan import FitPlan, plan_fit
 from divisi.separation.active_stretches import ActivityMeter
 from divisi.separation.channel_relations import covariance_of, independent_channels
 from divisi.separation.full_band import Stems

@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from divisi.audio.recording import Samples
-from divisi.bundles.fit_plan import FitPlan
-from divisi.engines.fitter import Fitter
+from divisi.models.engine import Fitter
+from divisi.models.plan import FitPlan
 from divisi.separation.channel_relations import IndependentChannels
 from divisi.separation.full_band import Stems
 from divisi.separation.source_order import order_sources

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from divisi.bundles.fit_plan import FitRequest
-from divisi.bundles.roster import Voices
 from divisi.contract.errors import InputError
 from divisi.contract.request import DeliveryOptions
+from divisi.models.plan import FitRequest, Voices
 
 
 class SeparationOptions(DeliveryOptions):

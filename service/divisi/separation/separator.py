@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from divisi.audio.recording import Samples, check_samples
 from divisi.audio.resample import StreamResampler, fit_length
-from divisi.bundles.roster import check_voices
 from divisi.contract.card import AUTO, ModelCard
-from divisi.engines.engine import Engine
+from divisi.models.engine import Engine
+from divisi.models.plan import check_voices
 from divisi.separation.full_band import BandPlan, FullBand, Stems
 from divisi.separation.model_input import ModelInput
 from divisi.separation.options import SeparationOptions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from divisi.bundles.fit_plan import FitPlan
+from divisi.models.plan import FitPlan
 
 
 def order_sources(levels: NDArray[np.float64], plan: FitPlan) -> list[int]:

@@ -25,8 +25,8 @@ from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, NotS
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from divisi.contract.errors import InputError, NotFoundError, UnavailableError
-from divisi.storage.object_keys import check_key
-from divisi.storage.write_probe import PING_KEY, WriteProbe
+from divisi.storage.names import check_key
+from divisi.storage.store_health import PING_KEY, WriteProbe
 from divisi.timing import in_time
 
 if TYPE_CHECKING:

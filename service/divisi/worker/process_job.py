@@ -15,15 +15,14 @@ from typing import Any
 
 from divisi.audio.decode import CONTAINER, unpack
 from divisi.audio.sandbox import AudioLimits, inspect_audio_in_child
-from divisi.bundles.fit_plan import fit_request_from
 from divisi.contract.job import Job
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, StemConfidence, StemScore
+from divisi.models.plan import fit_request_from
 from divisi.separation.deliver import AnySeparator, Recording, SeparatedFile, separate_file
 from divisi.separation.options import SeparationOptions
 from divisi.separation.stem_file import DeliveredFile, StemFile
 from divisi.settings import Settings
-from divisi.storage.file_names import content_disposition
-from divisi.storage.object_keys import mixture_key, stem_key
+from divisi.storage.names import content_disposition, mixture_key, stem_key
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import span
 from divisi.timing import StageClock

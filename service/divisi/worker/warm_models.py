@@ -9,10 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from divisi import DISTRIBUTION
-from divisi.bundles.store import BundleStore
 from divisi.contract.errors import ModelError
-from divisi.engines.engine import EngineOptions, can_fit, open_engine, open_fitter
-from divisi.engines.pace import batch_size_for, measure_pace
+from divisi.models.bundle import BundleStore
+from divisi.models.engine import EngineOptions, batch_size_for, can_fit, measure_pace, open_engine, open_fitter
 from divisi.separation.deliver import AnySeparator
 from divisi.separation.fitted_separator import FittedSeparator
 from divisi.separation.separator import Separator

@@ -9,7 +9,7 @@ from collections import Counter as Counts
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from divisi.storage.store_errors import StoreErrors
+from divisi.storage.store_health import StoreErrors
 from divisi.worker.messages import WorkFigures
 
 # From a short song on a GPU to an hour's concert on one slow core.

@@ -73,8 +73,8 @@ def export_fitted(
     notes: Annotated[Path | None, typer.Option(help="Markdown for the end of MODEL_CARD.md.")] = None,
 ) -> None:
     """Export a model that is fitted to each recording as a bundle: its steps as TorchScript, card, checksums."""
-    from divisi.bundles.card_file import read_card
     from divisi.contract.card import CardDraft
+    from divisi.models.bundle import read_card
     from divisi_workshop.export.export import ExportOptions, git_commit
     from divisi_workshop.export.export import export_fitted as publish
 
@@ -93,7 +93,7 @@ def archive(
     batch_delay_ms: Annotated[int, typer.Option(help="How long it waits for them; a lone one waits too.")] = 5,
 ) -> None:
     """Make archives (.mar) of published models for TorchServe."""
-    from divisi.bundles.store import BundleStore
+    from divisi.models.bundle import BundleStore
     from divisi_workshop.export.torch_serve_archive import ArchiveOptions, write_archive
 
     with exit_on_error():
@@ -126,10 +126,9 @@ def evaluate(
 
         divisi evaluate --models chorus --dataset nino_dios --data DIR --out figures
     """
-    from divisi.bundles.roster import parse_voices
-    from divisi.bundles.store import BundleStore
-    from divisi.engines.engine import EngineOptions, open_engine
-    from divisi.engines.pace import batch_size_for
+    from divisi.models.bundle import BundleStore
+    from divisi.models.engine import EngineOptions, batch_size_for, open_engine
+    from divisi.models.plan import parse_voices
     from divisi.separation.separator import Separator
     from divisi_workshop.evaluation.datasets import load_dataset
     from divisi_workshop.evaluation.evaluate import evaluate as run_evaluation

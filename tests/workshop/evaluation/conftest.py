@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from divisi.bundles.store import ModelBundle
 from divisi.contract.card import ModelCard
-from divisi.engines.engine import EngineOptions
-from divisi.engines.passthrough import PassthroughEngine
+from divisi.models.bundle import ModelBundle
+from divisi.models.engine import EngineOptions
+from divisi.models.passthrough import PassthroughEngine
 from divisi.separation.separator import Separator
 from divisi_workshop.evaluation.datasets import SAMPLE_RATE, VOICES
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from divisi.bundles.card_file import CARD_FILE, write_card
-from divisi.bundles.checksums import write_checksums
 from divisi.cli.app import app
+from divisi.models.bundle import CARD_FILE, write_card, write_checksums
 from divisi.separation.separator import Separator
 from divisi.settings import load_settings
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from divisi.bundles.roster import Voices
 from divisi.contract.errors import InputError
+from divisi.models.plan import Voices
 from divisi.separation.separator import Separator
 from divisi_workshop.evaluation.datasets import VOICES, load_dataset
 from divisi_workshop.evaluation.evaluate import MIXTURE, ORACLE, evaluate

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.engines.tiny_bundle import HOP, TinyNetwork, noise, tiny_draft
+from tests.models.tiny_bundle import HOP, TinyNetwork, noise, tiny_draft
 
-from divisi.bundles.card_file import write_card
 from divisi.contract.errors import InputError, ModelError
-from divisi.engines.engine import EngineOptions, open_engine
+from divisi.models.bundle import write_card
+from divisi.models.engine import EngineOptions, open_engine
 from divisi_workshop.export.export import export_from_checkpoint
 
-NETWORK = "tests.engines.tiny_bundle:build"
+NETWORK = "tests.models.tiny_bundle:build"
 CONFIG = {"hidden": 5}
 
 
@@ -48,7 +48,7 @@ def test_a_checkpoint_without_an_average_gives_its_weights(tmp_path: Path, draft
     assert export_from_checkpoint(NETWORK, checkpoint, draft, tmp_path / "models").card.id == "tiny-duo"
 
 
-@pytest.mark.parametrize("network", ["", "tests.engines.tiny_bundle", "tests.nowhere:build", f"{NETWORK}er", ":build"])
+@pytest.mark.parametrize("network", ["", "tests.models.tiny_bundle", "tests.nowhere:build", f"{NETWORK}er", ":build"])
 def test_a_network_that_is_not_there_is_refused(tmp_path: Path, draft: Path, network: str) -> None:
     checkpoint = save(tmp_path / "run.pt", network=TinyNetwork(**CONFIG).state_dict())
     with pytest.raises(InputError, match="name it as package") as refused:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tests.engines.tiny_bundle import (
+from tests.models.tiny_bundle import (
     HOP,
     TinyNetwork,
     TinyRosterNetwork,
@@ -22,9 +22,9 @@ from tests.engines.tiny_bundle import (
 from torch import Tensor, nn
 
 import divisi
-from divisi.bundles.store import BundleStore, ModelBundle
 from divisi.contract.errors import ConflictError, ModelError
-from divisi.engines.engine import EngineOptions, open_engine
+from divisi.models.bundle import BundleStore, ModelBundle
+from divisi.models.engine import EngineOptions, open_engine
 from divisi_workshop.export.export import ExportOptions, export_bundle
 from divisi_workshop.export.parity import TOLERANCE, parity_lengths
 

@@ -9,12 +9,11 @@ import pytest
 import torch
 from tests.fitted_bundle import fitted_draft
 
-from divisi.bundles.card_file import read_card
-from divisi.bundles.fit_plan import FitRequest, plan_fit
-from divisi.bundles.store import BundleStore
 from divisi.contract.card import CardDraft
 from divisi.contract.errors import ConflictError, ModelError
-from divisi.engines.engine import EngineOptions, open_fitter
+from divisi.models.bundle import BundleStore, read_card
+from divisi.models.engine import EngineOptions, open_fitter
+from divisi.models.plan import FitRequest, plan_fit
 from divisi.settings import default_model_store
 from divisi_workshop.export.export import export_fitted
 

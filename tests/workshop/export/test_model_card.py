@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.engines.tiny_bundle import tiny_draft
+from tests.models.tiny_bundle import tiny_draft
 
 from divisi.contract.card import ModelCard
 from divisi_workshop.export.model_card import render_model_card

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from tests.engines.tiny_bundle import HOP, tiny_draft
+from tests.models.tiny_bundle import HOP, tiny_draft
 from torch import Tensor, nn
 
 from divisi_workshop.export.graphs import export_onnx

@@ -9,12 +9,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from tests.engines.tiny_bundle import HOP, TinyNetwork, noise, tiny_draft, tiny_network
+from tests.models.tiny_bundle import HOP, TinyNetwork, noise, tiny_draft, tiny_network
 from torch import Tensor, nn
 
-from divisi.bundles.store import ModelBundle
 from divisi.contract.errors import ModelError
-from divisi.engines.engine import EngineOptions, open_engine
+from divisi.models.bundle import ModelBundle
+from divisi.models.engine import EngineOptions, open_engine
 from divisi_workshop.export.export import export_bundle
 from divisi_workshop.export.graphs import export_onnx, export_torch_script
 from divisi_workshop.export.packing import SparseConstant, pack

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.engines.tiny_bundle import restate
+from tests.models.tiny_bundle import restate
 
-from divisi.bundles.store import ModelBundle
 from divisi.contract.errors import ModelError
+from divisi.models.bundle import ModelBundle
 from divisi_workshop.export.torch_serve_archive import HANDLER, ArchiveOptions, write_archive
 
 SERVER_LIBRARIES = {"numpy", "safetensors", "torch"}

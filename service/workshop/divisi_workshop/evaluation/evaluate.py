@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.signal import istft, stft
 
 from divisi.audio.recording import Samples
-from divisi.bundles.roster import Voices, check_voices
 from divisi.contract.card import AUTO
+from divisi.models.plan import Voices, check_voices
 from divisi.separation.options import SeparationOptions
 from divisi.separation.separator import OnProgress, Separator
 from divisi.separation.survey import survey

@@ -14,11 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from divisi.bundles.card_file import CARD_FILE, read_card, write_card
-from divisi.bundles.checksums import write_checksums
-from divisi.bundles.store import ModelBundle, open_bundle
 from divisi.contract.card import Artifact, ArtifactKind, CardDraft, ModelCard, Parity
 from divisi.contract.errors import ConflictError, InputError, ModelError
+from divisi.models.bundle import CARD_FILE, ModelBundle, open_bundle, read_card, write_card, write_checksums
 from divisi.whole_files import sha256_of
 from divisi_workshop.export.graphs import OPSET, export_fit, export_onnx, export_torch_script
 from divisi_workshop.export.model_card import MODEL_CARD_FILE, read_quality, render_model_card

@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from divisi.audio.resample import resample
-from divisi.bundles.store import ModelBundle
 from divisi.contract.card import ArtifactKind, CardDraft, Parity
 from divisi.contract.errors import ModelError
-from divisi.engines.engine import Engine, EngineOptions, open_engine
+from divisi.models.bundle import ModelBundle
+from divisi.models.engine import Engine, EngineOptions, open_engine
 from divisi.sample import mixture_path
 
 # Of full scale: -80 dBFS, far below what a stem can be heard to differ by, far above float32 rounding in deep graphs.

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import yaml
 
-from divisi.bundles.store import ModelBundle
 from divisi.contract.errors import InputError
+from divisi.models.bundle import ModelBundle
 
 HANDLER = Path(__file__).resolve().parents[3] / "torchserve" / "handler.py"
 _ARTIFACT = "model.ts"
