@@ -71,9 +71,10 @@ def _add_file(row: FileRole, find: Callable[..., Awaitable[_Found]]) -> None:
     schema = {"$ref": f"#/components/schemas/{row.schema}"} if row.schema else None
     if row.media_type == "application/json":
         schema = schema or {"type": "object"}
+    answers = {**file_responses(row.media_type, schema), **problems(416)}
     for method, name, summary, responses in (
-        ("HEAD", f"look_at_{row.role}", f"Look at {row.noun}", {**FILE_HEAD_RESPONSES, **problems(404, 409)}),
-        ("GET", f"get_{row.role}", row.summary, _get_responses(row, schema)),
+        ("HEAD", f"look_at_{row.role}", f"Look at {row.noun}", FILE_HEAD_RESPONSES),
+        ("GET", f"get_{row.role}", row.summary, answers),
     ):
         router.add_api_route(
             f"/{row.path}",
@@ -84,12 +85,8 @@ def _add_file(row: FileRole, find: Callable[..., Awaitable[_Found]]) -> None:
             description=row.description,
             tags=[row.tag],
             response_class=Response,
-            responses=responses,
+            responses={**responses, **problems(404, 409)},
         )
-
-
-def _get_responses(row: FileRole, schema: dict[str, Any] | None) -> dict[int | str, dict[str, Any]]:
-    return {**file_responses(row.media_type, schema), **problems(404, 409, 416)}
 
 
 def _name_in_path(row: FileRole) -> Any:
@@ -141,8 +138,7 @@ async def _mix(
     lower_db: Annotated[int, Query(ge=1, le=60, description="How far the others are lowered.")] = LOWER_DB,
 ) -> _Found:
     job, manifest = await finished_job(services, job_id)
-    mix = PracticeMix(part, is_without=without, lower_db=lower_db)
-    return _Found(job, await ready_mix(services, job, manifest, mix))
+    return _Found(job, await ready_mix(services, PracticeMix(job, manifest, part, without, lower_db)))
 
 
 _ON_DEMAND = {"mix": _mix}
@@ -164,7 +160,7 @@ async def get_archive(
 ) -> Any:
     """All that was delivered and a `manifest.json` in one ZIP file, made while it is sent; audio is stored as it is."""
     job, manifest = await finished_job(services, job_id)
-    made = [await ready_mix(services, job, manifest, mix) for mix in all_mixes(manifest)] if mixes else []
+    made = [await ready_mix(services, mix) for mix in all_mixes(job, manifest)] if mixes else []
     files = [*manifest.files, *made]
     for file in files:
         await services.store.head(file.key)
