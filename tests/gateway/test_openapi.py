@@ -1,4 +1,4 @@
-"""The OpenAPI document is valid, and what the gateway does agrees with it under schemathesis' fire."""
+"""The OpenAPI document is valid, says what operations ask of callers, and is true under schemathesis' fire."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from tests.gateway.keyed import keyed_gateway
 from tests.patience import PATIENCE_SECONDS
 
 from divisi.door.redis_door import RedisDoor
 from divisi.jobs.queue import JobQueue
+from divisi.settings import Settings
 
 if TYPE_CHECKING:
-    from tests.gateway.conftest import Gateway, WorkOff
+    from tests.gateway.conftest import Gateway, Serve, WorkOff
 
+PROBES = {"/livez", "/readyz"}
 # Random bytes are no recording: a submit that fits the document may still be refused for what the bytes are.
 # Reading operations also look at a job that has stems, not only at ids that nobody has.
 CONFIGURATION = """
@@ -100,3 +103,52 @@ def test_the_gateway_keeps_to_its_document(
             timeout=4 * PATIENCE_SECONDS,
         )
         assert report.returncode == 0, report.stdout[-8000:] + report.stderr[-2000:]
+
+
+def test_every_guarded_operation_names_its_scope_and_refusals(settings: Settings, serve: Serve) -> None:
+    with keyed_gateway(settings, serve) as keyed, keyed.caller() as caller:
+        document = caller.get("/openapi.json").json()
+    OpenAPIV31SpecValidator(document).validate()
+    assert set(document["components"]["securitySchemes"]) == {"apiKey", "signedLink"}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            name = f"{method} {path}"
+            if path in PROBES:
+                assert "security" not in operation, name
+                continue
+            assert {} not in operation["security"], name
+            assert {"401", "403", "429", "503"} <= set(operation["responses"]), name
+            assert "WWW-Authenticate" in operation["responses"]["401"]["headers"], name
+            assert "Retry-After" in operation["responses"]["429"]["headers"], name
+            assert "RateLimit" in operation["responses"]["429"]["headers"], name
+    scopes = {
+        (method, path): operation["security"][0]["apiKey"]
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        if path not in PROBES
+    }
+    assert scopes[("get", "/v1/jobs")] == scopes[("post", "/v1/jobs/{job_id}/links")] == ["jobs:read"]
+    assert scopes[("post", "/v1/jobs")] == scopes[("delete", "/v1/jobs/{job_id}")] == ["jobs:write"]
+    assert scopes[("get", "/metrics")] == ["metrics"]
+    assert scopes[("get", "/v1/models")] == []
+
+
+def test_downloads_can_be_opened_by_a_link_and_nothing_else_can(http: httpx.Client) -> None:
+    document = http.get("/openapi.json").json()
+    linked = {
+        f"{method} {path}"
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        if {"signedLink": []} in operation.get("security", [])
+    }
+    downloads = {"get /v1/jobs/{job_id}/stems/{stem}", "head /v1/jobs/{job_id}/stems/{stem}"}
+    assert downloads | {"get /v1/jobs/{job_id}/archive.zip"} <= linked
+    of_groups = {name for name in linked if "/v1/groups/" in name}
+    assert of_groups == {f"get /v1/groups/{{group}}/{name}" for name in ("shared", "table.csv", "folder.zip")}
+    assert all(name.startswith(("get /v1/jobs/{job_id}/", "head /v1/jobs/{job_id}/")) for name in linked - of_groups)
+    assert "410" in document["paths"]["/v1/jobs/{job_id}/archive.zip"]["get"]["responses"]
+
+
+def test_an_open_gateway_says_that_no_key_is_needed(http: httpx.Client) -> None:
+    document = http.get("/openapi.json").json()
+    assert {} in document["paths"]["/v1/jobs"]["get"]["security"]

@@ -140,7 +140,7 @@ async def _held_key(queue: JobQueue, key: str | None) -> AsyncIterator[Reservati
 async def _prolong(queue: JobQueue, reservation: Reservation) -> None:
     while True:
         await asyncio.sleep(HOLD_SECONDS / 3)
-        with suppress(DivisiError):  # the submit will tell
+        with suppress(DivisiError):  # the submit will say so
             await queue.reserve_idempotency_key(reservation.key, HOLD_SECONDS, prolong=reservation)
 
 
@@ -260,7 +260,7 @@ async def _submit(services: Services, jobs: tuple[Job, ...], reservation: Reserv
         return await services.queue.submit(*jobs, reservation=reservation, most_unfinished=most_unfinished)
     except DivisiError as error:
         if error.code == "redis-unavailable":
-            # A connection that broke does not tell on which side of the command. Asked again, Redis may know.
+            # A connection that broke does not say on which side of the command. Asked again, Redis may know.
             try:
                 await services.queue.get(jobs[0].job_id)
             except NotFoundError:

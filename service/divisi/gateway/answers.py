@@ -51,7 +51,7 @@ from divisi.telemetry import get_logger
 log = get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-# RFC 6750: what a caller who was refused is told to show.
+# RFC 6750: what a caller who was refused has to show.
 CHALLENGES = {
     "key-missing": 'Bearer realm="divisi"',
     "key-invalid": 'Bearer realm="divisi", error="invalid_token"',

@@ -21,14 +21,13 @@ from string import Template
 from typing import Any
 
 from fastapi import APIRouter, Response
-from fastapi.responses import StreamingResponse
 
 from divisi.contract.errors import ConflictError
 from divisi.contract.job import Job
 from divisi.contract.manifest import ManifestFile
 from divisi.gateway.comparisons import ComparisonBody, GroupJobs, SystemBody, comparison_body, table_of
 from divisi.gateway.dependencies import GatewayServices, Services
-from divisi.gateway.on_demand import zip_of
+from divisi.gateway.on_demand import zip_answer, zip_of
 from divisi.gateway.open_routes import static_files
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
 from divisi.storage.names import content_disposition, legal_name
@@ -65,9 +64,7 @@ async def get_group_folder(jobs: GroupJobs, services: GatewayServices) -> Any:
     """`index.html` with a player for every voice of every model, and all their audio: needs no service any more."""
     body = comparison_body(jobs, services)
     pieces = await folder_of(jobs, body, services)
-    disposition = content_disposition(body.file_name, "comparison.zip", body.group)
-    headers = {"Content-Disposition": disposition, "Cache-Control": "private, no-cache"}
-    return StreamingResponse(pieces, media_type="application/zip", headers=headers)
+    return zip_answer(pieces, content_disposition(body.file_name, "comparison.zip", body.group))
 
 
 async def folder_of(jobs: Sequence[Job], body: ComparisonBody, services: Services) -> AsyncIterable[bytes]:

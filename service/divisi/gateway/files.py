@@ -20,7 +20,7 @@ from divisi.contract.job import Job, JobState
 from divisi.contract.manifest import Manifest, ManifestFile
 from divisi.gateway.dependencies import GatewayServices, Services
 from divisi.gateway.jobs import JobId
-from divisi.gateway.on_demand import LOWER_DB, PracticeMix, all_mixes, archive_of, ready_mix
+from divisi.gateway.on_demand import LOWER_DB, PracticeMix, all_mixes, archive_of, ready_mix, zip_answer
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, FILE_HEAD_RESPONSES, file_responses, problems
 from divisi.storage.names import content_disposition
 
@@ -35,22 +35,17 @@ class _Found:
     file: ManifestFile
 
 
+@dataclass(frozen=True)
 class Conditions:
     """What a request's headers ask of a download."""
 
-    def __init__(
-        self,
-        range_header: Annotated[str | None, Header(alias="Range", description="One range of bytes.")] = None,
-        if_range: Annotated[
-            str | None, Header(alias="If-Range", description="Honour the range only if this is the file's tag.")
-        ] = None,
-        if_none_match: Annotated[
-            str | None, Header(alias="If-None-Match", description="Answer 304 if this is the file's tag.")
-        ] = None,
-    ) -> None:
-        self.range_header = range_header
-        self.if_range = if_range
-        self.if_none_match = if_none_match
+    range: Annotated[str | None, Header(alias="Range", description="One range of bytes.")] = None
+    if_range: Annotated[
+        str | None, Header(alias="If-Range", description="Honour the range only if this is the file's tag.")
+    ] = None
+    if_none_match: Annotated[
+        str | None, Header(alias="If-None-Match", description="Answer 304 if this is the file's tag.")
+    ] = None
 
 
 def _add_file(row: FileRole, find: Callable[..., Awaitable[_Found]]) -> None:
@@ -164,12 +159,8 @@ async def get_archive(
     files = [*manifest.files, *made]
     for file in files:
         await services.store.head(file.key)
-    disposition = content_disposition(job.file_name, "stems.zip", job_id)
-    return StreamingResponse(
-        archive_of(job, services.settings.root_path, files, services.store),
-        media_type="application/zip",
-        headers={"Content-Disposition": disposition, "Cache-Control": "private, no-cache"},
-    )
+    pieces = archive_of(job, services.settings.root_path, files, services.store)
+    return zip_answer(pieces, content_disposition(job.file_name, "stems.zip", job_id))
 
 
 async def finished_job(services: Services, job_id: str) -> tuple[Job, Manifest]:
@@ -212,7 +203,7 @@ async def _answer(
     if stored.size != wanted.bytes:
         raise ModelError(f"{wanted.name} is stored with {stored.size} of its {wanted.bytes} bytes", code="damaged-stem")
     honours_range = conditions.if_range is None or conditions.if_range.strip() == tag
-    asked = parse_range(conditions.range_header, wanted.bytes) if honours_range else None
+    asked = parse_range(conditions.range, wanted.bytes) if honours_range else None
     start, end = asked or (0, wanted.bytes)
     headers["Content-Length"] = str(end - start)
     if asked is not None:

@@ -151,7 +151,7 @@ class AnswerHeaders:
 
 
 def security_headers(settings: Settings) -> dict[str, str]:
-    """What browsers are told: our own page may run our own scripts and play our own audio, and nothing else."""
+    """What browsers may do: our own pages run our own scripts and play our own audio, and nothing else."""
     stores = " ".join(["'self'", *_store_origins(settings)])
     policy = {
         "default-src": "'none'",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
@@ -85,17 +86,12 @@ async def with_offers(services: Services, cards: Sequence[ModelCard]) -> list[Mo
     """The cards, each with whether it can be run now."""
     can_fit: bool | None = None
     if any(card.fitting for card in cards):
-        try:
-            workers = await services.roll_call.workers()
-            can_fit = _can_any_fit(workers)
-        except UnavailableError:
-            pass  # cards are shown whoever is away
+        with suppress(UnavailableError):  # cards are shown whoever is away
+            can_fit = _can_any_fit(await services.roll_call.workers())
     return [
-        ModelBody(
-            **card.model_dump(),
-            needs=["torch"] if card.fitting else [],
-            is_offered=can_fit if card.fitting else True,
-        )
+        ModelBody(**card.model_dump(), needs=["torch"], is_offered=can_fit)
+        if card.fitting
+        else ModelBody(**card.model_dump(), needs=[], is_offered=True)
         for card in cards
     ]
 

@@ -239,7 +239,7 @@ class UploadSink:
         self._write_part(data[: starts[0]] if starts else data)
         for start, end in pairwise([*starts, len(data)]):
             self._file = self._open_next()
-            # Where one file ends tells recordings apart whose bytes are the same.
+            # Where one file ends distinguishes recordings whose bytes are the same.
             self._digests.add(b"next file")
             self._write_part(data[start:end])
 

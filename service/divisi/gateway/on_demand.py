@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fastapi.responses import StreamingResponse
 from stream_zip import NO_COMPRESSION_32, NO_COMPRESSION_64, AsyncMemberFile, async_stream_zip
 
 from divisi.audio.sandbox import MixPart, mix_in_child
@@ -197,6 +198,12 @@ def zip_of(
     Audio is stored, not deflated: lossless and lossy codecs leave nothing to gain, PCM little.
     """
     return async_stream_zip(_members(texts, files, modified, store), chunk_size=_CHUNK_BYTES)
+
+
+def zip_answer(pieces: AsyncIterable[bytes], disposition: str) -> StreamingResponse:
+    """A ZIP file as the answer to a request."""
+    headers = {"Content-Disposition": disposition, "Cache-Control": "private, no-cache"}
+    return StreamingResponse(pieces, media_type="application/zip", headers=headers)
 
 
 async def _members(
