@@ -18,17 +18,24 @@ import re
 import secrets
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from divisi.contract.errors import AccessError, InputError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 EXPIRES, SIGNATURE = "expires", "signature"
 # Keeps these signatures apart from any other use of the same secret.
 _LINKS = b"divisi link v1"
 _TIME = re.compile(r"[0-9]{1,12}")
+WEBHOOK_SECRET_PREFIX = "whsec_"
+SECRET_BYTES = range(24, 65)
+# No secret of Standard Webhooks begins so; those of version 0.1 lie as they came.
+_PREFIX = "sealed-1:"
+_SEALS = b"divisi webhook secrets v1"
+_NONCE_BYTES = 12
 
 
 @dataclass(frozen=True)
@@ -71,14 +78,6 @@ def _signature(link: Link, expires: str, secret: bytes) -> str:
     return base64.urlsafe_b64encode(hmac.digest(secret, text, hashlib.sha256)).decode().rstrip("=")
 
 
-WEBHOOK_SECRET_PREFIX = "whsec_"
-SECRET_BYTES = range(24, 65)
-# No secret of Standard Webhooks begins so; those of version 0.1 lie as they came.
-_PREFIX = "sealed-1:"
-_SEALS = b"divisi webhook secrets v1"
-_NONCE_BYTES = 12
-
-
 def new_webhook_secret() -> str:
     """A secret in the form of Standard Webhooks."""
     return WEBHOOK_SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
@@ -118,6 +117,8 @@ def unseal(stored: str, holder: str, deployment_secret: bytes) -> str:
     """
     if not stored.startswith(_PREFIX):
         return stored
+    from cryptography.exceptions import InvalidTag
+
     try:
         sealed = base64.b64decode(stored.removeprefix(_PREFIX), validate=True)
         opened = _cipher(deployment_secret).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], holder.encode())
@@ -127,4 +128,7 @@ def unseal(stored: str, holder: str, deployment_secret: bytes) -> str:
 
 
 def _cipher(deployment_secret: bytes) -> AESGCM:
+    # Of the gateway's extra: workers, which import this room too, seal nothing.
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
     return AESGCM(hmac.digest(deployment_secret, _SEALS, hashlib.sha256))

@@ -27,6 +27,7 @@ from divisi.storage.names import content_disposition
 router = APIRouter(prefix="/v1/jobs/{job_id}")
 
 _LONGEST_NAME = 64
+_RANGE = re.compile(r"bytes=[ \t]*(\d{0,20})-(\d{0,20})[ \t]*")
 
 
 @dataclass(frozen=True)
@@ -214,9 +215,6 @@ async def _answer(
         headers=headers,
         media_type=wanted.media_type,
     )
-
-
-_RANGE = re.compile(r"bytes=[ \t]*(\d{0,20})-(\d{0,20})[ \t]*")
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:

@@ -35,6 +35,29 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 CALLER_LEFT = 499
 # Asked for every few seconds.
 UNTRACED_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
+HSTS = "max-age=31536000"
+# What pages of the allowed origins may send and read. No cookies: callers are known by their key alone.
+CROSS_ORIGIN: dict[str, Any] = {
+    "allow_methods": ["GET", "HEAD", "POST", "DELETE"],
+    "allow_headers": [
+        *("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "If-Range", "Last-Event-ID", "Range"),
+        *("Traceparent", "X-Request-ID"),
+        # Not looked at; sent along by tracing and by libraries, whose requests would not come at all without leave.
+        *("Baggage", "Cache-Control", "Content-Disposition", "If-Match", "If-Modified-Since", "If-Unmodified-Since"),
+        *("Pragma", "Tracestate", "X-Requested-With"),
+    ],
+    "expose_headers": [
+        *("Accept-Ranges", "Allow", "Content-Disposition", "Content-Length", "Content-Range", "ETag"),
+        *("Idempotency-Replayed", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate"),
+        "X-Request-ID",
+    ],
+    "max_age": 3600,
+    # A page of the internet may call a service of the local network that names its origin.
+    "allow_private_network": True,
+}
+METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"})
+# An upload of an hour of audio over a slow line takes minutes.
+SECONDS_BUCKETS = (0.005, 0.02, 0.1, 0.5, 2, 10, 60, 300)
 
 
 class RequestContext:
@@ -103,28 +126,6 @@ def _job_of(scope: Scope) -> dict[str, str]:
     """The id of the job that the path names, if it does."""
     job_id = scope.get("path_params", {}).get("job_id")
     return {"job_id": job_id} if job_id else {}
-
-
-HSTS = "max-age=31536000"
-# What pages of the allowed origins may send and read. No cookies: callers are known by their key alone.
-CROSS_ORIGIN: dict[str, Any] = {
-    "allow_methods": ["GET", "HEAD", "POST", "DELETE"],
-    "allow_headers": [
-        *("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "If-Range", "Last-Event-ID", "Range"),
-        *("Traceparent", "X-Request-ID"),
-        # Not looked at; sent along by tracing and by libraries, whose requests would not come at all without leave.
-        *("Baggage", "Cache-Control", "Content-Disposition", "If-Match", "If-Modified-Since", "If-Unmodified-Since"),
-        *("Pragma", "Tracestate", "X-Requested-With"),
-    ],
-    "expose_headers": [
-        *("Accept-Ranges", "Allow", "Content-Disposition", "Content-Length", "Content-Range", "ETag"),
-        *("Idempotency-Replayed", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate"),
-        "X-Request-ID",
-    ],
-    "max_age": 3600,
-    # A page of the internet may call a service of the local network that names its origin.
-    "allow_private_network": True,
-}
 
 
 class AnswerHeaders:
@@ -212,11 +213,6 @@ class RootPath:
             scope = {**scope, "path": path}
             scope.setdefault("state", {})["root_path"] = root
         await self._app(scope, receive, send)
-
-
-METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"})
-# An upload of an hour of audio over a slow line takes minutes.
-SECONDS_BUCKETS = (0.005, 0.02, 0.1, 0.5, 2, 10, 60, 300)
 
 
 class GatewayMetrics:

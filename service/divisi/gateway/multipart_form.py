@@ -26,7 +26,6 @@ from divisi.whole_files import Digests
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-
 FILE_FIELD = "file"
 # What the recording is called, in place of its file's name: only a label, no reason to refuse a recording.
 LABEL_FIELD = "file_name"
@@ -38,6 +37,7 @@ MAX_FIELD_BYTES = 4096
 MAX_HEADER_BYTES = 64 * 1024
 # Boundaries, part headers and fields around the file; far more than the limits on fields can fill.
 MULTIPART_OVERHEAD_BYTES = 1024 * 1024
+WRITE_BYTES = 1024 * 1024
 
 
 class MultipartForm:
@@ -181,9 +181,6 @@ def _decode(value: bytes) -> str:
 
 def _malformed(detail: str) -> InputError:
     return InputError(detail, code="malformed-upload")
-
-
-WRITE_BYTES = 1024 * 1024
 
 
 class UploadSink:

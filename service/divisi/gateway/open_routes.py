@@ -37,6 +37,27 @@ from divisi.scratch import require_room
 from divisi.timing import in_time
 
 router = APIRouter(tags=["health"])
+page_router = APIRouter(include_in_schema=False)  # opens whatever a link to it brings along
+asset_router = APIRouter(include_in_schema=False)
+
+_FOLDER = files("divisi.gateway")
+MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_PACKED = ".gz"
+# Names for what the queue counts.
+COUNTER_NAMES = {
+    "accepted": "divisi_jobs_accepted",
+    "succeeded": "divisi_jobs_succeeded",
+    "failed": "divisi_jobs_failed",
+    "cancelled": "divisi_jobs_cancelled",
+    "claims": "divisi_claims",
+    "handed_back": "divisi_hand_backs",
+    "lost_leases": "divisi_leases_lost",
+    "reclaimed": "divisi_reclaims",
+    "dead_letters": "divisi_jobs_dead_lettered",
+    "retried": "divisi_dead_letters_retried",
+    "stale_beats": "divisi_stale_beats",
+    "stale_commits": "divisi_stale_commits",
+}
 
 
 class AliveBody(BaseModel):
@@ -99,23 +120,6 @@ async def get_metrics(services: GatewayServices) -> Response:
     except UnavailableError:
         now = None
     return Response(exposition(services.metrics, now), media_type="text/plain; version=0.0.4")
-
-
-# Names for what the queue counts.
-COUNTER_NAMES = {
-    "accepted": "divisi_jobs_accepted",
-    "succeeded": "divisi_jobs_succeeded",
-    "failed": "divisi_jobs_failed",
-    "cancelled": "divisi_jobs_cancelled",
-    "claims": "divisi_claims",
-    "handed_back": "divisi_hand_backs",
-    "lost_leases": "divisi_leases_lost",
-    "reclaimed": "divisi_reclaims",
-    "dead_letters": "divisi_jobs_dead_lettered",
-    "retried": "divisi_dead_letters_retried",
-    "stale_beats": "divisi_stale_beats",
-    "stale_commits": "divisi_stale_commits",
-}
 
 
 def exposition(metrics: GatewayMetrics, now: Overview | None) -> bytes:
@@ -188,14 +192,6 @@ async def _find_room(services: Services) -> None:
 async def _find_models(services: Services) -> None:
     if not await asyncio.to_thread(services.bundles.model_ids):
         raise UnavailableError("the model store is empty")
-
-
-page_router = APIRouter(include_in_schema=False)  # opens whatever a link to it brings along
-asset_router = APIRouter(include_in_schema=False)
-
-_FOLDER = files("divisi.gateway")
-MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_PACKED = ".gz"
 
 
 @cache
