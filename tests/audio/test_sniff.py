@@ -53,6 +53,8 @@ def test_tags_in_front_are_skipped(
         (b"%PDF-1.7\n" + bytes(1_000), "not-audio"),
         (b"PK\x03\x04" + bytes(1_000), "not-audio"),
         (b"\0", "not-audio"),
+        (b"V", "not-audio"),
+        (b"V\xe0" + bytes(100), "unsupported-format"),
         (b"\xff\xf1", "not-audio"),
         (b"MThd\0\0\0\x06" + bytes(100), "unsupported-format"),
         (b"#!AMR\n" + bytes(100), "unsupported-format"),

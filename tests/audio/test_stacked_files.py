@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from divisi.audio.decode import as_one_recording, file_name, open_decoder, pack, unpack
+from divisi.audio.decode import as_one_recording, channel_file_name, open_decoder, pack_files, unpack_files
 from divisi.audio.recording import AudioLimits
 from divisi.contract.errors import InputError
 
@@ -19,7 +19,7 @@ def write_files(folder: Path, *parts: np.ndarray, rates: tuple[int, ...] = ()) -
     folder.mkdir()
     for place, part in enumerate(parts):
         rate = rates[place] if rates else RATE
-        soundfile.write(folder / file_name(place), part, rate, subtype="FLOAT", format="WAV")
+        soundfile.write(folder / channel_file_name(place), part, rate, subtype="FLOAT", format="WAV")
     return folder
 
 
@@ -44,15 +44,15 @@ def test_files_become_channels_in_order(num_samples: int, tmp_path: Path) -> Non
 def test_they_travel_as_one_file(tmp_path: Path) -> None:
     parts = [noise(500, seed) for seed in range(2)]
     folder = write_files(tmp_path / "files", *parts)
-    pack(folder, tmp_path / "packed")
-    unpack(tmp_path / "packed", tmp_path / "again")
+    pack_files(folder, tmp_path / "packed")
+    unpack_files(tmp_path / "packed", tmp_path / "again")
     np.testing.assert_array_equal(read(tmp_path / "again"), np.stack(parts))
 
 
 def test_other_bytes_cannot_be_unpacked(tmp_path: Path) -> None:
     (tmp_path / "packed").write_bytes(b"no archive")
     with pytest.raises(InputError) as caught:
-        unpack(tmp_path / "packed", tmp_path / "again")
+        unpack_files(tmp_path / "packed", tmp_path / "again")
     assert caught.value.code == "undecodable"
 
 
@@ -86,8 +86,8 @@ def test_limits_hold_for_the_whole(tmp_path: Path) -> None:
 
 def test_a_damaged_file_among_them_is_told(tmp_path: Path) -> None:
     folder = write_files(tmp_path / "files", noise(100), noise(100))
-    whole = (folder / file_name(1)).read_bytes()
-    (folder / file_name(1)).write_bytes(whole[:-40])
+    whole = (folder / channel_file_name(1)).read_bytes()
+    (folder / channel_file_name(1)).write_bytes(whole[:-40])
     with pytest.raises(InputError) as caught:
         read(folder)
     assert caught.value.code == "undecodable"
@@ -95,7 +95,7 @@ def test_a_damaged_file_among_them_is_told(tmp_path: Path) -> None:
 
 def test_paths_elsewhere_are_shown_as_one_recording(tmp_path: Path) -> None:
     folder = write_files(tmp_path / "files", noise(50), noise(50, 1))
-    with as_one_recording([folder / file_name(1), folder / file_name(0)]) as path:
+    with as_one_recording([folder / channel_file_name(1), folder / channel_file_name(0)]) as path:
         np.testing.assert_array_equal(read(path), np.stack([noise(50, 1), noise(50)]))
-    with as_one_recording([folder / file_name(0)]) as path:
-        assert path == folder / file_name(0)
+    with as_one_recording([folder / channel_file_name(0)]) as path:
+        assert path == folder / channel_file_name(0)

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from tests.patience import PATIENCE_SECONDS
 
-from divisi.audio.decode import pack
+from divisi.audio.decode import pack_files
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway
@@ -341,7 +341,7 @@ def test_uploads_rest_in_the_work_folder_while_they_come(http: httpx.Client, gat
 def test_several_files_that_find_no_room_together_are_told_as_an_outage(
     http: httpx.Client, song: bytes, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("divisi.gateway.uploads.pack", lambda folder, _: pack(folder, Path("/dev/full")))
+    monkeypatch.setattr("divisi.gateway.uploads.pack_files", lambda folder, _: pack_files(folder, Path("/dev/full")))
     answer = http.post("/v1/jobs", files=[("file", ("left.wav", song)), ("file", ("right.wav", song))])
     assert (answer.status_code, answer.json()["code"]) == (503, "disk-full")
     assert_nothing_is_left(gateway)

@@ -1,7 +1,7 @@
 """Decodes m4a, aac and webm (and codecs foreign to libsndfile) with FFmpeg through PyAV: the only module that imports
-it.
+it. Loaded by name from `decode`, and only where the `av` extra is installed.
 
-Loaded by name from `decode`, and only where the `av` extra is installed.
+Of MP4 and WebM, FFmpeg plays what is there and stays silent; so `check_is_whole` asks their outermost boxes first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from divisi.audio.recording import AudioFacts, Samples, check_sample_rate
 from divisi.audio.sniff import BOXES
-from divisi.audio.source import Piece, Seekable, SplicedFile
+from divisi.audio.source import Piece, Seekable, SplicedFile, bytes_at, undecodable
 from divisi.contract.errors import InputError
 
 # FFmpeg's names. Said outright: left to guess, it would take a file for a playlist and open what that names.
@@ -77,7 +77,7 @@ class AvSource:
                 metadata_errors="ignore",
             )
         except av.FFmpegError as error:
-            raise InputError(f"the file cannot be decoded: {error.strerror}", code="undecodable") from error
+            raise undecodable(f"the file cannot be decoded: {error.strerror}") from error
 
     def _choose_stream(self) -> av.AudioStream:
         if not self._file.streams.audio:
@@ -92,9 +92,11 @@ class AvSource:
     def _read_facts(self, container: str) -> AudioFacts:
         context = self._stream.codec_context
         check_sample_rate(context.sample_rate or 0)
-        seconds = self._header_seconds()
+        seconds = (self._file.duration or 0) / av.time_base
         if container == "aac":
             seconds = 0.0  # extrapolated by FFmpeg from the first frames
+        elif self._stream.duration is not None and self._stream.time_base is not None:
+            seconds = float(self._stream.duration * self._stream.time_base)
         return AudioFacts(
             container=container,
             codec=context.name,
@@ -103,11 +105,6 @@ class AvSource:
             num_samples=round(seconds * context.sample_rate),
             exact=False,
         )
-
-    def _header_seconds(self) -> float:
-        if self._stream.duration is not None and self._stream.time_base is not None:
-            return float(self._stream.duration * self._stream.time_base)
-        return (self._file.duration or 0) / av.time_base
 
     def _promise(self, container: str) -> int | None:
         """WebM's damaged parts are skipped in silence, so its duration is held against what comes out (unless a film
@@ -135,10 +132,8 @@ class AvSource:
                     samples = plain.to_ndarray().reshape(-1, channels)[:length]
                     yield samples.T.astype(np.float32, copy=False)
         except av.FFmpegError as error:
-            raise InputError(
-                f"the file is damaged or truncated after {self._taken / rate:.1f} s: {error.strerror}",
-                code="undecodable",
-            ) from error
+            seconds = self._taken / rate
+            raise undecodable(f"the file is damaged or truncated after {seconds:.1f} s: {error.strerror}") from error
 
     def _length_of_last(self, frame: av.AudioFrame) -> int:
         """Samples that count: in MP4 the last frame's duration says how much of it is the encoder's padding. Elsewhere
@@ -157,7 +152,6 @@ def _preference(track: av.AudioStream) -> tuple[bool, int]:
 
 _SEGMENT_ID = b"\x18\x53\x80\x67"
 _NEEDED_BOXES = frozenset({b"moov", b"moof", b"mdat"})
-_LONGEST_FIRST_BOX = 1 << 48
 
 
 def check_is_whole(file: Seekable, container: str) -> None:
@@ -171,9 +165,7 @@ def check_is_whole(file: Seekable, container: str) -> None:
     elif container == "webm":
         end = _end_of_segment(file)
     if end > file_bytes:
-        raise InputError(
-            f"the file is truncated: it should have {end} bytes, {file_bytes} are there", code="undecodable"
-        )
+        raise undecodable(f"the file is truncated: it should have {end} bytes, {file_bytes} are there")
 
 
 def _end_of_boxes(file: Seekable, file_bytes: int) -> int:
@@ -183,8 +175,7 @@ def _end_of_boxes(file: Seekable, file_bytes: int) -> int:
     position = end = 0
     seen = set()
     while position < file_bytes:
-        file.seek(position)
-        head = file.read(16)
+        head = bytes_at(file, position, 16)
         length, name = int.from_bytes(head[:4], "big"), head[4:8]
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
@@ -194,28 +185,22 @@ def _end_of_boxes(file: Seekable, file_bytes: int) -> int:
         if length == 0:
             break  # up to the end of the file
         position += max(length, 8)
-        if name in _NEEDED_BOXES or not _is_complete(seen):
+        # What reaches beyond the end is not needed where index and sound are there.
+        if name in _NEEDED_BOXES or not (b"moov" in seen and seen & {b"mdat", b"moof"}):
             end = position
     if end <= file_bytes and b"moov" not in seen:
-        raise InputError(
+        raise undecodable(
             "the file is unfinished: it has no index (`moov`), as when a recorder is interrupted; the device or a "
-            "repair program may be able to write it",
-            code="undecodable",
+            "repair program may be able to write it"
         )
     return end
-
-
-def _is_complete(seen: set[bytes]) -> bool:
-    """True where index and sound are there: what reaches beyond the end is not needed."""
-    return b"moov" in seen and bool(seen & {b"mdat", b"moof"})
 
 
 def _end_of_segment(file: Seekable) -> int:
     """Where the segment ends (RFC 8794: identifier, length, body); 0 where its length was left open, as in live
     recordings.
     """
-    file.seek(0)
-    head = file.read(64 * 1024)
+    head = bytes_at(file, 0, 64 * 1024)
     header_length, body = _read_length(head, 4)
     segment = body + (header_length or 0)
     if head[segment : segment + 4] != _SEGMENT_ID:

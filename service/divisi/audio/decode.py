@@ -2,6 +2,9 @@
 
 Memory stays flat. What the header promised is held against what was decoded, and every sample is looked at: damage,
 missing audio and samples that no recording has are errors here, so that nothing downstream meets them.
+
+A recording may come as several mono files, a microphone each: on disk a folder of them in order, at rest in the store
+one tar file, packed as they came.
 """
 
 from __future__ import annotations
@@ -10,24 +13,73 @@ import importlib
 import importlib.util
 import tarfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NoReturn, Self
+from typing import Self
 
 import numpy as np
 
 from divisi.audio.recording import AudioFacts, AudioLimits, Samples, check_decoded_bytes, check_limits, too_long
 from divisi.audio.sndfile_source import SNDFILE_CONTAINERS, open_with_sndfile
 from divisi.audio.sniff import Sniffed, sniff
-from divisi.audio.source import BlockSource, CodecNotSupportedError, Piece, check_promise
+from divisi.audio.source import BlockSource, CodecNotSupportedError, Piece, check_promise, undecodable
 from divisi.contract.errors import InputError
+
+FILES_CONTAINER = "files"
+"""The container, in `AudioFacts`, of a recording in several files."""
 
 # By name, because PyAV is an extra and 100 MB: only a file that needs it loads it.
 _AV_SOURCE = ("divisi.audio.av_source", "AvSource")
 # Full scale is 1. Integers stored as floats are below this, 32 bits included; powers of what is above overflow.
 LOUDEST = 1e10
+_BLOCK_LENGTH = 1 << 16
+
+
+def open_decoder(path: Path, limits: AudioLimits | None = None) -> AudioDecoder:
+    """Opens a recording of any supported format.
+
+    Args:
+        path: the file, whose name means nothing; or a folder of mono files, one for each channel.
+        limits: held against the header here and against the samples while decoding; None: anything goes.
+
+    Raises:
+        InputError: `not-audio`, `unsupported-format`, `undecodable`, `empty-audio`, `invalid-sample-rate`; with limits
+            `too-many-channels`, `audio-too-long`, `audio-too-large`; for a folder `files-do-not-match`.
+    """
+    source = _open_folder(path, limits) if path.is_dir() else _open_file(path)
+    try:
+        if limits is not None:
+            check_limits(source.facts, limits)
+    except InputError:
+        source.close()
+        raise
+    return AudioDecoder(source, limits)
+
+
+def _open_file(path: Path) -> BlockSource:
+    sniffed = sniff(path)
+    if sniffed.container in SNDFILE_CONTAINERS:
+        try:
+            return open_with_sndfile(path, sniffed)
+        except CodecNotSupportedError as error:
+            return _open_av_source(path, sniffed, f"{sniffed.container} ({error})", error.pieces)
+    return _open_av_source(path, sniffed, sniffed.container, (sniffed.sound,))
+
+
+def _open_av_source(path: Path, sniffed: Sniffed, codec: str, pieces: Sequence[Piece]) -> BlockSource:
+    if importlib.util.find_spec("av") is None:
+        raise InputError(
+            f"reading {codec} needs the `av` extra, which is not installed here (pip install 'divisi-choir[av]'); "
+            "wav, flac, ogg, mp3, aiff and caf need nothing",
+            code="unsupported-format",
+            container=sniffed.container,
+        )
+    module, name = _AV_SOURCE
+    source: BlockSource = getattr(importlib.import_module(module), name)(path, sniffed.container, pieces)
+    return source
 
 
 class AudioDecoder:
@@ -113,95 +165,9 @@ class AudioDecoder:
             raise InputError("the file holds no samples", code="empty-audio")
 
 
-def open_decoder(path: Path, limits: AudioLimits | None = None) -> AudioDecoder:
-    """Opens a recording of any supported format.
-
-    Args:
-        path: the file, whose name means nothing; or a folder of mono files, one for each channel.
-        limits: held against the header here and against the samples while decoding; None: anything goes.
-
-    Raises:
-        InputError: `not-audio`, `unsupported-format`, `undecodable`, `empty-audio`, `invalid-sample-rate`, and with
-            limits
-            `too-many-channels`, `audio-too-long`; for a folder `files-do-not-match`.
-    """
-    source = _open_stack(path, limits) if path.is_dir() else _open_source(path, sniff(path))
-    try:
-        if limits is not None:
-            check_limits(source.facts, limits)
-    except InputError:
-        source.close()
-        raise
-    return AudioDecoder(source, limits)
-
-
-def _open_stack(folder: Path, limits: AudioLimits | None) -> BlockSource:
-    decoders: list[AudioDecoder] = []
-    try:
-        for path in open_parts(folder):
-            decoders.append(AudioDecoder(_open_source(path, sniff(path)), limits))
-        return StackedSource(decoders)
-    except InputError:
-        for decoder in decoders:
-            decoder.close()
-        raise
-
-
-def _open_source(path: Path, sniffed: Sniffed) -> BlockSource:
-    if sniffed.container in SNDFILE_CONTAINERS:
-        try:
-            return open_with_sndfile(path, sniffed)
-        except CodecNotSupportedError as error:
-            return _open_av_source(path, sniffed, f"{sniffed.container} ({error})", error.pieces)
-    return _open_av_source(path, sniffed, sniffed.container, (sniffed.sound,))
-
-
-def _open_av_source(path: Path, sniffed: Sniffed, codec: str, pieces: Sequence[Piece]) -> BlockSource:
-    if importlib.util.find_spec("av") is None:
-        raise InputError(
-            f"reading {codec} needs the `av` extra, which is not installed here (pip install 'divisi-choir[av]'); "
-            "wav, flac, ogg, mp3, aiff and caf need nothing",
-            code="unsupported-format",
-            container=sniffed.container,
-        )
-    module, name = _AV_SOURCE
-    source: BlockSource = getattr(importlib.import_module(module), name)(path, sniffed.container, pieces)
-    return source
-
-
-CONTAINER = "files"
-"""Said of such a recording in `AudioFacts`."""
-
-_BLOCK_LENGTH = 1 << 16
-
-
-def file_name(place: int) -> str:
-    """Name, in the folder, of the file at `place`, counted from 0."""
+def channel_file_name(place: int) -> str:
+    """Name, in the folder of a recording in several files, of the one at `place`, counted from 0."""
     return f"{place:03d}"
-
-
-def pack(folder: Path, path: Path) -> None:
-    """Writes the files of a folder into one file at `path`, in order, without names or dates of their own."""
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
-        for part in _parts(folder):
-            entry = tarfile.TarInfo(part.name)
-            entry.size = part.stat().st_size
-            with part.open("rb") as file:
-                archive.addfile(entry, file)
-
-
-def unpack(path: Path, folder: Path) -> None:
-    """Writes what `pack` packed into a new folder.
-
-    Raises:
-        InputError: code `undecodable`.
-    """
-    folder.mkdir()
-    try:
-        with tarfile.open(path, "r:") as archive:
-            archive.extractall(folder, filter="data")
-    except (tarfile.TarError, OSError) as error:
-        raise InputError(f"the recording's files cannot be unpacked: {error}", code="undecodable") from error
 
 
 @contextmanager
@@ -212,28 +178,46 @@ def as_one_recording(paths: Sequence[Path]) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="divisi-files-") as folder:
         for place, path in enumerate(paths):
-            (Path(folder) / file_name(place)).symlink_to(path.absolute())
+            (Path(folder) / channel_file_name(place)).symlink_to(path.absolute())
         yield Path(folder)
 
 
-def open_parts(folder: Path) -> list[Path]:
-    """The files of a folder, in order.
-
-    Raises:
-        InputError: code `empty-audio`: there is none.
-    """
-    parts = _parts(folder)
-    if not parts:
-        raise InputError("the recording has no files", code="empty-audio")
-    return parts
+def pack_files(folder: Path, path: Path) -> None:
+    """Writes the files of a folder into one file at `path`, in order, without names or dates of their own."""
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for part in _files_of(folder):
+            entry = tarfile.TarInfo(part.name)
+            entry.size = part.stat().st_size
+            with part.open("rb") as file:
+                archive.addfile(entry, file)
 
 
-def _parts(folder: Path) -> list[Path]:
+def unpack_files(path: Path, folder: Path) -> None:
+    """Writes what `pack_files` packed into a new folder. Raises InputError `undecodable`."""
+    folder.mkdir()
+    try:
+        with tarfile.open(path, "r:") as archive:
+            archive.extractall(folder, filter="data")
+    except (tarfile.TarError, OSError) as error:
+        raise undecodable(f"the recording's files cannot be unpacked: {error}") from error
+
+
+def _files_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file())
 
 
-class StackedSource:
-    """A BlockSource over one decoder for each file.
+def _open_folder(folder: Path, limits: AudioLimits | None) -> BlockSource:
+    with ExitStack() as opened:
+        decoders = [opened.enter_context(AudioDecoder(_open_file(path), limits)) for path in _files_of(folder)]
+        if not decoders:
+            raise InputError("the recording has no files", code="empty-audio")
+        source = _StackedSource(decoders)
+        opened.pop_all()
+    return source
+
+
+class _StackedSource:
+    """A BlockSource over one decoder for each file, side by side.
 
     Args:
         decoders: in the order of the channels.
@@ -252,17 +236,20 @@ class StackedSource:
             facts = decoder.facts
             if facts.num_channels != 1:
                 message = f"file {place + 1} has {facts.num_channels} channels; several files must have one each"
-                _refuse(message, place, num_channels=facts.num_channels, expected_num_channels=1)
+                raise _mismatch(message, place, num_channels=facts.num_channels, expected_num_channels=1)
             if facts.sample_rate != first.sample_rate:
                 message = f"file {place + 1} has {facts.sample_rate} Hz, file 1 has {first.sample_rate} Hz"
-                _refuse(message, place, sample_rate=facts.sample_rate, expected_sample_rate=first.sample_rate)
-        self.facts = replace(first, container=CONTAINER, num_channels=len(decoders))
+                raise _mismatch(message, place, sample_rate=facts.sample_rate, expected_sample_rate=first.sample_rate)
+        self.facts = replace(first, container=FILES_CONTAINER, num_channels=len(decoders))
         self._blocks = [decoder.blocks(_BLOCK_LENGTH) for decoder in decoders]
         self._waiting: Samples = np.zeros((len(decoders), 0), np.float32)
 
     def read(self, num_samples: int) -> Samples:
         if not self._waiting.shape[1]:
-            self._waiting = self._next_block()
+            blocks = [next(blocks, np.zeros((1, 0), np.float32)) for blocks in self._blocks]
+            if len({block.shape[1] for block in blocks}) > 1:
+                raise self._other_length()
+            self._waiting = np.concatenate(blocks)
         block, self._waiting = self._waiting[:, :num_samples], self._waiting[:, num_samples:]
         return block
 
@@ -270,26 +257,15 @@ class StackedSource:
         for decoder in self._decoders:
             decoder.close()
 
-    def _next_block(self) -> Samples:
-        blocks = [next(blocks, np.zeros((1, 0), np.float32)) for blocks in self._blocks]
-        if len({block.shape[1] for block in blocks}) > 1:
-            self._tell_lengths()
-        return np.concatenate(blocks)
-
-    def _tell_lengths(self) -> NoReturn:
-        """Decodes all to the end: the caller is told by how much they differ."""
-        for blocks in self._blocks:
-            _exhaust(blocks)
+    def _other_length(self) -> InputError:
+        """Decodes all to the end, to say by how much they differ."""
+        for _ in chain(*self._blocks):
+            pass
         lengths = [decoder.num_decoded for decoder in self._decoders]
         place = next(place for place, length in enumerate(lengths) if length != lengths[0])
         message = f"file {place + 1} lasts {lengths[place]} samples, file 1 lasts {lengths[0]}"
-        _refuse(message, place, num_samples=lengths[place], expected_num_samples=lengths[0])
+        return _mismatch(message, place, num_samples=lengths[place], expected_num_samples=lengths[0])
 
 
-def _exhaust(blocks: Iterator[Samples]) -> None:
-    for _ in blocks:
-        pass
-
-
-def _refuse(message: str, place: int, **values: int) -> NoReturn:
-    raise InputError(f"the files do not match: {message}", code="files-do-not-match", file=place + 1, **values)
+def _mismatch(message: str, place: int, **values: int) -> InputError:
+    return InputError(f"the files do not match: {message}", code="files-do-not-match", file=place + 1, **values)

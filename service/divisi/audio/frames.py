@@ -1,7 +1,10 @@
 """Streams that are frames and nothing else (MPEG audio, AAC as ADTS): where the first frame is, and the last.
 
 Such a stream has no header for the whole, may begin within a frame where a recorder tuned in, and may have anything in
-front and behind. Frames know their length, so a place is one where several follow each other.
+front and behind. Frames know their length, so a place is one where several follow each other. Of mp3, libsndfile takes
+the first frame's word for the whole length or extrapolates from the file size; so the frames are counted here (0.1 s
+for an hour), which tells a truncated file from a whole one, and a promise that is too small (files put one after the
+other) from a true one.
 """
 
 from __future__ import annotations
@@ -12,127 +15,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from divisi.audio.source import Seekable
+from divisi.audio.source import Seekable, bytes_at, find_all
 
 # How far from where it is expected a first frame is looked for, as players do.
-SEARCH_BYTES = 256 * 1024
+_SEARCH_BYTES = 256 * 1024
 # Frames in a row that prove a stream: where it is expected, or was lost; and where it is looked for in other bytes.
 _RUN_EXPECTED = 2
 _RUN_SEARCHED = 4
-_LONGEST_SYNC = 3
-
-
-@dataclass(frozen=True)
-class FrameKind:
-    """Attributes:
-    sync: what a header begins with.
-    head_bytes: of a header.
-    mask: the bits of a header that all frames of a stream have in common.
-    length_of: bytes of the frame with this header; 0: it is none.
-    """
-
-    sync: re.Pattern[bytes]
-    head_bytes: int
-    mask: int
-    length_of: Callable[[bytes], int]
-
-    def stream_of(self, head: bytes) -> int:
-        """What the frames of a stream have in common."""
-        return int.from_bytes(head, "big") & self.mask
-
-
-def find_first_frame(window: Window, kind: FrameKind) -> int | None:
-    """Byte of the first frame of a stream, at the beginning or behind other bytes; None: there is none."""
-    if is_run(window, kind, 0, _RUN_EXPECTED):
-        return 0
-    return _find_run(window, kind, 0, min(SEARCH_BYTES, window.file_bytes), _RUN_SEARCHED)
-
-
-def count_frames(window: Window, kind: FrameKind, first: int) -> tuple[int, int]:
-    """Number of whole frames from `first` on, and the byte behind the last; bytes between frames are stepped over."""
-    stream = kind.stream_of(window.read(first, kind.head_bytes))
-    known: dict[bytes, int] = {}
-    position = end = first
-    count = 0
-    while position < window.file_bytes:
-        head = window.read(position, kind.head_bytes)
-        length = known.get(head)
-        if length is None:
-            length = known[head] = kind.length_of(head) if kind.stream_of(head) == stream else 0
-        if length:
-            position += length
-            if position > window.file_bytes:
-                break
-            count += 1
-            end = position
-        else:
-            following = _find_run(window, kind, position, window.file_bytes, _RUN_EXPECTED, stream)
-            if following is None:
-                break
-            position = following
-    return count, end
-
-
-def _find_run(
-    window: Window, kind: FrameKind, start: int, stop: int, needed: int, stream: int | None = None
-) -> int | None:
-    """Byte in `start … stop` where so many frames (of this stream) follow each other, or fill the rest."""
-    position = window.find(kind.sync, start, stop)
-    while position is not None:
-        if is_run(window, kind, position, needed, stream):
-            return position
-        position = window.find(kind.sync, position + 1, stop)
-    return None
-
-
-def is_run(window: Window, kind: FrameKind, position: int, needed: int, stream: int | None = None) -> bool:
-    """True where so many frames (of this stream) follow each other from a place on, or fill the rest."""
-    for number in range(needed):
-        head = window.read(position, kind.head_bytes)
-        if 2 * number >= needed and position == window.file_bytes:
-            return True
-        length = kind.length_of(head)
-        if stream is None:
-            stream = kind.stream_of(head)
-        if not length or kind.stream_of(head) != stream:
-            return False
-        position += length
-    return True
-
-
-class Window:
-    """A file read forward, with a stretch of it held in memory: memory does not grow with the file."""
-
-    _LENGTH = 1 << 18
-    # Reading goes back by no more than a run of frames (of 8 KiB at most).
-    _KEPT_BEHIND = 1 << 15
-
-    def __init__(self, file: Seekable) -> None:
-        self._file = file
-        self.file_bytes = file.seek(0, io.SEEK_END)
-        self._start = 0
-        self._bytes = b""
-
-    def read(self, position: int, length: int) -> bytes:
-        """Bytes from a position on; fewer at the end of the file."""
-        place = position - self._start
-        if place < 0 or place + length > len(self._bytes):
-            self._start = max(0, position - self._KEPT_BEHIND)
-            self._file.seek(self._start)
-            self._bytes = self._file.read(self._KEPT_BEHIND + max(length, self._LENGTH))
-            place = position - self._start
-        return self._bytes[place : place + length]
-
-    def find(self, wanted: re.Pattern[bytes], start: int, stop: int) -> int | None:
-        """First place in `start … stop` of a sync of at most three bytes."""
-        while start < min(stop, self.file_bytes):
-            stretch = self.read(start, min(stop - start, 4_096) + _LONGEST_SYNC - 1)
-            match = wanted.search(stretch)
-            if match is not None:
-                return start + match.start()
-            start += max(len(stretch) - _LONGEST_SYNC + 1, 1)
-        return None
-
+_FREE_RUN = 4
+_FREE_PLACES_TRIED = 64
+# A frame of the free format has at most so many bytes (640 kbit/s at 8 kHz).
+_LONGEST_FREE_FRAME = 5_760
 
 _BIT_RATES_KBPS = {
     # (is MPEG 1, layer)
@@ -144,14 +37,8 @@ _BIT_RATES_KBPS = {
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _SAMPLE_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
-
-
-# Of the free format also the bit rate's index, which is 0; a frame has at most so many bytes (640 kbit/s at 8 kHz).
-_FREE_STREAM_MASK = 0xFFFE_FC00
-_LONGEST_FREE_FRAME = 5_760
-_FREE_FRAMES_IN_A_ROW = 4
-_FREE_PLACES_TRIED = 64
-_FREE_SYNC = re.compile(rb"\xff[\xe2-\xff][\x00-\x0b]", re.DOTALL)
+_ADTS_HEAD_BYTES = 7
+_NUM_ADTS_RATES = 13
 
 
 @dataclass(frozen=True)
@@ -189,32 +76,30 @@ class MpegStream:
 
 def find_mpeg_stream(file: Seekable) -> int | None:
     """Byte of the first frame; None: there is none."""
-    found = _find(Window(file))
+    found = _find_mpeg(file)
     return None if found is None else found[1]
 
 
 def read_mpeg_stream(file: Seekable) -> MpegStream | None:
     """Walks all frames; None where there are none."""
-    window = Window(file)
-    found = _find(window)
-    return None if found is None else _read_stream(window, *found)
-
-
-def _find(window: Window) -> tuple[FrameKind, int] | None:
-    """The kind of the frames, and the byte of the first."""
-    first = find_first_frame(window, MPEG)
-    return _find_free_format(window) if first is None else (MPEG, first)
-
-
-def _read_stream(window: Window, kind: FrameKind, first: int) -> MpegStream:
-    head = window.read(first, kind.head_bytes)
+    found = _find_mpeg(file)
+    if found is None:
+        return None
+    kind, first = found
+    head = bytes_at(file, first, kind.head_bytes)
     length = kind.length_of(head)
     header = parse_frame_header(head, length)
-    assert header is not None  # find_first_frame gives places of valid headers
-    has_tag, promised = _read_tag(window.read(first, length), header)
-    num_frames, end = count_frames(window, kind, first)
+    assert header is not None  # frames are found by valid headers
+    has_tag, promised = _read_tag(bytes_at(file, first, length), header)
+    num_frames, end = _count_frames(file, kind, first)
     audio_start = first + length if has_tag else first
-    return MpegStream(first, end, header, num_frames - has_tag, promised, audio_start, kind is not MPEG)
+    return MpegStream(first, end, header, num_frames - has_tag, promised, audio_start, kind is not _MPEG)
+
+
+def read_adts_stream(file: Seekable) -> range | None:
+    """From the first frame of AAC to the end of the last whole one; None where there are none."""
+    first = _find_first_frame(file, _ADTS)
+    return None if first is None else range(first, _count_frames(file, _ADTS, first)[1])
 
 
 def parse_frame_header(word: bytes, free_bytes: int = 0) -> FrameHeader | None:
@@ -230,10 +115,8 @@ def parse_frame_header(word: bytes, free_bytes: int = 0) -> FrameHeader | None:
     """
     if len(word) < 4 or word[0] != 0xFF or word[1] & 0xE0 != 0xE0:
         return None
-    version = word[1] >> 3 & 3
-    layer = 4 - (word[1] >> 1 & 3)
-    bit_rate_index = word[2] >> 4
-    rate_index = word[2] >> 2 & 3
+    version, layer = word[1] >> 3 & 3, 4 - (word[1] >> 1 & 3)
+    bit_rate_index, rate_index = word[2] >> 4, word[2] >> 2 & 3
     if version == 1 or layer == 4 or bit_rate_index == 15 or rate_index == 3:
         return None
     if bit_rate_index == 0 and not free_bytes:
@@ -242,7 +125,7 @@ def parse_frame_header(word: bytes, free_bytes: int = 0) -> FrameHeader | None:
     bit_rate = 1000 * _BIT_RATES_KBPS[is_mpeg_1, layer][bit_rate_index - 1]
     sample_rate = _SAMPLE_RATES[version][rate_index]
     padding = word[2] >> 1 & 1
-    is_mono = word[3] >> 6 == 3
+    num_channels = 1 if word[3] >> 6 == 3 else 2
     samples = {1: 384, 2: 1152, 3: 1152 if is_mpeg_1 else 576}[layer]
     if bit_rate_index == 0:
         length = free_bytes + padding * (4 if layer == 1 else 1)
@@ -250,11 +133,9 @@ def parse_frame_header(word: bytes, free_bytes: int = 0) -> FrameHeader | None:
         length = (12 * bit_rate // sample_rate + padding) * 4
     else:
         length = samples // 8 * bit_rate // sample_rate + padding
-    has_checksum = not word[1] & 1
-    side_info = (17 if is_mono else 32) if is_mpeg_1 else (9 if is_mono else 17)
-    return FrameHeader(
-        sample_rate, 1 if is_mono else 2, layer, length, samples, 4 + (2 if has_checksum else 0) + side_info
-    )
+    checksum_bytes = 0 if word[1] & 1 else 2
+    side_info_bytes = {(True, 1): 17, (True, 2): 32, (False, 1): 9, (False, 2): 17}[is_mpeg_1, num_channels]
+    return FrameHeader(sample_rate, num_channels, layer, length, samples, 4 + checksum_bytes + side_info_bytes)
 
 
 def _read_tag(frame: bytes, header: FrameHeader) -> tuple[bool, int | None]:
@@ -268,51 +149,111 @@ def _read_tag(frame: bytes, header: FrameHeader) -> tuple[bool, int | None]:
     return False, None
 
 
+@dataclass(frozen=True)
+class _FrameKind:
+    """Attributes:
+    sync: what a header begins with.
+    head_bytes: of a header.
+    mask: the bits of a header that all frames of a stream have in common.
+    length_of: bytes of the frame with this header; 0: it is none.
+    """
+
+    sync: re.Pattern[bytes]
+    head_bytes: int
+    mask: int
+    length_of: Callable[[bytes], int]
+
+    def stream_of(self, head: bytes) -> int:
+        """What the frames of a stream have in common."""
+        return int.from_bytes(head, "big") & self.mask
+
+
 def _mpeg_length(head: bytes, free_bytes: int = 0) -> int:
     header = parse_frame_header(head, free_bytes)
     return 0 if header is None else header.length
 
 
-# What stays: sync, version, layer, sample rate.
-MPEG = FrameKind(re.compile(rb"\xff[\xe2-\xff]"), 4, 0xFFFE_0C00, _mpeg_length)
+def _adts_length(head: bytes) -> int:
+    """ISO 13818-7, section 6.2: 12 ones, layer 0, a rate that exists; the length in 13 bits counts the header."""
+    if len(head) < _ADTS_HEAD_BYTES or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
+        return 0
+    if head[2] >> 2 & 0x0F >= _NUM_ADTS_RATES:
+        return 0
+    length = (head[3] & 0x03) << 11 | head[4] << 3 | head[5] >> 5
+    return length if length >= _ADTS_HEAD_BYTES else 0
 
 
-def _find_free_format(window: Window) -> tuple[FrameKind, int] | None:
+# What stays: sync, version, layer, sample rate; of the free format also the bit rate's index, which is 0.
+_MPEG = _FrameKind(re.compile(rb"\xff[\xe2-\xff]"), 4, 0xFFFE_0C00, _mpeg_length)
+_FREE_SYNC, _FREE_MASK = re.compile(rb"\xff[\xe2-\xff][\x00-\x0b]", re.DOTALL), 0xFFFE_FC00
+# What stays: version, layer, checksum, profile, rate, channels.
+_ADTS = _FrameKind(re.compile(rb"\xff[\xf0\xf1\xf8\xf9]"), _ADTS_HEAD_BYTES, 0xFFFF_FDC0 << 24, _adts_length)
+
+
+def _find_mpeg(file: Seekable) -> tuple[_FrameKind, int] | None:
+    """The kind of the frames, and the byte of the first."""
+    first = _find_first_frame(file, _MPEG)
+    return _find_free_format(file) if first is None else (_MPEG, first)
+
+
+def _find_free_format(file: Seekable) -> tuple[_FrameKind, int] | None:
     """Frames whose length is not in their headers: one that repeats from some place on, if there is any."""
-    position = window.find(_FREE_SYNC, 0, SEARCH_BYTES)
-    for _ in range(_FREE_PLACES_TRIED):
-        if position is None:
-            break
-        head = window.read(position, 4)
+    stop = min(_SEARCH_BYTES, file.seek(0, io.SEEK_END))
+    for _, (position, head) in zip(range(_FREE_PLACES_TRIED), find_all(file, _FREE_SYNC, 4, 0, stop), strict=False):
         padding = _mpeg_length(head, 1) - 1
-        stretch = window.read(position, _LONGEST_FREE_FRAME) if padding >= 0 else b""
-        for match in re.finditer(re.escape(head[:2]), stretch[4:]):
-            free_bytes = 4 + match.start() - padding
-            kind = FrameKind(_FREE_SYNC, 4, _FREE_STREAM_MASK, partial(_mpeg_length, free_bytes=free_bytes))
-            if is_run(window, kind, position, _FREE_FRAMES_IN_A_ROW):
+        if padding < 0:
+            continue
+        stretch = bytes_at(file, position + 4, _LONGEST_FREE_FRAME - 4)
+        for match in re.finditer(re.escape(head[:2]), stretch):
+            length_of = partial(_mpeg_length, free_bytes=4 + match.start() - padding)
+            kind = _FrameKind(_FREE_SYNC, 4, _FREE_MASK, length_of)
+            if _is_run(file, kind, position, _FREE_RUN):
                 return kind, position
-        position = window.find(_FREE_SYNC, position + 1, SEARCH_BYTES)
     return None
 
 
-_HEAD_BYTES = 7
-_NUM_RATES = 13
-
-
-def _adts_length(head: bytes) -> int:
-    """Sync of 12 ones, layer 0, a rate that exists; the length in 13 bits counts the header."""
-    if len(head) < _HEAD_BYTES or head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or head[2] >> 2 & 0x0F >= _NUM_RATES:
+def _find_first_frame(file: Seekable, kind: _FrameKind) -> int | None:
+    """Byte of the first frame of a stream, at the beginning or behind other bytes; None: there is none."""
+    if _is_run(file, kind, 0, _RUN_EXPECTED):
         return 0
-    length = (head[3] & 0x03) << 11 | head[4] << 3 | head[5] >> 5
-    return length if length >= _HEAD_BYTES else 0
+    places = find_all(file, kind.sync, kind.head_bytes, 0, min(_SEARCH_BYTES, file.seek(0, io.SEEK_END)))
+    return next((place for place, _ in places if _is_run(file, kind, place, _RUN_SEARCHED)), None)
 
 
-# What stays: version, layer, checksum, profile, rate, channels.
-ADTS = FrameKind(re.compile(rb"\xff[\xf0\xf1\xf8\xf9]"), _HEAD_BYTES, 0xFFFF_FDC0 << 24, _adts_length)
+def _count_frames(file: Seekable, kind: _FrameKind, first: int) -> tuple[int, int]:
+    """Number of whole frames from `first` on, and the byte behind the last; bytes between frames are stepped over."""
+    file_bytes = file.seek(0, io.SEEK_END)
+    stream = kind.stream_of(bytes_at(file, first, kind.head_bytes))
+    known: dict[bytes, int] = {}
+    position: int | None = first
+    end, count = first, 0
+    while position is not None and position < file_bytes:
+        head = bytes_at(file, position, kind.head_bytes)
+        length = known.get(head)
+        if length is None:
+            length = known[head] = kind.length_of(head) if kind.stream_of(head) == stream else 0
+        if length:
+            position += length
+            if position > file_bytes:
+                break
+            count += 1
+            end = position
+        else:
+            places = find_all(file, kind.sync, kind.head_bytes, position, file_bytes)
+            position = next((place for place, _ in places if _is_run(file, kind, place, _RUN_EXPECTED, stream)), None)
+    return count, end
 
 
-def read_adts_stream(file: Seekable) -> range | None:
-    """From the first frame to the end of the last whole one; None where there are none."""
-    window = Window(file)
-    first = find_first_frame(window, ADTS)
-    return None if first is None else range(first, count_frames(window, ADTS, first)[1])
+def _is_run(file: Seekable, kind: _FrameKind, position: int, needed: int, stream: int | None = None) -> bool:
+    """True where so many frames (of this stream) follow each other from a place on, or fill the rest."""
+    for number in range(needed):
+        head = bytes_at(file, position, kind.head_bytes)
+        if not head and 2 * number >= needed:
+            return position == file.seek(0, io.SEEK_END)
+        length = kind.length_of(head)
+        if stream is None:
+            stream = kind.stream_of(head)
+        if not length or kind.stream_of(head) != stream:
+            return False
+        position += length
+    return True

@@ -1,5 +1,5 @@
-"""Ogg pages (RFC 3533): is the file whole, which streams follow each other, or run side by side; and a fixed serial
-number for files we write.
+"""Ogg pages (RFC 3533): is the file whole, which streams follow each other, or run side by side; what libsndfile must
+be shown of a stream to decode all of it; and a fixed serial number for files we write.
 
 libsndfile decodes the first stream as far as it goes and says nothing of what is missing, hence this look at the pages.
 """
@@ -7,21 +7,22 @@ libsndfile decodes the first stream as far as it goes and says nothing of what i
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from divisi.audio.source import Seekable
-from divisi.contract.errors import InputError
+from divisi.audio.source import Seekable, bytes_at, find_all, undecodable
 
-_CAPTURE = b"OggS"
+_CAPTURE = re.compile(rb"OggS")
 _FIXED_HEADER_LENGTH = 27
 _IS_FIRST_OF_STREAM = 0x02
 _IS_LAST_OF_STREAM = 0x04
 _CODEC_BYTES = 8
-_STRETCH = 1 << 16
+_OPUS_FIELDS_AT = 10
+_OPUS_RATE = 48_000
 
 
 @dataclass
@@ -60,9 +61,7 @@ def read_ogg_links(file: Seekable) -> list[list[OggStream]]:
     for page in _pages_and_gaps(file, file_bytes):
         if page is None:
             if not all(stream.is_ended for stream in links[-1].values()):
-                raise InputError(
-                    "the file is truncated or damaged: between Ogg pages it has other bytes", code="undecodable"
-                )
+                raise undecodable("the file is truncated or damaged: between Ogg pages it has other bytes")
             has_sound_begun = True  # only another link may follow
             continue
         content = _checked_content(file, page, file_bytes)
@@ -75,52 +74,11 @@ def read_ogg_links(file: Seekable) -> list[list[OggStream]]:
             streams[page.serial_number] = OggStream(content[:_CODEC_BYTES])
         stream = streams.get(page.serial_number)
         if stream is None:
-            raise InputError(
-                "the file is damaged: a page belongs to an Ogg stream without a beginning", code="undecodable"
-            )
+            raise undecodable("the file is damaged: a page belongs to an Ogg stream without a beginning")
         stream.pages.append(range(page.start, page.end))
         stream.contents.append(range(page.content, page.end))
         stream.is_ended = bool(page.flags & _IS_LAST_OF_STREAM)
     return [list(streams.values()) for streams in links]
-
-
-def _checked_content(file: Seekable, page: _Page, file_bytes: int) -> bytes:
-    if page.end > file_bytes:
-        raise InputError("the file is truncated: its last Ogg page is not whole", code="undecodable")
-    file.seek(page.start)
-    whole = bytearray(file.read(page.end - page.start))
-    promised = int.from_bytes(whole[22:26], "little")
-    whole[22:26] = bytes(4)
-    if _checksum(whole) != promised:
-        raise InputError(
-            f"the file is damaged: the Ogg page at byte {page.start} has a wrong checksum", code="undecodable"
-        )
-    return bytes(whole[page.content - page.start :])
-
-
-def _pages_and_gaps(file: Seekable, file_bytes: int) -> Iterator[_Page | None]:
-    """All pages; None where other bytes lie in front of the next one or at the end."""
-    start = 0
-    while start < file_bytes:
-        page = _read_page(file, start)
-        if page is not None:
-            yield page
-            start = page.end
-        else:
-            yield None
-            start = _find_capture(file, start + 1, file_bytes)
-
-
-def _find_capture(file: Seekable, start: int, file_bytes: int) -> int:
-    """Where the next page may begin; the end of the file where there is none."""
-    while start < file_bytes:
-        file.seek(start)
-        stretch = file.read(_STRETCH)
-        place = stretch.find(_CAPTURE)
-        if place >= 0:
-            return start + place
-        start += max(len(stretch) - len(_CAPTURE) + 1, 1)
-    return file_bytes
 
 
 def as_last_page(page: bytes) -> bytes:
@@ -130,35 +88,72 @@ def as_last_page(page: bytes) -> bytes:
     return with_checksum(content)
 
 
+@dataclass(frozen=True)
+class OpusHead:
+    """The first packet of Opus (RFC 7845, section 5.1), as libsndfile must see it to decode all that there is.
+
+    Of a stream whose first page does not stand at 0 (a station's, or a part of a file) libsndfile keeps the samples
+    that an encoder puts in front, and takes as many away at the end. And it decodes at the rate that the sound had
+    before it was encoded, which is no more than a note: Opus always is at 48 kHz.
+
+    Attributes: `skip`: samples at 48 kHz that an encoder put in front; `shown`: the packet that claims none.
+    """
+
+    skip: int
+    shown: bytes
+
+
+def read_opus_head(packet: bytes) -> OpusHead:
+    """Reads the packet that begins a stream; a short one is left for the decoder to refuse."""
+    behind = _OPUS_FIELDS_AT + 6
+    if len(packet) < behind:
+        return OpusHead(0, packet)
+    (skip,) = struct.unpack_from("<H", packet, _OPUS_FIELDS_AT)
+    return OpusHead(skip, packet[:_OPUS_FIELDS_AT] + struct.pack("<HI", 0, _OPUS_RATE) + packet[behind:])
+
+
 def set_serial_number(path: Path, serial_number: int) -> None:
     """Writes this serial number into every page of a file of one stream, and the checksums that follow from it."""
     with path.open("r+b") as file:
-        for page in _pages(file):
-            file.seek(page.start)
-            content = bytearray(file.read(page.end - page.start))
+        start = 0
+        while (page := _read_page(file, start)) is not None:
+            content = bytearray(bytes_at(file, start, page.end - start))
             content[14:18] = serial_number.to_bytes(4, "little")
-            file.seek(page.start)
+            file.seek(start)
             file.write(with_checksum(content))
+            start = page.end
 
 
-def _pages(file: Seekable) -> Iterator[_Page]:
+def _checked_content(file: Seekable, page: _Page, file_bytes: int) -> bytes:
+    if page.end > file_bytes:
+        raise undecodable("the file is truncated: its last Ogg page is not whole")
+    whole = bytes_at(file, page.start, page.end - page.start)
+    if with_checksum(bytearray(whole)) != whole:
+        raise undecodable(f"the file is damaged: the Ogg page at byte {page.start} has a wrong checksum")
+    return whole[page.content - page.start :]
+
+
+def _pages_and_gaps(file: Seekable, file_bytes: int) -> Iterator[_Page | None]:
+    """All pages; None where other bytes lie in front of the next one or at the end."""
     start = 0
-    while (page := _read_page(file, start)) is not None:
+    while start < file_bytes:
+        page = _read_page(file, start)
         yield page
-        start = page.end
+        if page is not None:
+            start = page.end
+        else:
+            start = next((place for place, _ in find_all(file, _CAPTURE, 4, start + 1, file_bytes)), file_bytes)
 
 
 def _read_page(file: Seekable, start: int) -> _Page | None:
     """The page at a byte, as its header says it; None: there is none."""
-    file.seek(start)
-    header = file.read(_FIXED_HEADER_LENGTH)
-    if header[:4] != _CAPTURE:
+    header = bytes_at(file, start, _FIXED_HEADER_LENGTH)
+    if not _CAPTURE.match(header):
         return None
     if len(header) < _FIXED_HEADER_LENGTH:
         return _Page(start, start, start + _FIXED_HEADER_LENGTH, 0, 0)
-    num_segments = header[26]
-    content = start + _FIXED_HEADER_LENGTH + num_segments
-    end = content + sum(file.read(num_segments))
+    content = start + _FIXED_HEADER_LENGTH + header[26]
+    end = content + sum(file.read(header[26]))
     return _Page(start, content, end, header[5], int.from_bytes(header[14:18], "little"))
 
 
@@ -170,30 +165,6 @@ _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 def with_checksum(page: bytearray) -> bytes:
     """The page with the checksum of what it holds now."""
     page[22:26] = bytes(4)
-    page[22:26] = _checksum(page).to_bytes(4, "little")
-    return bytes(page)
-
-
-def _checksum(page: bytearray) -> int:
     mirrored_sum = zlib.crc32(page.translate(_MIRRORED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
-    return int(f"{mirrored_sum:032b}"[::-1], 2)
-
-
-_FIELDS_AT = 10
-_RATE = 48_000
-
-
-@dataclass(frozen=True)
-class OpusHead:
-    """Attributes: `skip`: samples at 48 kHz that an encoder put in front; `shown`: the packet that claims none."""
-
-    skip: int
-    shown: bytes
-
-
-def read_opus_head(packet: bytes) -> OpusHead:
-    """Reads the packet that begins a stream; a short one is left for the decoder to refuse."""
-    if len(packet) < _FIELDS_AT + 6:
-        return OpusHead(0, packet)
-    (skip,) = struct.unpack_from("<H", packet, _FIELDS_AT)
-    return OpusHead(skip, packet[:_FIELDS_AT] + struct.pack("<HI", 0, _RATE) + packet[_FIELDS_AT + 6 :])
+    page[22:26] = int(f"{mirrored_sum:032b}"[::-1], 2).to_bytes(4, "little")
+    return bytes(page)

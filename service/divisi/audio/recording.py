@@ -1,4 +1,7 @@
-"""A stretch of audio held in memory, with its rate. Long recordings never become one: they stay blocks."""
+"""A recording: what is known of it (AudioFacts), what is allowed (AudioLimits), and how its samples are held.
+
+Long recordings are never in memory whole: they stay blocks of `Samples`, in WAV order of channels.
+"""
 
 from __future__ import annotations
 
@@ -11,61 +14,12 @@ from numpy.typing import NDArray
 from divisi.contract.errors import InputError
 
 Samples = NDArray[np.float32]
-"""float32 (C, T): channels, samples; full scale ±1."""
-
-
-@dataclass(frozen=True)
-class Waveform:
-    """Audio in memory.
-
-    Attributes:
-        samples: float32 `(C, T)`, full scale ±1; values beyond are legal.
-        sample_rate: Hz.
-
-    Raises:
-        ValueError: not float32, not two axes, no channel, or a rate below 1 Hz: a mistake of the caller's code.
-    """
-
-    samples: Samples
-    sample_rate: int
-
-    def __post_init__(self) -> None:
-        check_samples(self.samples)
-        if self.sample_rate < 1:
-            raise ValueError(f"sample_rate must be at least 1 Hz, not {self.sample_rate}")
-
-    @property
-    def num_channels(self) -> int:
-        """C."""
-        return self.samples.shape[0]
-
-    @property
-    def num_samples(self) -> int:
-        """T."""
-        return self.samples.shape[1]
-
-    @property
-    def duration_seconds(self) -> float:
-        """T over the rate."""
-        return self.num_samples / self.sample_rate
-
-
-def check_samples(samples: Samples, num_channels: int | None = None) -> None:
-    """Raises ValueError unless `samples` is float32 `(C, T)` with C ≥ 1 (and C = `num_channels` where given)."""
-    if samples.dtype != np.float32:
-        raise ValueError(f"samples must be float32, not {samples.dtype}")
-    if samples.ndim != 2 or samples.shape[0] < 1:
-        raise ValueError(f"samples must have shape (channels, samples), not {samples.shape}")
-    if num_channels is not None and samples.shape[0] != num_channels:
-        raise ValueError(f"samples have {samples.shape[0]} channels, expected {num_channels}")
-
+"""float32 (C, T): channels, samples; full scale ±1, and values beyond are legal."""
 
 # Below, no singing is left to separate; above, no recorder delivers. Both ends are far outside of what converters do.
 MIN_SAMPLE_RATE = 1_000
 MAX_SAMPLE_RATE = 384_000
 _SAMPLE_BYTES = 4  # float32
-
-
 _MEDIA_TYPES = {"rf64": "audio/wav", "mp3": "audio/mpeg", "caf": "audio/x-caf", "m4a": "audio/mp4"}
 
 
@@ -175,7 +129,19 @@ def mismatch(stem: str, how: str) -> InputError:
     return InputError(f"the true source of {stem!r} {how}", code="reference-mismatch", stem=stem)
 
 
-# C -> for each channel in Vorbis order, its place in WAV order. Counts not named here are equal in both, or undefined.
+def check_samples(samples: Samples, num_channels: int | None = None) -> None:
+    """Raises ValueError unless `samples` is float32 `(C, T)` with C ≥ 1 (and C = `num_channels` where given)."""
+    if samples.dtype != np.float32:
+        raise ValueError(f"samples must be float32, not {samples.dtype}")
+    if samples.ndim != 2 or samples.shape[0] < 1:
+        raise ValueError(f"samples must have shape (channels, samples), not {samples.shape}")
+    if num_channels is not None and samples.shape[0] != num_channels:
+        raise ValueError(f"samples have {samples.shape[0]} channels, expected {num_channels}")
+
+
+# Vorbis and Opus number their channels differently from everyone else (Vorbis I specification, section 4.3.9; RFC 7845,
+# section 5.1.1.2). WAV order: front left, front right, centre, LFE, back, side. For each channel in Vorbis order, its
+# place in WAV order; counts that are not named are equal in both, or undefined.
 _WAV_PLACE_OF_VORBIS_CHANNEL = {
     3: [0, 2, 1],
     5: [0, 2, 1, 3, 4],

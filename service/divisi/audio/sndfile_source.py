@@ -1,6 +1,6 @@
 """Decodes wav, rf64, aiff, caf, flac, ogg (Vorbis, Opus, FLAC) and mp3 with libsndfile, read forward only.
 
-libsndfile is shown a plain file of the sound alone: see `_find_…` and the modules they lean on.
+libsndfile is shown a plain file of the sound alone; what that is, `_find_sounds` finds with the modules of the formats.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,21 +22,31 @@ from divisi.audio.frames import read_mpeg_stream
 from divisi.audio.ogg import OggStream, as_last_page, read_ogg_links, read_opus_head, with_checksum
 from divisi.audio.recording import AudioFacts, Samples, check_sample_rate, wav_from_vorbis_order
 from divisi.audio.sniff import Sniffed
-from divisi.audio.source import BlockSource, ChainedSource, CodecNotSupportedError, Piece, SplicedFile, joined, part_of
-from divisi.contract.errors import InputError
+from divisi.audio.source import (
+    BlockSource,
+    ChainedSource,
+    CodecNotSupportedError,
+    Piece,
+    SplicedFile,
+    bytes_at,
+    joined,
+    open_spliced,
+    part_of,
+    undecodable,
+)
+
+SNDFILE_CONTAINERS = frozenset({"wav", "rf64", "aiff", "caf", "flac", "ogg", "mp3"})
 
 # libsndfile's word for "unknown", SF_COUNT_MAX.
 _UNKNOWN_LENGTH = 0x7FFF_FFFF_FFFF_FFFF
 # SF_ERR_UNSUPPORTED_ENCODING, and what its WAV reader says to a format tag that it does not know.
 _UNSUPPORTED_CODEC_ERRORS = frozenset({4, 64})
-_VORBIS = b"\x01vorbis"
-_OPUS = b"OpusHead"
-_FLAC_IN_OGG = b"\x7fFLAC"
+_FLAC_WORD_LENGTHS = frozenset({8, 16, 24})
+_VORBIS, _OPUS, _FLAC_IN_OGG = b"\x01vorbis", b"OpusHead", b"\x7fFLAC"
 # In front of `fLaC` in the first packet: this mark, version, number of headers.
 _FLAC_IN_OGG_MARK_BYTES = 9
 # What a pipe of Linux holds.
 _PIPE_BYTES = 65_536
-_FLAC_WORD_LENGTHS = frozenset({8, 16, 24})
 
 
 class _ForwardOnly(soundfile.SoundFile):
@@ -73,8 +83,7 @@ def open_with_sndfile(path: Path, sniffed: Sniffed) -> BlockSource:
     """Opens a recording in one of SNDFILE_CONTAINERS. Raises InputError, or CodecNotSupportedError for a codec unknown
     to libsndfile.
     """
-    sounds = _FINDERS[sniffed.container](path, sniffed)
-    links = [partial(SndfileSource, path, sniffed.container, sound) for sound in sounds]
+    links = [partial(SndfileSource, path, sniffed.container, sound) for sound in _find_sounds(path, sniffed)]
     return links[0]() if len(links) == 1 else ChainedSource(links)
 
 
@@ -117,8 +126,8 @@ class SndfileSource:
             if left == 0:
                 return np.zeros((self.facts.num_channels, 0), np.float32)
             seconds = self._taken / self.facts.sample_rate
-            raise InputError(
-                f"the file is damaged or truncated after {seconds:.1f} s: {error.error_string}", code="undecodable"
+            raise undecodable(
+                f"the file is damaged or truncated after {seconds:.1f} s: {error.error_string}"
             ) from error
         self._taken += len(block)
         samples = np.ascontiguousarray(block.T)
@@ -139,21 +148,22 @@ def _open(source: SplicedFile | int, pieces: Sequence[Piece]) -> soundfile.Sound
     except soundfile.LibsndfileError as error:
         if error.code in _UNSUPPORTED_CODEC_ERRORS:
             raise CodecNotSupportedError(error.error_string, pieces) from error
-        raise InputError(f"the file cannot be decoded: {error.error_string}", code="undecodable") from error
+        raise undecodable(f"the file cannot be decoded: {error.error_string}") from error
 
 
-def _find_in_chunks(path: Path, sniffed: Sniffed) -> list[_Sound]:
+def _find_sounds(path: Path, sniffed: Sniffed) -> list[_Sound]:
+    """The streams of a file, one after the other; most files are one."""
+    if sniffed.container == "flac":
+        return _flac_sounds(path, (sniffed.sound,))
+    if sniffed.container == "mp3":
+        return [_mpeg_sound(path, (sniffed.sound,))]
+    if sniffed.container == "ogg":
+        return _sounds_in_ogg(path, sniffed.sound)
     read = {"aiff": read_aiff, "caf": read_caf}.get(sniffed.container, read_riff)
     with path.open("rb") as file:
         found = read(file, sniffed.sound.start, sniffed.sound.stop)
     check_sample_rate(found.sample_rate)
-    if found.is_mpeg:
-        return [_mpeg_sound(path, found.data)]
-    return [_Sound(found.pieces, is_decoder_right=True)]
-
-
-def _find_in_flac(path: Path, sniffed: Sniffed) -> list[_Sound]:
-    return _flac_sounds(path, (sniffed.sound,))
+    return [_mpeg_sound(path, found.data) if found.is_mpeg else _Sound(found.pieces, is_decoder_right=True)]
 
 
 def _flac_sounds(path: Path, pieces: Sequence[Piece]) -> list[_Sound]:
@@ -171,58 +181,52 @@ def _flac_sounds(path: Path, pieces: Sequence[Piece]) -> list[_Sound]:
     return sounds
 
 
-def _find_in_ogg(path: Path, sniffed: Sniffed) -> list[_Sound]:
-    whole = (sniffed.sound,)
-    with SplicedFile(path, whole) as file:
+def _sounds_in_ogg(path: Path, whole: range) -> list[_Sound]:
+    with SplicedFile(path, (whole,)) as file:
         links = read_ogg_links(file)
     sounds = []
     for streams in links:
         stream = next((s for s in streams if s.codec.startswith((_VORBIS, _OPUS, _FLAC_IN_OGG))), None)
         if stream is None:
-            raise CodecNotSupportedError("neither Vorbis nor Opus nor FLAC", whole)
-        sounds += _ogg_sounds(path, sniffed.sound, stream)
+            raise CodecNotSupportedError("neither Vorbis nor Opus nor FLAC", (whole,))
+        if stream.codec.startswith(_FLAC_IN_OGG):
+            # Its packets, put together, are a FLAC file.
+            packets = [whole[place.start : place.stop] for place in joined(stream.contents)]
+            sounds += _flac_sounds(path, part_of(packets, _FLAC_IN_OGG_MARK_BYTES, sum(map(len, packets))))
+        else:
+            sounds.append(_ogg_sound(path, whole, stream))
     return sounds
 
 
-def _ogg_sounds(path: Path, whole: range, stream: OggStream) -> list[_Sound]:
-    """The sound of one stream in Ogg pages. Packets of FLAC, put together, are a FLAC file."""
-    if stream.codec.startswith(_FLAC_IN_OGG):
-        contents = [whole[place.start : place.stop] for place in joined(stream.contents)]
-        return _flac_sounds(path, part_of(contents, _FLAC_IN_OGG_MARK_BYTES, sum(map(len, contents))))
+def _ogg_sound(path: Path, whole: range, stream: OggStream) -> _Sound:
+    """The sound of a stream of Vorbis or Opus."""
     pieces: list[Piece] = [whole[place.start : place.stop] for place in joined(stream.pages)]
+    length = sum(map(len, pieces))
     with SplicedFile(path, pieces) as file:
-        length = sum(map(len, pieces))
         if not stream.is_ended:
             last_at = length - len(stream.pages[-1])
-            file.seek(last_at)
-            pieces = [*part_of(pieces, 0, last_at), as_last_page(file.read(length - last_at))]
+            pieces = [*part_of(pieces, 0, last_at), as_last_page(bytes_at(file, last_at, length - last_at))]
         if not stream.codec.startswith(_OPUS):
-            return [_Sound(tuple(pieces), is_decoder_right=True)]
+            return _Sound(tuple(pieces), is_decoder_right=True)
         page_bytes, packet_bytes = len(stream.pages[0]), len(stream.contents[0])
-        file.seek(0)
-        page_head = file.read(page_bytes - packet_bytes)
+        page_head = bytes_at(file, 0, page_bytes - packet_bytes)
         opus = read_opus_head(file.read(packet_bytes))
     shown = with_checksum(bytearray(page_head + opus.shown))
-    return [_Sound((shown, *part_of(pieces, page_bytes, length)), is_decoder_right=True, skip=opus.skip)]
-
-
-def _find_in_mp3(path: Path, sniffed: Sniffed) -> list[_Sound]:
-    return [_mpeg_sound(path, (sniffed.sound,))]
+    return _Sound((shown, *part_of(pieces, page_bytes, length)), is_decoder_right=True, skip=opus.skip)
 
 
 def _mpeg_sound(path: Path, pieces: Sequence[Piece]) -> _Sound:
     """Fed to libsndfile through a pipe: from a file it would trust an extrapolated length and stop there. Frames of the
     free format need a file, in which it measures them.
     """
-    with SplicedFile(path, pieces) as file:
+    with open_spliced(path, pieces) as file:
         stream = read_mpeg_stream(file)
     if stream is None:
-        raise InputError("the file holds no MPEG audio frames", code="undecodable")
+        raise undecodable("the file holds no MPEG audio frames")
     promised = stream.promised_frames
     if promised is not None and promised > stream.num_frames + 1:  # some writers count the tag's own frame
-        raise InputError(
-            f"the file is truncated: its header promises {promised} frames, {stream.num_frames} are there",
-            code="undecodable",
+        raise undecodable(
+            f"the file is truncated: its header promises {promised} frames, {stream.num_frames} are there"
         )
     # A tag that promises less than there is belongs to the first of several files put together: without it, all is
     # decoded.
@@ -252,16 +256,3 @@ def _feed(path: Path, pieces: Sequence[Piece]) -> int:
 
     threading.Thread(target=feed, name="mp3-feed", daemon=True).start()
     return read_end
-
-
-_FINDERS: dict[str, Callable[[Path, Sniffed], list[_Sound]]] = {
-    "wav": _find_in_chunks,
-    "rf64": _find_in_chunks,
-    "aiff": _find_in_chunks,
-    "caf": _find_in_chunks,
-    "flac": _find_in_flac,
-    "ogg": _find_in_ogg,
-    "mp3": _find_in_mp3,
-}
-
-SNDFILE_CONTAINERS = frozenset(_FINDERS)

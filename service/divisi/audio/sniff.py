@@ -1,4 +1,6 @@
-"""Which container a file is, by its bytes alone: names and media types from outside are not believed."""
+"""Which container a file is, by its bytes alone, and where its sound lies: names and media types from outside are not
+believed, and tags that programs put in front and behind (ID3, APE, Lyrics3) would be taken for damage by decoders.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from divisi.audio.frames import find_mpeg_stream, read_adts_stream
-from divisi.audio.source import Seekable, SplicedFile
+from divisi.audio.source import Seekable, bytes_at, find_all, open_spliced
 from divisi.contract.errors import InputError
 
 _HEAD_LENGTH = 400
@@ -66,8 +68,7 @@ def sniff(path: Path) -> Sniffed:
     """
     with path.open("rb") as file:
         start = end_of_front_tags(file)
-        file.seek(start)
-        head = file.read(_HEAD_LENGTH)
+        head = bytes_at(file, start, _HEAD_LENGTH)
         if not head:
             what = "holds a tag, or zeros, and no audio" if start else "is empty"
             raise InputError(f"the file {what}", code="empty-audio")
@@ -80,28 +81,27 @@ def sniff(path: Path) -> Sniffed:
 
 
 def _container_of(head: bytes) -> str | None:
-    magic = head[:4]
-    if magic in (b"RIFF", b"RIFX") and head[8:12] == b"WAVE":
+    magic, kind = head[:4], head[8:12]
+    if magic in (b"RIFF", b"RIFX") and kind == b"WAVE":
         return "wav"
-    if magic in (b"RF64", b"BW64") and head[8:12] == b"WAVE":
+    if magic in (b"RF64", b"BW64") and kind == b"WAVE":
         return "rf64"
-    if magic == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+    if magic == b"FORM" and kind in (b"AIFF", b"AIFC"):
         return "aiff"
     if magic in _BY_MAGIC:
         return _BY_MAGIC[magic]
     if begins_with_box(head):
         return "m4a"
-    if magic == b"RIFF" and head[8:12] == b"AVI ":
-        raise InputError("the file is an AVI film; it cannot be read", code="unsupported-format")
-    if head[0] == 0x56 and head[1] & 0xE0 == 0xE0:
-        raise InputError("the file is AAC in LATM; it cannot be read", code="unsupported-format")
-    if any(head[at : at + 3 * length : length] == _TRANSPORT_SYNC * 3 for at, length in _TRANSPORT_PACKETS):
-        raise InputError(
-            "the file is an MPEG transport stream (ts, mts); save its sound as m4a, mp3 or wav",
-            code="unsupported-format",
-        )
-    if magic in _FOREIGN:
-        raise InputError(f"the file is {_FOREIGN[magic]}; it cannot be read", code="unsupported-format")
+    foreign = _FOREIGN.get(magic)
+    if magic == b"RIFF" and kind == b"AVI ":
+        foreign = "an AVI film"
+    elif head[:1] == b"V" and head[1:2] >= b"\xe0":
+        foreign = "AAC in LATM"
+    elif any(head[at : at + 3 * length : length] == _TRANSPORT_SYNC * 3 for at, length in _TRANSPORT_PACKETS):
+        message = "the file is an MPEG transport stream (ts, mts); save its sound as m4a, mp3 or wav"
+        raise InputError(message, code="unsupported-format")
+    if foreign is not None:
+        raise InputError(f"the file is {foreign}; it cannot be read", code="unsupported-format")
     return None
 
 
@@ -113,7 +113,7 @@ def begins_with_box(head: bytes) -> bool:
 
 def _find_frames(path: Path, sound: range) -> Sniffed:
     """mp3 or aac, which are frames from some place on and have no header for the whole."""
-    with SplicedFile(path, (sound,)) as file:
+    with open_spliced(path, (sound,)) as file:
         mpeg = find_mpeg_stream(file)
         adts = read_adts_stream(file)
     if mpeg is not None and (adts is None or mpeg < adts.start):
@@ -127,7 +127,7 @@ def _find_frames(path: Path, sound: range) -> Sniffed:
 _LONGEST_LYRICS = 5_100 + 20
 _APE_TAG_HAS_HEADER = 1 << 31
 _PADDING = 16
-_STRETCH = 1 << 16
+_NO_ZERO = re.compile(rb"[^\0]")
 
 
 def end_of_front_tags(file: Seekable) -> int:
@@ -135,11 +135,10 @@ def end_of_front_tags(file: Seekable) -> int:
     start = 0
     file_bytes = file.seek(0, io.SEEK_END)
     while start < file_bytes:
-        file.seek(start)
-        header = file.read(32)
+        header = bytes_at(file, start, 32)
         length = _id3_length(header, b"ID3") or _ape_length(header)
         if not length and header[:_PADDING] == bytes(_PADDING):
-            length = _count_zeros(file, start)
+            length = next((place for place, _ in find_all(file, _NO_ZERO, 1, start, file_bytes)), file_bytes) - start
         if not length:
             break
         start += length
@@ -149,11 +148,12 @@ def end_of_front_tags(file: Seekable) -> int:
 def start_of_tags_behind(file: Seekable, start: int) -> int:
     """Where the sound that begins at byte `start` ends: in front of all tags at the end of the file."""
     end = file.seek(0, io.SEEK_END)
-    while length := _length_of_last_tag(_at(file, max(start, end - _LONGEST_LYRICS), end)):
-        if end - length < start:
-            break
+    while True:
+        tail_bytes = min(end - start, _LONGEST_LYRICS)
+        length = _length_of_last_tag(bytes_at(file, end - tail_bytes, tail_bytes))
+        if not length or end - length < start:
+            return end
         end -= length
-    return end
 
 
 def _length_of_last_tag(tail: bytes) -> int:
@@ -184,19 +184,3 @@ def _ape_length(header: bytes) -> int:
     length = int.from_bytes(header[12:16], "little")
     flags = int.from_bytes(header[20:24], "little")
     return length + (32 if flags & _APE_TAG_HAS_HEADER else 0)
-
-
-def _count_zeros(file: Seekable, start: int) -> int:
-    file.seek(start)
-    count = 0
-    while stretch := file.read(_STRETCH):
-        rest = stretch.lstrip(b"\0")
-        count += len(stretch) - len(rest)
-        if rest:
-            break
-    return count
-
-
-def _at(file: Seekable, start: int, stop: int) -> bytes:
-    file.seek(start)
-    return file.read(stop - start)

@@ -1,12 +1,15 @@
-"""A file seen as pieces of it and bytes of ours: the decoder gets the header and the sound that it can work with, the
-file stays as it is.
+"""Between a recording's file and the library that decodes it: the file that the library is shown, the blocks it gives.
+
+A library is shown the header and the sound that it can work with, pieces of the file and bytes of ours; the file stays
+as it is. libsndfile (`sndfile_source`) and FFmpeg (`av_source`) both answer with a `BlockSource`.
 """
 
 from __future__ import annotations
 
 import io
+import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -18,13 +21,46 @@ from divisi.contract.errors import InputError
 Piece = bytes | range
 """Bytes to show, or the bytes of the file at these places (step 1)."""
 
+# 8 TiB; file systems refuse to go to places beyond the largest file that they can hold.
+_LARGEST_FILE = 1 << 43
+_STRETCH = 1 << 14
+_BUFFER_BYTES = 1 << 18
+
 
 class Seekable(Protocol):
-    """What readers of headers need of a file."""
+    """What readers of headers need of a file, which may be open at any place."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int: ...
 
     def read(self, size: int, /) -> bytes: ...
+
+
+def bytes_at(file: Seekable, position: int, length: int) -> bytes:
+    """Bytes from a place on; fewer at the end, none where sizes in a damaged file lead."""
+    if position >= _LARGEST_FILE:
+        return b""
+    file.seek(position)
+    return file.read(length)
+
+
+def find_all(
+    file: Seekable, pattern: re.Pattern[bytes], length: int, start: int, stop: int
+) -> Iterator[tuple[int, bytes]]:
+    """Places in `start … stop` at which a pattern matches, with the bytes that stand there: `length` in all, which is
+    what the longest match takes, or more; fewer at the end of the file. Memory stays flat.
+    """
+    for position in range(start, stop, _STRETCH):
+        num_places = min(_STRETCH, stop - position)
+        stretch = bytes_at(file, position, num_places + length - 1)
+        match = pattern.search(stretch)
+        while match is not None and match.start() < num_places:
+            yield position + match.start(), stretch[match.start() : match.start() + length]
+            match = pattern.search(stretch, match.start() + 1)
+
+
+def undecodable(message: str) -> InputError:
+    """The error of that code: the file is damaged, cut off, or of a kind that its decoder refuses."""
+    return InputError(message, code="undecodable")
 
 
 class SplicedFile(io.RawIOBase):
@@ -88,6 +124,11 @@ class SplicedFile(io.RawIOBase):
         super().close()
 
 
+def open_spliced(path: Path, pieces: Iterable[Piece]) -> io.BufferedReader:
+    """A SplicedFile for readers that take a few bytes here and there, mostly forward."""
+    return io.BufferedReader(SplicedFile(path, pieces), _BUFFER_BYTES)
+
+
 def joined(pieces: Iterable[range]) -> list[range]:
     """The same places with neighbours made one."""
     result: list[range] = []
@@ -112,13 +153,15 @@ def part_of(pieces: Iterable[Piece], start: int, stop: int) -> tuple[Piece, ...]
 
 
 class BlockSource(Protocol):
-    """One opened recording, read from the beginning to the end once."""
+    """One opened recording, read from the beginning to the end once.
+
+    Attributes:
+        facts: what the header says; `exact` is False.
+        promised_samples: must come out, or the file is damaged; None where the header promises nothing firm.
+    """
 
     facts: AudioFacts
-    """What the header says; `exact` is False."""
-
     promised_samples: int | None
-    """Samples that must come out, or the file is damaged; None where the header promises nothing firm."""
 
     def read(self, num_samples: int) -> Samples:
         """Up to `num_samples` samples as float32 `(C, n)` in WAV channel order; n = 0 means the end.
@@ -147,15 +190,15 @@ class CodecNotSupportedError(Exception):
 def check_promise(promised_samples: int | None, num_decoded: int) -> None:
     """Raises InputError `undecodable` where fewer samples came out than a header promised."""
     if promised_samples is not None and num_decoded < promised_samples:
-        raise InputError(
+        raise undecodable(
             f"the file is damaged or truncated: of {promised_samples} samples promised by its header "
-            f"{num_decoded} could be decoded",
-            code="undecodable",
+            f"{num_decoded} could be decoded"
         )
 
 
 class ChainedSource:
-    """A BlockSource over several, each opened when the one in front of it is at its end.
+    """A BlockSource over several, one after the other in a file (Ogg chains, FLAC files joined by `cat`), each opened
+    when the one in front of it is at its end.
 
     Args:
         links: open the parts, in order.

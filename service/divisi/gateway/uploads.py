@@ -20,7 +20,7 @@ from typing import IO
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
-from divisi.audio.decode import file_name, pack
+from divisi.audio.decode import channel_file_name, pack_files
 from divisi.audio.recording import AudioFacts, AudioLimits, check_true_source, mismatch
 from divisi.audio.sandbox import inspect_audio_in_child
 from divisi.contract.card import ModelCard
@@ -95,7 +95,7 @@ class Upload(ReceivedFile):
         packed = self.path.with_name("packed")
         if not packed.exists():
             with needing_room():
-                pack(self.path, packed)
+                pack_files(self.path, packed)
         return packed
 
 
@@ -126,7 +126,7 @@ async def receive_upload(request: Request, max_bytes: int, work_dir: Path, max_f
             return open_files.enter_context(path.open("wb"))
 
         places = itertools.count()
-        sink = UploadSink(lambda: opened(folder / file_name(next(places))), max_bytes)
+        sink = UploadSink(lambda: opened(folder / channel_file_name(next(places))), max_bytes)
         references: dict[str, tuple[Path, UploadSink]] = {}
 
         def open_reference(name: str) -> UploadSink:
@@ -149,7 +149,7 @@ async def receive_upload(request: Request, max_bytes: int, work_dir: Path, max_f
                 await sink.settle()
         for part in (sink, *(source for _, source in references.values())):
             await part.flush()
-        path = folder if num_files > 1 else folder / file_name(0)
+        path = folder if num_files > 1 else folder / channel_file_name(0)
         received = {name: ReceivedFile(path, *source.measured) for name, (path, source) in references.items()}
         yield Upload(path, *sink.measured, label, fields, received)
 

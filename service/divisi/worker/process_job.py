@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from divisi.audio.decode import CONTAINER, unpack
+from divisi.audio.decode import FILES_CONTAINER, unpack_files
 from divisi.audio.sandbox import AudioLimits, inspect_audio_in_child
 from divisi.contract.job import Job
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, StemConfidence, StemScore
@@ -94,10 +94,10 @@ def _fetch_mixture(job: Job, store: ObjectStore, work_dir: Path) -> Path:
     """The recording as one file, or a folder of the files that it came in."""
     mixture = work_dir / "mixture"
     store.download(mixture_key(job.job_id, job.upload), mixture)
-    if job.audio.get("container") != CONTAINER:
+    if job.audio.get("container") != FILES_CONTAINER:
         return mixture
     folder = work_dir / "files"
-    unpack(mixture, folder)
+    unpack_files(mixture, folder)
     mixture.unlink()
     return folder
 

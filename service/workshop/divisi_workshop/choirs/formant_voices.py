@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from divisi.audio.recording import Waveform
 from divisi_workshop.choirs.melodies import REST, draw_melody
 from divisi_workshop.choirs.singer import (
     CONSONANTS,
@@ -45,11 +44,9 @@ _SUNG_VOWELS = [vowel for vowel in VOWELS if vowel != "m"]
 
 @dataclass(frozen=True)
 class SungVoice:
-    """Attributes: `waveform`: one channel; `f0_hz`: float32 (T,), the pitch at each sample, 0 where the voice is
-    silent.
-    """
+    """Attributes: `samples`: float32 (T,); `f0_hz`: float32 (T,), their pitch, 0 where the voice is silent."""
 
-    waveform: Waveform
+    samples: NDArray[np.float32]
     f0_hz: NDArray[np.float32]
 
 
@@ -63,7 +60,7 @@ def sing(notes: Sequence[Note], singer: SingerTraits, sample_rate: int, seed: in
         seed: of everything that differs from one performance to the next.
 
     Returns:
-        float32 `(1, T)` with T = seconds · rate, rounded, and its F0.
+        T = seconds · rate, rounded.
     """
     rng = np.random.default_rng(seed)
     num_samples = round(sum(note.seconds for note in notes) * sample_rate)
@@ -86,7 +83,7 @@ def sing(notes: Sequence[Note], singer: SingerTraits, sample_rate: int, seed: in
     noise = _consonant_noise(rng, score, num_samples, sample_rate)
     samples = tone + level * (breath + noise)
     f0 = np.where(is_sung, f0_hz, 0).astype(np.float32)
-    return SungVoice(Waveform(samples[None].astype(np.float32), sample_rate), f0)
+    return SungVoice(samples.astype(np.float32), f0)
 
 
 def _tone(f0_hz: Array, phase: Array, gain: Array, formants_hz: Array, singer: SingerTraits, sample_rate: int) -> Array:
@@ -183,7 +180,7 @@ def make_choir(
         text = np.random.default_rng(int(rng.integers(2**31)) if text_seed is None else text_seed)
         singer = draw_singer(voice, int(rng.integers(*SINGER_SEEDS)))
         sung = sing(to_notes(text, midi), singer, SAMPLE_RATE, int(rng.integers(2**31)))
-        voices.append(sung.waveform.samples[0])
+        voices.append(sung.samples)
         tracks.append(sung.f0_hz[::hop][: len(midi)])
     return np.stack(voices), np.stack(tracks), melody.quarter_seconds
 

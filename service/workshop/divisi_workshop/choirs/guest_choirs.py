@@ -135,7 +135,7 @@ def formant_takes(
     takes = []
     for _ in range(options.takes):
         singer = draw_singer(voice, int(rng.integers(*SINGER_SEEDS)))
-        takes.append(sing_formants(notes, singer, SAMPLE_RATE, int(rng.integers(2**31))).waveform.samples[0])
+        takes.append(sing_formants(notes, singer, SAMPLE_RATE, int(rng.integers(2**31))).samples)
     return levelled(takes, round(options.seconds * SAMPLE_RATE))
 
 

@@ -36,7 +36,7 @@ def render() -> dict[str, NDArray[np.int16]]:
     for number, voice in enumerate(SOURCES):
         notes = [*read_notes(voice), Note(None, TAIL_SECONDS)]
         sung = sing(notes, draw_singer(voice, SEED), SAMPLE_RATE, seed=SEED + number)
-        sources[voice] = place_in_room(sung.waveform.samples[0], PLACES[voice], seed=SEED + 10 + number)
+        sources[voice] = place_in_room(sung.samples, PLACES[voice], seed=SEED + 10 + number)
     # One gain for all, from the mixture's peak.
     gain = PEAK * 32_767 / np.max(np.abs(np.sum(list(sources.values()), axis=0)))
     words = {voice: np.rint(gain * source).astype(np.int16) for voice, source in sources.items()}

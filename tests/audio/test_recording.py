@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from divisi.audio.recording import check_samples, to_fixed_point, vorbis_from_wav_order, wav_from_vorbis_order
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [np.zeros((2, 10)), np.zeros(10, np.float32), np.zeros((0, 10), np.float32), np.zeros((1, 2, 10), np.float32)],
+    ids=["float64", "one axis", "no channel", "three axes"],
+)
+def test_samples_of_another_shape_or_type_are_refused(samples: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="samples must"):
+        check_samples(samples)
+
+
+def test_samples_of_another_number_of_channels_are_refused() -> None:
+    check_samples(np.zeros((2, 10), np.float32), num_channels=2)
+    with pytest.raises(ValueError, match="2 channels, expected 1"):
+        check_samples(np.zeros((2, 10), np.float32), num_channels=1)
+
+
+# Vorbis I specification, section 4.3.9, against the order of WAVE_FORMAT_EXTENSIBLE's mask bits.
+VORBIS = {3: "L C R", 5: "L C R BL BR", 6: "L C R BL BR LFE", 7: "L C R SL SR BC LFE", 8: "L C R SL SR BL BR LFE"}
+WAV = {3: "L R C", 5: "L R C BL BR", 6: "L R C LFE BL BR", 7: "L R C LFE BC SL SR", 8: "L R C LFE BL BR SL SR"}
+
+
+@pytest.mark.parametrize("num_channels", VORBIS)
+def test_each_loudspeaker_gets_its_own_channel(num_channels: int) -> None:
+    vorbis, wav = VORBIS[num_channels].split(), WAV[num_channels].split()
+    to_vorbis, to_wav = vorbis_from_wav_order(num_channels), wav_from_vorbis_order(num_channels)
+    assert to_vorbis is not None
+    assert to_wav is not None
+    assert [wav[place] for place in to_vorbis] == vorbis
+    assert [vorbis[place] for place in to_wav] == wav
+
+
+@pytest.mark.parametrize("num_channels", [1, 2, 4, 9, 32])
+def test_other_numbers_of_channels_stay_as_they_are(num_channels: int) -> None:
+    assert vorbis_from_wav_order(num_channels) is None
+    assert wav_from_vorbis_order(num_channels) is None
+
+
+@pytest.mark.parametrize("bits", [16, 24])
+@given(samples=arrays(np.float32, (2, 50), elements=st.floats(-1, 1, width=32)))
+def test_rounding_moves_a_sample_by_half_a_step_at_most(bits: int, samples: np.ndarray) -> None:
+    words, num_clipped = to_fixed_point(samples, bits)
+    step = 2.0 ** (1 - bits)
+    errors = np.abs(words * step - samples.astype(np.float64))
+    assert errors[samples < 1 - step].max(initial=0) <= step / 2
+    assert errors.max() <= step  # +1 has no word of its own
+    assert num_clipped == 0
+
+
+@pytest.mark.parametrize("bits", [16, 24])
+def test_every_word_survives_the_way_through_float(bits: int) -> None:
+    half = 1 << (bits - 1)
+    words = np.unique(np.linspace(-half, half - 1, 100_001).astype(np.int32))[None]
+    again, _ = to_fixed_point((words / half).astype(np.float32), bits)
+    np.testing.assert_array_equal(again, words)
+
+
+@pytest.mark.parametrize("bits", [16, 24])
+def test_what_lies_beyond_full_scale_is_clipped_and_counted(bits: int) -> None:
+    half = 1 << (bits - 1)
+    words, num_clipped = to_fixed_point(np.array([[-1e30, -1.5, -1, 1, 1.5, 1e30]], np.float32), bits)
+    assert words.tolist() == [[-half, -half, -half, half - 1, half - 1, half - 1]]
+    assert num_clipped == 4
