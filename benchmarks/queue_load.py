@@ -26,10 +26,10 @@ from rich.table import Table
 from divisi.contract.job import Job, new_job_id
 from divisi.contract.manifest import Manifest, ManifestStem
 from divisi.contract.request import Lane
-from divisi.door.redis_door import QueueOptions, RedisDoor
-from divisi.jobs.figures import Figures
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.worker_side import Claim, WorkerSide
+from divisi.queue.figures import Figures
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import QueueOptions, RedisDoor
+from divisi.queue.worker_side import Claim, WorkerSide
 from divisi.standalone import redis_executable
 
 SUBMIT_P99_MS = 50.0

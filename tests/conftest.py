@@ -19,8 +19,8 @@ import redis
 from hypothesis import HealthCheck
 from tests.patience import PATIENCE_SECONDS
 
-from divisi.jobs.queue import JobQueue
 from divisi.models.bundle import ModelBundle
+from divisi.queue.job_queue import JobQueue
 from divisi.standalone import redis_executable
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import os
 import sys
 from typing import NoReturn
 
-from divisi.door.redis_door import QueueOptions, RedisDoor
 from divisi.models.bundle import BundleStore
+from divisi.queue.redis_door import QueueOptions, RedisDoor
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore, open_object_store
 

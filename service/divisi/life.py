@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 
 from divisi.contract.errors import ConflictError, DivisiError, NotFoundError, UnavailableError
 from divisi.contract.job import Job, new_job_id
-from divisi.jobs.queue import JobQueue
+from divisi.queue.job_queue import JobQueue
 from divisi.storage.names import (
     JOBS_PREFIX,
     UPLOADS_PREFIX,

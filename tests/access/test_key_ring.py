@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from divisi.access.key_ring import ApiKey, KeyRing, Scope
 from divisi.access.signing import WEBHOOK_SECRET_PREFIX, SealError, new_webhook_secret
 from divisi.contract.errors import AccessError, NotFoundError
-from divisi.door.redis_door import RedisDoor
-from divisi.jobs.queue import JobQueue
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import RedisDoor
 
 pytestmark = pytest.mark.anyio
 READ = {Scope.JOBS_READ}

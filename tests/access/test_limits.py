@@ -9,7 +9,7 @@ import redis
 
 from divisi.access.callers import Limits, UploadQuota
 from divisi.contract.errors import LimitError
-from divisi.jobs.queue import JobQueue
+from divisi.queue.job_queue import JobQueue
 
 pytestmark = pytest.mark.anyio
 HOUR_MS = 3_600_000

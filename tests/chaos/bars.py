@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from deployment import Audit
 from rich.console import Console
 from rich.table import Table
-
-from deployment import Audit
 
 
 @dataclass(frozen=True)

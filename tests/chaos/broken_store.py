@@ -19,10 +19,10 @@ from collections import Counter
 import boto3
 import httpx
 from bars import Row, exactly, report, told
+from deployment import LONGEST_SECONDS, Deployment, deployment, noise_wav
 from moto.server import ThreadedMotoServer
 from store_proxy import StoreProxy
 
-from deployment import LONGEST_SECONDS, Deployment, deployment, noise_wav
 from divisi.bootstrap import open_store
 
 BUCKET = "recordings"

@@ -20,10 +20,10 @@ import time
 import httpx
 import psutil
 from bars import Row, at_most, exactly, report, told
-
 from deployment import Deployment, deployment
+
 from divisi.contract.job import Job, JobState
-from divisi.jobs.figures import Figures
+from divisi.queue.figures import Figures
 from divisi.storage.names import attempt_prefix
 
 QUEUED_SECONDS, FREED_SECONDS = 0.1, 2.0

@@ -25,10 +25,10 @@ import numpy as np
 import soundfile
 from bars import Row, exactly, report, rows_of, told
 from botocore.exceptions import BotoCoreError, ClientError
-
 from deployment import SAMPLE_RATE, Deployment, deployment
+
 from divisi.contract.job import JobState
-from divisi.jobs.figures import Figures
+from divisi.queue.figures import Figures
 from divisi.settings import child_environment
 
 LEASE_SECONDS = 2.0

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 
 import httpx
 from bars import Row, exactly, report, told
-
 from deployment import Deployment, deployment, noise_wav
-from divisi.jobs.events import EventReader
+
+from divisi.queue.events import EventReader
 
 AUDIO_SECONDS = 120.0  # 12 s of work, a few events a second
 LONGEST_CONNECTION_SECONDS = 1.5

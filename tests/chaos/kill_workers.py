@@ -13,8 +13,8 @@ import sys
 import time
 
 from bars import Row, report, rows_of, told
-
 from deployment import LONGEST_SECONDS, deployment
+
 from divisi.contract.job import JobState
 
 LEASE_SECONDS = 2.0

@@ -14,10 +14,10 @@ import itertools
 import sys
 
 from bars import Row, exactly, report, rows_of, told
-
 from deployment import deployment
-from divisi.contract.job import JobState
 from engines import HUNGRY_LEVEL, KILLED_LEVEL, POISON_LEVEL
+
+from divisi.contract.job import JobState
 
 AUDIO_SECONDS = 2.0
 MAX_ATTEMPTS = 3

@@ -15,10 +15,10 @@ import sys
 import time
 
 from bars import Row, at_most, exactly, report, rows_of, told
-
 from deployment import LONGEST_SECONDS, Deployment, deployment
+
 from divisi.contract.errors import UnavailableError
-from divisi.jobs.figures import Figures
+from divisi.queue.figures import Figures
 
 LEASE_SECONDS = 5.0
 AUDIO_SECONDS = 3.0  # 0.3 s of work

@@ -17,9 +17,9 @@ from collections import Counter
 
 import httpx
 from bars import Row, exactly, report, told
-
 from deployment import deployment, noise_wav
-from divisi.jobs.figures import Figures
+
+from divisi.queue.figures import Figures
 
 AUDIO_SECONDS = 2.0
 PATIENCE_SECONDS = 120.0

@@ -28,7 +28,7 @@ def test_the_wheel_carries_the_default_model_and_nothing_of_the_workshop(unpacke
     assert [path.name for path in unpacked.glob("divisi/model_store/*")] == ["chorus"]
     assert list(unpacked.glob("divisi/model_store/chorus/*/model.onnx"))
     assert not list(unpacked.glob("divisi_workshop"))
-    assert list(unpacked.glob("divisi/door/scripts/*.lua"))
+    assert list(unpacked.glob("divisi/queue/scripts/*.lua"))
     assert list(unpacked.glob("divisi/gateway/page/*.js"))
     assert len(list(unpacked.glob("divisi/gateway/reference/swagger-ui*.gz"))) == 2
 

@@ -23,11 +23,11 @@ import uvicorn
 from divisi.contract.card import ModelCard
 from divisi.contract.job import Job
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, ResultWarning
-from divisi.door.redis_door import QueueOptions, RedisDoor
 from divisi.gateway.app import create_app
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.worker_side import WorkerSide
 from divisi.models.bundle import CARD_FILE, BundleStore, write_card, write_checksums
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import QueueOptions, RedisDoor
+from divisi.queue.worker_side import WorkerSide
 from divisi.settings import Settings
 from divisi.storage.names import stem_key
 from divisi.storage.object_store import ObjectStore, open_object_store

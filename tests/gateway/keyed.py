@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 
 from divisi.access.key_ring import KeyRing, NewKey, Scope
-from divisi.door.redis_door import RedisDoor
 from divisi.gateway.app import create_app
-from divisi.jobs.queue import JobQueue
 from divisi.models.bundle import BundleStore
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import RedisDoor
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore, open_object_store
 

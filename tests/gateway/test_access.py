@@ -18,8 +18,8 @@ from tests.gateway.keyed import BOTH, KeyedGateway, keyed_gateway
 
 from divisi.access.key_ring import KeyRing, NewKey, Scope
 from divisi.access.signing import Link, sign_link
-from divisi.door.redis_door import RedisDoor
-from divisi.jobs.queue import JobQueue
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import RedisDoor
 from divisi.settings import Settings
 
 if TYPE_CHECKING:

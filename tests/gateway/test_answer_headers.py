@@ -12,11 +12,11 @@ import pytest
 from tests.gateway.keyed import BOTH, keyed_gateway
 from tests.patience import PATIENCE_SECONDS
 
-from divisi.door.redis_door import RedisDoor
 from divisi.gateway import middleware
 from divisi.gateway.app import create_app
 from divisi.gateway.middleware import CROSS_ORIGIN, REQUEST_ID_HEADER, security_headers
 from divisi.models.bundle import BundleStore
+from divisi.queue.redis_door import RedisDoor
 from divisi.settings import Settings
 from divisi.storage.object_store import open_object_store
 

@@ -25,8 +25,8 @@ from divisi.client.arrivals import Arrival
 from divisi.client.records import File
 from divisi.client.wire import Patience, address_of, target_of
 from divisi.contract.errors import ConflictError, InputError, NotFoundError, UnavailableError
-from divisi.door.redis_door import RedisDoor
-from divisi.jobs.queue import JobQueue
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import RedisDoor
 from divisi.settings import Settings
 
 if TYPE_CHECKING:

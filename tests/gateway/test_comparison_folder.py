@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from divisi.door.redis_door import RedisDoor
-from divisi.jobs.queue import JobQueue
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import RedisDoor
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, StemBytes, WorkOff

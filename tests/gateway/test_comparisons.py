@@ -13,9 +13,9 @@ import pytest
 import soundfile
 
 from divisi.contract.manifest import Manifest, StemScore
-from divisi.door.redis_door import RedisDoor
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.worker_side import WorkerSide
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import RedisDoor
+from divisi.queue.worker_side import WorkerSide
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, WorkOff

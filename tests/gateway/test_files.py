@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from divisi.door.redis_door import RedisDoor
 from divisi.gateway.app import create_app
-from divisi.jobs.queue import JobQueue
 from divisi.models.bundle import BundleStore
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import RedisDoor
 from divisi.storage.object_store import ObjectStore, open_object_store
 
 if TYPE_CHECKING:

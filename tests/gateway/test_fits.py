@@ -14,13 +14,13 @@ import soundfile
 from tests.gateway.conftest import publish_model
 
 from divisi.contract.card import Fitting
-from divisi.jobs.roll_call import RollCall, WorkerState, WorkerStatus
+from divisi.queue.figures import RollCall, WorkerState, WorkerStatus
 from divisi.storage.names import mixture_key
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway
 
-    from divisi.jobs.queue import JobQueue
+    from divisi.queue.job_queue import JobQueue
 
 RATE = 16_000
 

@@ -16,8 +16,8 @@ from tests.patience import PATIENCE_SECONDS
 
 from divisi.contract.job import Job, Problem
 from divisi.gateway.jobs import RECONNECT_MILLISECONDS
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.worker_side import WorkerSide
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.worker_side import WorkerSide
 from divisi.storage.names import accepted_key, mixture_key, reference_key, sharer_key
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from tests.gateway.keyed import keyed_gateway
 from tests.patience import PATIENCE_SECONDS
 
-from divisi.door.redis_door import RedisDoor
-from divisi.jobs.queue import JobQueue
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import RedisDoor
 from divisi.settings import Settings
 
 if TYPE_CHECKING:

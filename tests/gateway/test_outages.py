@@ -15,9 +15,9 @@ import httpx
 import pytest
 from tests.conftest import free_port
 
-from divisi.door.redis_door import QueueOptions, RedisDoor
 from divisi.gateway.app import create_app
 from divisi.models.bundle import BundleStore
+from divisi.queue.redis_door import QueueOptions, RedisDoor
 from divisi.settings import Settings
 from divisi.storage.object_store import open_object_store
 

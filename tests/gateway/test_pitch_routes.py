@@ -14,8 +14,8 @@ from tests.gateway.conftest import PITCH_JSON
 
 from divisi.client import Client
 from divisi.contract.manifest import PitchBody, TuningBody
-from divisi.door.redis_door import RedisDoor
-from divisi.jobs.queue import JobQueue
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import RedisDoor
 
 if TYPE_CHECKING:
     from pathlib import Path

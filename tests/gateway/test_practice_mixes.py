@@ -21,10 +21,10 @@ from tests.patience import PATIENCE_SECONDS
 from divisi.audio.sandbox import MixPart
 from divisi.contract.files import StemFormat
 from divisi.contract.manifest import Manifest, ManifestStem
-from divisi.door.redis_door import RedisDoor
 from divisi.gateway import files, on_demand
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.worker_side import WorkerSide
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import RedisDoor
+from divisi.queue.worker_side import WorkerSide
 from divisi.storage.names import stem_key
 
 if TYPE_CHECKING:

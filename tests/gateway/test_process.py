@@ -33,7 +33,7 @@ PROGRAM = (
 # With asyncio's own event loop, whose way of looking names up can be replaced.
 NAMES_ARE_NEVER_FOUND = (
     "import socket, sys, time; sys.modules['uvloop'] = None; socket.getaddrinfo = lambda *_, **__: time.sleep(3600); "
-    "from divisi.door import redis_door; redis_door._CONNECT_SECONDS = 0.1; "
+    "from divisi.queue import redis_door; redis_door._CONNECT_SECONDS = 0.1; "
 )
 TOLD_TO_STOP_BEFORE_IT_SERVES = (
     "import signal; app.configure_tracing = lambda *_: os.kill(os.getpid(), signal.SIGTERM); "

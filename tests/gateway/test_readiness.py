@@ -23,9 +23,9 @@ from tests.conftest import free_port
 from tests.patience import PATIENCE_SECONDS
 
 from divisi import scratch
-from divisi.door.redis_door import RedisDoor
 from divisi.gateway.app import create_app
 from divisi.models.bundle import BundleStore
+from divisi.queue.redis_door import RedisDoor
 from divisi.settings import Settings
 from divisi.storage import store_health
 from divisi.storage.object_store import ObjectStore, open_object_store

@@ -14,12 +14,12 @@ from obstore.store import LocalStore
 
 from divisi.contract.errors import UnavailableError
 from divisi.contract.job import new_job_id
-from divisi.door.redis_door import RedisDoor
 from divisi.gateway.app import create_app
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.worker_side import WorkerSide
 from divisi.life import ORPHAN_AGE, mark_sharers, reconcile, sharers_of
 from divisi.models.bundle import BundleStore
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import RedisDoor
+from divisi.queue.worker_side import WorkerSide
 from divisi.storage.names import accepted_key, mixture_key
 from divisi.storage.object_store import ObjectStore
 

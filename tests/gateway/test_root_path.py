@@ -13,7 +13,7 @@ from tests.gateway.keyed import BOTH, KeyedGateway, keyed_gateway
 from tests.path_proxy import proxy_below
 
 from divisi.gateway.jobs import message_of
-from divisi.jobs.queue import JobQueue
+from divisi.queue.job_queue import JobQueue
 from divisi.settings import Settings
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import pytest
 import requests
 from tests.patience import PATIENCE_SECONDS
 
-from divisi.door.redis_door import RedisDoor
-from divisi.jobs.queue import JobQueue
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import RedisDoor
 from divisi.storage.names import file_name_in
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from divisi.contract.job import Job
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.worker_side import WorkerSide
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.worker_side import WorkerSide
 from divisi.storage.names import accepted_key
 
 if TYPE_CHECKING:

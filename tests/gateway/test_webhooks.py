@@ -25,10 +25,10 @@ from tests.gateway.receiver import Received, Receiver, receiving
 from divisi.access.key_ring import KeyRing
 from divisi.access.signing import new_webhook_secret, seal
 from divisi.contract.job import Job, new_job_id
-from divisi.door.redis_door import RedisDoor
 from divisi.gateway.jobs import message_of
-from divisi.jobs.queue import JobQueue
 from divisi.life import reconcile
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import RedisDoor
 from divisi.settings import Settings
 from divisi.webhooks.deliveries import Deliveries, Delivery, DeliveryStatus
 from divisi.webhooks.sender import RETRY_SECONDS, WebhookSender

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from divisi.cli.app import app
 from divisi.cli.terminal import console, errors
-from divisi.door.redis_door import QueueOptions, RedisDoor
-from divisi.jobs.queue import JobQueue
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import QueueOptions, RedisDoor
 from divisi.settings import load_settings
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from divisi.contract.job import Job, JobState, Problem, new_job_id
-from divisi.jobs.figures import Figures
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.worker_side import WorkerSide
+from divisi.queue.figures import Figures
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.worker_side import WorkerSide
 
 if TYPE_CHECKING:
     from tests.machine.conftest import Divisi

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from divisi.access.key_ring import ApiKey, KeyRing, Scope
 from divisi.cli.app import app
-from divisi.door.redis_door import RedisDoor
+from divisi.queue.redis_door import RedisDoor
 from divisi.settings import load_settings
 from divisi.standalone import REDIS_URL_FILE
 

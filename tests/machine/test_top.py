@@ -11,10 +11,10 @@ from rich.console import Console
 
 from divisi.contract.job import Job, Problem, new_job_id
 from divisi.contract.request import Lane
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.roll_call import RollCall, WorkerState, WorkerStatus
-from divisi.jobs.worker_side import WorkerSide
 from divisi.machine.service import Snapshot, frame, look
+from divisi.queue.figures import RollCall, WorkerState, WorkerStatus
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.worker_side import WorkerSide
 
 if TYPE_CHECKING:
     from tests.machine.conftest import Divisi

@@ -17,8 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from divisi.contract.request import Lane
 from divisi.gateway.middleware import GatewayMetrics
 from divisi.gateway.open_routes import exposition
-from divisi.jobs.figures import LaneDepth
-from divisi.jobs.overview import Overview
+from divisi.queue.figures import LaneDepth, Overview
 from divisi.worker.messages import WorkFigures
 from divisi.worker.worker_metrics import WorkerMetrics
 

@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from divisi.contract.job import Problem
-from divisi.door.redis_door import RedisDoor
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.worker_side import WorkerSide
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import RedisDoor
+from divisi.queue.worker_side import WorkerSide
 from divisi.webhooks.deliveries import Deliveries, DeliveryAttempt, DeliveryStatus, DueDelivery, NothingDue
 
 pytestmark = pytest.mark.anyio

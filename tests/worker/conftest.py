@@ -14,8 +14,8 @@ import soundfile
 from divisi.bootstrap import open_door, open_store
 from divisi.contract.card import ModelCard
 from divisi.contract.job import Job, new_job_id
-from divisi.jobs.queue import JobQueue
 from divisi.models.bundle import CARD_FILE, write_card, write_checksums
+from divisi.queue.job_queue import JobQueue
 from divisi.settings import Settings
 from divisi.storage.names import mixture_key
 from divisi.storage.object_store import ObjectStore

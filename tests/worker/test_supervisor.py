@@ -21,11 +21,11 @@ from tests.patience import PATIENCE_SECONDS
 from divisi.bootstrap import open_store
 from divisi.contract.job import Job, JobEvent, JobState, Problem
 from divisi.contract.request import Lane
-from divisi.door.redis_door import RedisDoor
-from divisi.jobs.events import EventReader
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.roll_call import RollCall
-from divisi.jobs.worker_side import WorkerSide
+from divisi.queue.events import EventReader
+from divisi.queue.figures import RollCall
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import RedisDoor
+from divisi.queue.worker_side import WorkerSide
 from divisi.scratch import Scratch
 from divisi.settings import Settings, child_environment
 from divisi.storage.names import attempt_prefix
@@ -327,7 +327,7 @@ async def test_a_worker_that_looks_for_its_redis_in_vain_stops_all_the_same(
 ) -> None:
     never = (
         "import socket, time; socket.getaddrinfo = lambda *_, **__: time.sleep(3600)\n"
-        "from divisi.door import redis_door; redis_door._CONNECT_SECONDS = 0.1"
+        "from divisi.queue import redis_door; redis_door._CONNECT_SECONDS = 0.1"
     )
     worker = worker_process(never, redis_url="redis://redis.away:6379/0")
     try:

@@ -8,9 +8,9 @@ import redis
 
 from divisi.contract.errors import NotFoundError
 from divisi.contract.job import Job
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.worker_side import WorkerSide
 from divisi.life import mark_sharers, sweep_attempt, sweep_expired
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.worker_side import WorkerSide
 from divisi.storage.names import job_prefix, mixture_key, stem_key
 from divisi.storage.object_store import ObjectStore
 

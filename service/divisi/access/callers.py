@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from divisi.access.key_ring import ApiKey, Scope
 from divisi.contract.errors import LimitError, UnavailableError
 from divisi.contract.files import LINKABLE_PATHS
-from divisi.door.redis_door import RedisDoor
+from divisi.queue.redis_door import RedisDoor
 
 READING_METHODS = frozenset({"GET", "HEAD"})
 WINDOW_SECONDS = 60

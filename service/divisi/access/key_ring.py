@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from divisi.access.signing import new_webhook_secret, seal, unseal
 from divisi.contract.errors import AccessError, NotFoundError
-from divisi.door.redis_door import RedisDoor
+from divisi.queue.redis_door import RedisDoor
 
 KEY_ID_LENGTH = 16
 TOKEN = re.compile(rf"dv_([0-9a-f]{{{KEY_ID_LENGTH}}})_([0-9a-f]{{64}})")

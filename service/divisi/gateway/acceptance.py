@@ -31,9 +31,9 @@ from divisi.contract.request import SeparationRequest
 from divisi.gateway.dependencies import Services
 from divisi.gateway.models import choose_models, read_options, require_fitters, voices_for, wanted_stems
 from divisi.gateway.uploads import Upload, check_references, receive_upload
-from divisi.jobs.queue import JobQueue, Reservation, Submission
 from divisi.life import erase_audio, mark_sharers
 from divisi.models.plan import fit_request_of
+from divisi.queue.job_queue import JobQueue, Reservation, Submission
 from divisi.storage.names import UNNAMED, accepted_key, clean_label, content_disposition, mixture_key, reference_key
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import current_traceparent, get_logger, span

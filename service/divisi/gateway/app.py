@@ -16,7 +16,6 @@ from starlette.middleware.cors import CORSMiddleware
 from divisi import DISTRIBUTION
 from divisi.bootstrap import end_process, open_bundles, open_door, open_store
 from divisi.contract.errors import UnavailableError
-from divisi.door.redis_door import RedisDoor
 from divisi.gateway import comparison_folder, comparisons, files, jobs, models, open_routes
 from divisi.gateway.answers import install_error_handlers
 from divisi.gateway.dependencies import Services, admit, refuse_unknown_names
@@ -24,6 +23,7 @@ from divisi.gateway.middleware import CROSS_ORIGIN, AnswerHeaders, RequestContex
 from divisi.gateway.openapi import ANYWHERE, DESCRIPTION, GUARDED, install_openapi, problems
 from divisi.life import keep_reconciled
 from divisi.models.bundle import BundleStore
+from divisi.queue.redis_door import RedisDoor
 from divisi.settings import Settings, listed
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import configure_tracing, get_logger, stop_tracing

@@ -32,13 +32,12 @@ from divisi.access.signing import EXPIRES, SIGNATURE, Link, check_link
 from divisi.audio.recording import AudioLimits
 from divisi.contract.errors import AccessError, LimitError, NotFoundError
 from divisi.contract.manifest import ManifestFile
-from divisi.door.redis_door import RedisDoor
 from divisi.gateway.middleware import GatewayMetrics
-from divisi.jobs.events import EventReader
-from divisi.jobs.figures import Figures
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.roll_call import RollCall
 from divisi.models.bundle import BundleStore
+from divisi.queue.events import EventReader
+from divisi.queue.figures import Figures, RollCall
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import RedisDoor
 from divisi.scratch import Scratch
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore

@@ -22,9 +22,9 @@ from divisi.contract.errors import InputError, NotFoundError, UnavailableError
 from divisi.contract.request import REPEATABLE, SeparationRequest, values_of
 from divisi.gateway.dependencies import GatewayServices, Services
 from divisi.gateway.openapi import problems
-from divisi.jobs.roll_call import WorkerStatus
 from divisi.models.bundle import BundleStore
 from divisi.models.plan import FitRequest, Voices, check_voices, fit_request_of, fitting_of, parse_voices, plan_fit
+from divisi.queue.figures import WorkerStatus
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 

@@ -23,11 +23,10 @@ from rich.text import Text
 from divisi.cli.terminal import console, exit_on_error, printable, progress_bar, say, show_table
 from divisi.contract.errors import NotFoundError, UnavailableError
 from divisi.contract.job import Job, JobState
-from divisi.door.redis_door import RedisDoor
-from divisi.jobs.overview import Overview, overview
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.roll_call import WorkerState, WorkerStatus
 from divisi.machine.deployment import Data, with_door
+from divisi.queue.figures import Overview, WorkerState, WorkerStatus, overview
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import RedisDoor
 from divisi.settings import settings_with
 from divisi.telemetry import configure_logging
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pydantic import TypeAdapter
 
 from divisi.contract.job import Job
-from divisi.door.redis_door import MOST_BLOCKING_SECONDS, RedisDoor
+from divisi.queue.redis_door import MOST_BLOCKING_SECONDS, RedisDoor
 
 # How long a 410 counts. Later jobs that name the address again are not held back by it.
 _GONE_SECONDS = 8 * 24 * 3600

@@ -26,7 +26,7 @@ from divisi.access.key_ring import KeyRing
 from divisi.access.signing import SealError, unseal
 from divisi.contract.errors import UnavailableError
 from divisi.contract.job import Job
-from divisi.door.redis_door import RedisDoor
+from divisi.queue.redis_door import RedisDoor
 from divisi.settings import Settings, listed
 from divisi.telemetry import get_logger
 from divisi.webhooks.address import AddressRefusedError, Lookup, addresses_of

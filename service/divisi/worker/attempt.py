@@ -15,7 +15,7 @@ from typing import Any
 from divisi.contract.errors import UnavailableError
 from divisi.contract.job import Problem
 from divisi.contract.manifest import Manifest
-from divisi.jobs.worker_side import Claim, LeaseAnswer, WorkerSide
+from divisi.queue.worker_side import Claim, LeaseAnswer, WorkerSide
 from divisi.settings import Settings
 from divisi.telemetry import get_logger
 from divisi.worker.child_process import ChildProcess

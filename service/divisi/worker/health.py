@@ -18,7 +18,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
 
-from divisi.jobs.roll_call import WorkerState, WorkerStatus
+from divisi.queue.figures import WorkerState, WorkerStatus
 from divisi.worker.worker_metrics import WorkerMetrics
 
 # Every wait of the loop is shorter: a claim from a Redis that hangs, a few answers of 2 s each, is the longest.

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import redis
 
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.roll_call import FORGET_SECONDS, RollCall, WorkerState, WorkerStatus
+from divisi.queue.figures import FORGET_SECONDS, RollCall, WorkerState, WorkerStatus
+from divisi.queue.job_queue import JobQueue
 
 pytestmark = pytest.mark.anyio
 

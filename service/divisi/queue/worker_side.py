@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from divisi.contract.job import Job, Problem
 from divisi.contract.manifest import Manifest
-from divisi.door.redis_door import MOST_BLOCKING_SECONDS, RedisDoor
+from divisi.queue.redis_door import MOST_BLOCKING_SECONDS, RedisDoor
 
 # Attempts that ended because something we lean on was away (object store, model server): retried with growing delays
 # for about half an hour, then a dead letter, because the job itself may be the cause.

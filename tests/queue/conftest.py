@@ -1,4 +1,4 @@
-"""A queue on an empty Redis, and what tests of the jobs room do to it."""
+"""A queue on an empty Redis, and what tests of the queue do to it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import redis
 from divisi.contract.job import Job, new_job_id
 from divisi.contract.manifest import Manifest, ManifestStem
 from divisi.contract.request import Lane
-from divisi.door.redis_door import QueueOptions, RedisDoor
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.worker_side import Claim
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import QueueOptions, RedisDoor
+from divisi.queue.worker_side import Claim
 
 # Longer than a machine that is busy with other things can keep a test from its next step.
 LEASE_SECONDS = 300.0

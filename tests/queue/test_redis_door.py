@@ -12,10 +12,10 @@ from tests.conftest import free_port, running_redis
 
 from divisi.contract.errors import UnavailableError
 from divisi.contract.job import Job, new_job_id
-from divisi.door.redis_door import RedisDoor
-from divisi.jobs.figures import Figures
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.worker_side import WorkerSide
+from divisi.queue.figures import Figures
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import RedisDoor
+from divisi.queue.worker_side import WorkerSide
 from divisi.standalone import redis_executable
 
 pytestmark = pytest.mark.anyio

@@ -10,11 +10,10 @@ from tests.patience import PATIENCE_SECONDS
 from divisi.contract.job import Job, JobState, Problem
 from divisi.contract.manifest import Manifest
 from divisi.contract.request import Lane
-from divisi.door.redis_door import QueueOptions, RedisDoor
-from divisi.jobs.figures import Figures
-from divisi.jobs.queue import JobQueue
-from divisi.jobs.roll_call import RollCall, WorkerState, WorkerStatus
-from divisi.jobs.worker_side import MAX_DEFERRALS, Claim, LeaseAnswer, WorkerSide
+from divisi.queue.figures import Figures, RollCall, WorkerState, WorkerStatus
+from divisi.queue.job_queue import JobQueue
+from divisi.queue.redis_door import QueueOptions, RedisDoor
+from divisi.queue.worker_side import MAX_DEFERRALS, Claim, LeaseAnswer, WorkerSide
 
 pytestmark = pytest.mark.anyio
 
@@ -28,8 +27,8 @@ FOR_EVER = 2 * PATIENCE_SECONDS
 @pytest.fixture
 def only_the_bell_wakes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that waits for a job does so for longer than any test."""
-    monkeypatch.setattr("divisi.door.redis_door._SILENT_SECONDS", 2 * FOR_EVER)
-    monkeypatch.setattr("divisi.jobs.worker_side.MOST_BLOCKING_SECONDS", FOR_EVER)
+    monkeypatch.setattr("divisi.queue.redis_door._SILENT_SECONDS", 2 * FOR_EVER)
+    monkeypatch.setattr("divisi.queue.worker_side.MOST_BLOCKING_SECONDS", FOR_EVER)
 
 
 async def submit_and_claim(queue: JobQueue, job: Job, consumer: str = "worker") -> Claim:

@@ -1,8 +1,8 @@
 """The job queue as its users see it: submit, look, list, cancel, erase, dead letters.
 
 Stands between gateway and worker. Redis Streams with a consumer group, entry = job id, truth in a hash, every change
-of state one Lua script (door/scripts/). The worker's calls are in worker_side.py, listening in events.py, numbers in
-figures.py, who works in roll_call.py. All methods may raise UnavailableError (code `redis-unavailable`).
+of state one Lua script (queue/scripts/). The worker's calls are in worker_side.py, events in events.py, numbers and
+who works in figures.py. All methods may raise UnavailableError (code `redis-unavailable`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from divisi.contract.errors import ConflictError, InputError, LimitError, NotFoundError, UnavailableError
 from divisi.contract.job import Job, JobState, Problem
-from divisi.door.redis_door import RedisDoor
+from divisi.queue.redis_door import RedisDoor
 
 _JOB_ID = re.compile(r"[0-9a-z]{26}")
 _UNFINISHED_RETRY_SECONDS = 30

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 
 from divisi.contract.errors import InputError, NotFoundError
 from divisi.contract.job import ENDED_STATES, JobEvent
-from divisi.door.redis_door import MOST_BLOCKING_SECONDS, RedisDoor
+from divisi.queue.redis_door import MOST_BLOCKING_SECONDS, RedisDoor
 
 _EVENT_ID = re.compile(r"\d{1,16}-\d{1,16}")
 _BEGINNING = "0-0"

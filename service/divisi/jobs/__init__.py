@@ -1,1 +1,0 @@
-"""Jobs: what was asked, how far it got, and the fenced queue in Redis Streams between gateway and workers."""

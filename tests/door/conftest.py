@@ -1,7 +1,0 @@
-"""The queue on an empty Redis, as the tests of the jobs room have it."""
-
-from __future__ import annotations
-
-from tests.jobs.conftest import let_lease_run_out, make_job, manifest_of, queue, raw
-
-__all__ = ["let_lease_run_out", "make_job", "manifest_of", "queue", "raw"]
