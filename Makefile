@@ -18,11 +18,13 @@ up: .venv/installed-standalone  ## Run the service on this machine
 
 test: lint unit  ## Everything that must hold before a change lands
 
-lint: .venv/installed-dev
+lint: .venv/installed-dev tests/page/node_modules/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/node tests/page/node_modules/typescript/bin/tsc --project tests/page
+	$(BIN)/node tests/page/node_modules/eslint/bin/eslint.js --config tests/page/eslint.config.js service/divisi/gateway
 	$(BIN)/shellcheck $$(git ls-files '*.sh' .ci/run)
 
 unit: .venv/installed-dev .venv/installed-policy
@@ -60,7 +62,7 @@ constraints: .venv/installed-dev  ## Write down the versions that are installed 
 	$(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip | sed -E 's/^(torch==[0-9.]+).*/\1/' > constraints.txt
 
 clean:
-	rm -rf .venv out build dist .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv tests/page/node_modules out build dist .mypy_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -72,6 +74,11 @@ clean:
 .venv/installed-dev: .venv/bin/python pyproject.toml service/pyproject.toml service/workshop/pyproject.toml constraints.txt
 	$(INSTALL) --editable ./service --editable '.[dev]' --editable service/workshop
 	@touch $@ .venv/installed-standalone
+
+# Node comes with the development environment.
+tests/page/node_modules/installed: tests/page/package-lock.json .venv/installed-dev
+	$(BIN)/npm --prefix tests/page ci --silent --no-audit --no-fund
+	@touch $@
 
 # checkov pins other versions of what we use, hence an environment of its own.
 .venv/installed-policy: .venv/bin/python tests/k8s/checkov.txt

@@ -5,7 +5,10 @@ import { showProblem } from "./problem_view.js";
 
 export class BlindTest {
   constructor(view) {
-    Object.assign(this, { view, isRunning: false });
+    this.view = view;
+    this.isRunning = false;
+    this.right = 0;
+    this.trials = 0;
     this.element = h("section", { className: "blind", "aria-labelledby": "blind-title" });
     this.showSetUp();
   }
@@ -40,7 +43,11 @@ export class BlindTest {
 
   async begin(a, b) {
     await this.view.playerOf(a.voice);
-    Object.assign(this, { isRunning: true, a, b, right: 0, trials: 0 });
+    this.isRunning = true;
+    this.a = a;
+    this.b = b;
+    this.right = 0;
+    this.trials = 0;
     this.nextTrial("");
   }
 
@@ -63,7 +70,7 @@ export class BlindTest {
   }
 
   async hear(cell, button) {
-    for (const other of this.players.children) other.setAttribute("aria-pressed", other === button);
+    for (const other of this.players.children) other.setAttribute("aria-pressed", String(other === button));
     await this.view.play(cell).catch(showProblem);
   }
 

@@ -3,10 +3,11 @@
  * clock, so that another system is heard at the same place and as loud. The recording has a row to itself.
  */
 
-import { getJson, getJsonIfAny, isFinal, MOST_SILENT, request, save } from "./api.js";
+import { getJson, getJsonIfAny, isFinal, MOST_SILENT, save } from "./api.js";
 import { BlindTest } from "./blind_test.js";
 import { announce, clockTime, colourOf, duration, h, title } from "./dom.js";
 import { Peaks } from "./drawing.js";
+import { CompareWaiting } from "./compare_waiting.js";
 import { isEnded } from "./job_view.js";
 import { loadTracks, Player, playingRate } from "./player.js";
 import { showProblem } from "./problem_view.js";
@@ -22,7 +23,18 @@ const LOOK_SECONDS = 1;
 export class CompareView {
   /** @param {string} path of the group, or a shared link to it */
   constructor(path, { isShared = false } = {}) {
-    Object.assign(this, { path, isShared, rows: new Map(), heard: null, closing: new AbortController(), peaks: new Map() });
+    this.path = path;
+    this.isShared = isShared;
+    this.closing = new AbortController();
+    this.rows = new Map();
+    this.peaks = new Map();
+    this.heard = null; // the cell that plays, or played last
+    this.player = /** @type {Player | null} */ (null);
+    this.playing = null; // the row of that player
+    this.loading = /** @type {{voice: string, giveUp: AbortController, player: Promise<Player>} | null} */ (null);
+    this.frame = 0;
+    this.shown = null;
+    this.shownPlaying = false;
     this.element = h("div", { className: "compare" }, h("p", {}, "Loading …"));
     this.start().catch((error) => {
       this.element.replaceChildren(h("p", {}, h("a", { href: "#/" }, "Separate a recording")));
@@ -41,9 +53,10 @@ export class CompareView {
   async start() {
     const { signal } = this.closing;
     let group = await getJson(this.path, signal);
+    let waiting = null;
     let silent = 0;
     while (!group.systems.every(({ job }) => isEnded(job.state))) {
-      this.showWaiting(group);
+      (waiting ??= this.showWaiting(group)).show(group.systems);
       await new Promise((resolve) => setTimeout(resolve, LOOK_SECONDS * 1000));
       try {
         group = await getJson(this.path, signal);
@@ -64,28 +77,10 @@ export class CompareView {
     this.resizing.observe(this.element);
   }
 
-  /** Made once and then only changed, so that the focus stays where it is. */
   showWaiting({ file_name: name, systems }) {
-    if (!this.waiting) {
-      this.waiting = new Map(systems.map(({ job, title: words }) => [job.id, { words: h("span", {}), bar: h("progress", { max: 1, "aria-label": `Progress of ${words}` }) }]));
-      this.element.replaceChildren(
-        h("h1", {}, name),
-        h("div", { className: "waiting" }, [...this.waiting.values()].map(({ words, bar }) => h("label", {}, words, bar)), !this.isShared && h("button", { className: "plain", onclick: () => this.cancel() }, "Cancel")),
-      );
-    }
-    for (const { job, title: words } of systems) {
-      const { words: told, bar } = this.waiting.get(job.id);
-      bar.value = isEnded(job.state) ? 1 : job.progress;
-      told.textContent = `${words} · ${{ queued: "waiting", running: `working, ${Math.round(100 * job.progress)} %`, succeeded: "done" }[job.state] ?? job.state}`;
-    }
-    this.systems = systems;
-  }
-
-  /** Stops what has not ended; what has is shown. */
-  async cancel() {
-    for (const { job } of this.systems.filter((one) => !isEnded(one.job.state))) {
-      await request(`/v1/jobs/${job.id}/cancel`, { method: "POST" }).catch((error) => error.status === 409 || showProblem(error));
-    }
+    const waiting = new CompareWaiting(systems, { canCancel: !this.isShared });
+    this.element.replaceChildren(h("h1", {}, name), waiting.element);
+    return waiting;
   }
 
   // The table
@@ -101,7 +96,7 @@ export class CompareView {
     const rows = group.voices.map((voice, place) => this.row(voice, title(voice), colourOf(voice, place)));
     if (group.systems.some(({ resynthesis }) => resynthesis)) rows.push(this.row(SUNG_AGAIN, SUNG_AGAIN_WORDS, "rest"));
     this.slider = h("input", { type: "range", min: 0, max: this.seconds, step: 0.01, className: "position", "aria-label": "Position" });
-    this.slider.value = 0;
+    this.slider.value = "0";
     this.slider.addEventListener("input", () => this.seek(Number(this.slider.value)));
     this.playButton = h("button", { className: "play", "aria-label": "Play or pause", onclick: () => this.toggle() }, "▶");
     this.clock = h("span", { className: "clock" }, clockTime(0));
@@ -252,7 +247,8 @@ export class CompareView {
     const player = await Player.open(tracks, rate, signal);
     const at = this.player?.position ?? Number(this.slider.value);
     this.player?.close();
-    Object.assign(this, { player, playing: voice });
+    this.player = player;
+    this.playing = voice;
     if (at < this.seconds - 0.1) player.seek(at);
     return player;
   }
@@ -279,7 +275,7 @@ export class CompareView {
     this.frame = requestAnimationFrame(() => this.tick());
     const isPlaying = this.player?.playing ?? false;
     if (isPlaying) {
-      this.slider.value = this.player.position;
+      this.slider.value = String(this.player.position);
       this.clock.textContent = clockTime(this.player.position);
     }
     if (this.shown === this.heard && this.shownPlaying === isPlaying) return;
@@ -289,7 +285,7 @@ export class CompareView {
       for (const cell of cells) {
         const heard = cell === this.heard && isPlaying && !this.blind.isRunning;
         cell.button.textContent = heard ? "❚❚" : "▶";
-        cell.button.setAttribute("aria-pressed", heard);
+        cell.button.setAttribute("aria-pressed", String(heard));
         cell.element.classList.toggle("heard", heard);
       }
     }

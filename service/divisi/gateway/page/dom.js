@@ -1,5 +1,10 @@
 /* Elements in one line: `h("button", {onclick, "aria-label": …}, "Play")`. Text is never read as HTML. */
 
+/**
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @returns {HTMLElementTagNameMap[Tag]}
+ */
 export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -12,6 +17,9 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
+/** Values of the boxes that are checked. */
+export const checkedIn = (element) => [...element.querySelectorAll("input:checked")].map(({ value }) => value);
+
 export function clockTime(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
@@ -22,9 +30,12 @@ export function duration(seconds) {
   return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
-/** Told to screen readers without moving the focus. */
+/** An element that `index.html` has. */
+export const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+/** Read out by screen readers without moving the focus. */
 export function announce(text) {
-  document.getElementById("announcer").textContent = text;
+  byId("announcer").textContent = text;
 }
 
 const NAMED = ["soprano", "alto", "tenor", "bass"];

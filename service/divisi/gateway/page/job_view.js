@@ -11,7 +11,9 @@ const LOOK_SECONDS = 2; // position and likely time are not among the events
 export class JobView {
   /** @param {string} path of the job, or a shared link to it */
   constructor(path, { isShared = false } = {}) {
-    Object.assign(this, { path, isShared, stopping: new AbortController() });
+    this.path = path;
+    this.isShared = isShared;
+    this.stopping = new AbortController();
     this.element = h("div", { className: "job" }, h("p", {}, "Loading …"));
     this.start();
   }

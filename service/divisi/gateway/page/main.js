@@ -2,19 +2,19 @@
 
 import { apiKey } from "./api.js";
 import { CompareView } from "./compare_view.js";
+import { byId } from "./dom.js";
 import { JobView } from "./job_view.js";
 import { askForKey, clearProblem } from "./problem_view.js";
 import { StartView } from "./start_view.js";
 
-let view = null;
+let view = /** @type {StartView | JobView | CompareView | null} */ (null);
 
 async function show() {
   view?.close();
   clearProblem();
-  const main = document.querySelector("main");
   view = await viewOf(location.hash);
-  if (view) main.replaceChildren(view.element);
-  document.getElementById("key-button").hidden = !apiKey.get();
+  byId("view").replaceChildren(view.element);
+  byId("key-button").hidden = !apiKey.get();
 }
 
 async function viewOf(hash) {
@@ -29,6 +29,6 @@ async function viewOf(hash) {
 }
 
 window.addEventListener("hashchange", show);
-document.getElementById("key-button").addEventListener("click", askForKey);
+byId("key-button").addEventListener("click", askForKey);
 show();
 

@@ -2,26 +2,27 @@
  * figure first. Many of them wait behind a summary, so that who only wants stems sees one.
  */
 
-import { h, title } from "./dom.js";
+import { checkedIn, h, title } from "./dom.js";
 
 const MOST_OPEN = 3;
 
 export class ModelChooser {
   /** @param onchange told when other models are chosen */
   constructor(onchange) {
-    Object.assign(this, { onchange, cards: [] });
+    this.onchange = onchange;
+    this.cards = /** @type {any[]} */ ([]);
     this.element = h("fieldset", { className: "choices models" }, h("legend", {}, "Model"), h("p", {}, "…"));
   }
 
   /** Cards of the chosen models. */
   get chosen() {
-    const ids = [...this.element.querySelectorAll("input:checked")].map(({ value }) => value);
+    const ids = checkedIn(this.element);
     return this.cards.filter(({ id }) => ids.includes(id));
   }
 
   show(cards, standard) {
     const isFirst = ({ id }) => id === standard;
-    this.cards = [...cards].sort((a, b) => isFirst(b) - isFirst(a) || (meanOf(b) > meanOf(a)) - (meanOf(b) < meanOf(a)));
+    this.cards = [...cards].sort((a, b) => Number(isFirst(b)) - Number(isFirst(a)) || Math.sign(meanOf(b) - meanOf(a)) || 0);
     const first = this.cards.filter(isFirst);
     const list = (some) => h("div", { className: "model-list" }, some.map((card) => this.choice(card, isFirst(card))));
     const legend = h("legend", {}, cards.length > 1 ? "Models (several: a comparison)" : "Model");

@@ -8,7 +8,7 @@ import { openTransport } from "./transport_node.js";
 const FADE_SECONDS = 0.008;
 const METER_SAMPLES = 2048;
 const LOUDNESS_SAMPLES = 200000; // of each track, spread over it
-const MOST_BYTES = (navigator.deviceMemory ?? 8) <= 4 ? 5e8 : 1.5e9;
+const MOST_BYTES = (/** @type {{deviceMemory?: number}} */ (navigator).deviceMemory ?? 8) <= 4 ? 5e8 : 1.5e9;
 const [LEAST_RATE, MOST_RATE] = [8000, 96000];
 
 /** The rate to play at: the recording's own, unless its tracks would not fit in memory. Hz. */
@@ -19,12 +19,17 @@ export function playingRate({ sample_rate: rate = 44100, num_samples: samples = 
   return playing;
 }
 
-/** Fetches and decodes one after the other: a phone never holds two files' worth of scratch memory. */
-export async function loadTracks(files, sampleRate, { signal, onProgress = () => {} } = {}) {
+/**
+ * Fetches and decodes one after the other: a phone never holds two files' worth of scratch memory.
+ * @param {{name: string, href: string}[]} files
+ * @param {number} sampleRate Hz
+ * @param {{signal?: AbortSignal, onProgress?: (place: number, count: number) => void}} how
+ */
+export async function loadTracks(files, sampleRate, { signal, onProgress } = {}) {
   const decoder = new OfflineAudioContext(1, 1, sampleRate);
   const tracks = [];
   for (const [place, { name, href }] of files.entries()) {
-    onProgress(place, files.length);
+    onProgress?.(place, files.length);
     const buffer = await decoder.decodeAudioData(await getBytes(href, signal));
     tracks.push({ name, channels: channelsOf(buffer) });
   }
@@ -56,25 +61,29 @@ export class Player {
    * @param {AbortSignal} signal by which it was given up since: there is no sound then
    */
   static async open(tracks, sampleRate, signal) {
-    const player = new Player();
-    player.context = new AudioContext({ sampleRate, latencyHint: "interactive" });
-    player.products = productsOf(tracks);
-    player.names = tracks.map(({ name }) => name);
-    player.length = Math.max(...tracks.map(({ channels }) => channels[0].length));
+    const context = new AudioContext({ sampleRate, latencyHint: "interactive" });
+    const products = productsOf(tracks); // before the samples go over
     try {
-      player.transport = await openTransport(player.context, tracks.map(({ channels }) => channels));
+      const transport = await openTransport(context, tracks.map(({ channels }) => channels));
       signal.throwIfAborted();
+      return new Player(context, transport, tracks.map(({ name }) => name), products);
     } catch (error) {
-      player.context.close();
+      context.close();
       throw error;
     }
-    player.master = new GainNode(player.context);
-    player.master.connect(player.context.destination);
-    player.strips = new Map(player.names.map((name, place) => [name, player.strip(place)]));
-    player.clock = { position: 0, time: 0, playing: false };
-    player.speed = 1;
-    player.transport.onclock = (clock) => (player.clock = clock);
-    return player;
+  }
+
+  constructor(context, transport, names, products) {
+    this.context = context;
+    this.transport = transport;
+    this.names = names;
+    this.products = products;
+    this.master = new GainNode(context);
+    this.master.connect(context.destination);
+    this.strips = new Map(names.map((name, place) => [name, this.strip(place)]));
+    this.clock = { position: 0, time: 0, playing: false };
+    this.speed = 1;
+    transport.onclock = (clock) => (this.clock = clock);
   }
 
   strip(place) {

@@ -1,9 +1,9 @@
 /* What went wrong and what to do about it, in one place at the top of the page; asks for the key when one is wanted. */
 
 import { apiKey, Problem } from "./api.js";
-import { h } from "./dom.js";
+import { byId, h } from "./dom.js";
 
-const place = () => document.getElementById("problem");
+const place = () => byId("problem");
 
 export function showProblem(error) {
   if (error?.name === "AbortError") return;
@@ -26,9 +26,9 @@ export function clearProblem() {
 
 /** Opens the dialog for the key; what was shown loads again with it. */
 export function askForKey() {
-  const dialog = document.getElementById("key-dialog");
+  const dialog = /** @type {HTMLDialogElement} */ (byId("key-dialog"));
   if (dialog.open) return; // somebody may be typing
-  const input = dialog.querySelector("input");
+  const input = /** @type {HTMLInputElement} */ (dialog.querySelector("input"));
   input.value = apiKey.get();
   dialog.returnValue = "";
   dialog.onclose = () => {

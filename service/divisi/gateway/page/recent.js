@@ -7,7 +7,7 @@ const MOST = 20;
 
 export function recentJobs() {
   try {
-    return JSON.parse(localStorage.getItem(STORED)) ?? [];
+    return JSON.parse(localStorage.getItem(STORED) ?? "[]");
   } catch {
     return [];
   }

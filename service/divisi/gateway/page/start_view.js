@@ -1,7 +1,7 @@
 /* The first view: a recording is dropped or chosen, models and voices are picked, and it is sent. Below: recent jobs. */
 
 import { getBlob, getJson, isFinal, Problem, upload } from "./api.js";
-import { announce, h, title } from "./dom.js";
+import { announce, checkedIn, h, title } from "./dom.js";
 import { ModelChooser } from "./model_chooser.js";
 import { clearProblem, showProblem } from "./problem_view.js";
 import { forget, recentJobs, remember } from "./recent.js";
@@ -122,8 +122,13 @@ export class StartView {
     this.updateButton();
   }
 
+  /** Who sings: "" everybody, "auto" or "named"; undefined before the models are known. */
+  get singing() {
+    return checkedIn(this.voices)[0];
+  }
+
   showNamed() {
-    this.named.hidden = this.form.elements.singing.value !== "named";
+    this.named.hidden = this.singing !== "named";
   }
 
   choose(file) {
@@ -191,9 +196,8 @@ export class StartView {
     const form = new FormData();
     for (const model of this.chosenModels) form.append("model", model);
     for (const { name, value } of this.options.querySelectorAll("select")) form.append(name, value);
-    const singing = this.form.elements.singing?.value;
-    if (singing === "auto") form.append("voices", "auto");
-    if (singing === "named") for (const { value } of this.named.querySelectorAll("input:checked")) form.append("voices", value);
+    if (this.singing === "auto") form.append("voices", "auto");
+    if (this.singing === "named") for (const voice of checkedIn(this.named)) form.append("voices", voice);
     const cards = this.models.chosen;
     for (const [stem, file] of this.sources) if (cards.some(({ stems }) => stems.includes(stem))) form.append(`reference_${stem}`, file, file.name);
     form.append("file", this.file, this.file.name);
@@ -204,7 +208,7 @@ export class StartView {
     event.preventDefault();
     if (!this.file || this.abort) return;
     clearProblem();
-    if (this.form.elements.singing?.value === "named" && !this.named.querySelector("input:checked")) {
+    if (this.singing === "named" && !checkedIn(this.named).length) {
       showProblem(new Problem({ detail: "“Only …” names no voice yet." }, 422));
       return;
     }

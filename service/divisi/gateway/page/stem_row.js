@@ -11,7 +11,17 @@ const [QUIETEST_DB, LOUDEST_DB] = [-60, -6]; // ends of the meter
 export class StemRow {
   /** @param mixer told of everything that changes what is heard */
   constructor(track, colour, mixer) {
-    Object.assign(this, { track, name: track.name, mixer, mute: false, solo: false, volume: 1, pan: 0, pictured: false });
+    this.track = track;
+    this.name = track.name;
+    this.mixer = mixer;
+    this.mute = false;
+    this.solo = false;
+    this.volume = 1;
+    this.pan = 0;
+    this.pictured = false;
+    this.score = /** @type {number | null} */ (null); // dB
+    this.confidence = null;
+    this.spectrogram = /** @type {string | undefined} */ (undefined);
     const called = track.isResidual ? "Residual" : title(track.name);
     this.muteButton = this.toggleButton("M", `Mute ${called}`, "mute");
     this.soloButton = this.toggleButton("S", `Solo ${called}`, "solo");
@@ -80,9 +90,9 @@ export class StemRow {
 
   set(state) {
     Object.assign(this, state);
-    this.muteButton.setAttribute("aria-pressed", this.mute);
-    this.soloButton.setAttribute("aria-pressed", this.solo);
-    this.volumeSlider.value = this.volume;
+    this.muteButton.setAttribute("aria-pressed", String(this.mute));
+    this.soloButton.setAttribute("aria-pressed", String(this.solo));
+    this.volumeSlider.value = String(this.volume);
   }
 
   /** Says what is known of the stem, before its waveform is there: what moved then would take presses away. */
@@ -110,7 +120,7 @@ export class StemRow {
   async showSpectrogram(shows) {
     if (!this.spectrogram) return;
     this.pictured = shows;
-    this.pictureButton.setAttribute("aria-pressed", shows);
+    this.pictureButton.setAttribute("aria-pressed", String(shows));
     try {
       if (shows) await (this.fetching ??= this.fetchPicture());
     } catch (error) {
@@ -119,7 +129,7 @@ export class StemRow {
       showProblem(error);
     }
     // While it was fetched the button may have been pressed again.
-    this.pictureButton.setAttribute("aria-pressed", this.pictured);
+    this.pictureButton.setAttribute("aria-pressed", String(this.pictured));
     this.lane.classList.toggle("pictured", this.pictured);
     this.picture.hidden = this.pitchLine.hidden = !this.pictured;
     if (this.pictured) this.mixer.fetchPitch();
@@ -166,7 +176,7 @@ export class StemRow {
       const { left, width } = this.lane.getBoundingClientRect();
       return Math.min(1, Math.max(0, (event.clientX - left) / width)) * this.mixer.seconds;
     };
-    let start = null;
+    let start = /** @type {number | null} */ (null);
     this.lane.addEventListener("pointerdown", (event) => {
       if (event.button !== 0) return;
       start = secondsAt(event);

@@ -6,11 +6,16 @@ const SPEEDS = [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25];
 
 export class TransportBar {
   constructor(mixer, { seconds, canCompare }) {
-    Object.assign(this, { mixer, seconds, canCompare, loop: null, speed: 1, volume: 1 });
+    this.mixer = mixer;
+    this.seconds = seconds;
+    this.canCompare = canCompare;
+    this.loop = /** @type {[number, number] | null} */ (null);
+    this.speed = 1;
+    this.volume = 1;
     this.playButton = h("button", { className: "play", "aria-label": "Play", title: "Play (space)", onclick: () => mixer.toggle() }, "▶");
     this.clock = h("span", { className: "clock" }, clockTime(0));
     this.slider = h("input", { type: "range", min: 0, max: seconds, step: 0.01, className: "position", "aria-label": "Position" });
-    this.slider.value = 0;
+    this.slider.value = "0";
     this.slider.addEventListener("input", () => mixer.seek(Number(this.slider.value)));
     this.loopButton = h("button", { className: "toggle", "aria-pressed": "false", title: "Drag over a waveform, or press [ and ]", onclick: () => this.toggleLoop() }, "Loop");
     this.speedChoice = h(
@@ -20,7 +25,7 @@ export class TransportBar {
     );
     this.mixtureButton = h("button", { className: "toggle", "aria-pressed": "false", title: "The recording as it was, as loud as the stems (X)", onclick: () => this.toggleMixture() }, "Original");
     const volume = h("input", { type: "range", min: 0, max: 1.5, step: 0.01, "aria-label": "Volume" });
-    volume.value = 1;
+    volume.value = "1";
     volume.addEventListener("input", () => mixer.setVolume((this.volume = Number(volume.value))));
     this.message = h("span", { className: "message", role: "status" });
     this.element = h(
@@ -43,7 +48,7 @@ export class TransportBar {
   }
 
   show(position, playing) {
-    if (document.activeElement !== this.slider || playing) this.slider.value = position;
+    if (document.activeElement !== this.slider || playing) this.slider.value = String(position);
     const time = clockTime(position);
     if (this.clock.textContent !== time) {
       this.clock.textContent = time;
@@ -57,11 +62,11 @@ export class TransportBar {
 
   showLoop(loop) {
     this.loop = loop;
-    this.loopButton.setAttribute("aria-pressed", loop !== null);
+    this.loopButton.setAttribute("aria-pressed", String(loop !== null));
   }
 
   showMixture(hears) {
-    this.mixtureButton.setAttribute("aria-pressed", hears);
+    this.mixtureButton.setAttribute("aria-pressed", String(hears));
   }
 
   toggleLoop() {
