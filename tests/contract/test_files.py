@@ -6,8 +6,9 @@ import pytest
 
 from divisi.contract.answers import ViewsBody
 from divisi.contract.errors import KINDS
-from divisi.contract.files import FILES, LINKABLE_PATHS, FileRole, media_type_of, path_of
+from divisi.contract.files import FILES, LINKABLE_PATHS, FileRole, RecordList, media_type_of, path_of
 from divisi.separation.pitch_files import PITCH_NAMES
+from divisi.separation.previews import preview_name
 from divisi.separation.views import CONFIDENCE_NAME, PEAKS_NAME, REPORT_NAME, spectrogram_name
 
 
@@ -30,11 +31,21 @@ def test_names_of_other_roles_are_not_taken_for_ones_own() -> None:
     assert FILES["pitch_json"].value_in("pitch.csv") is None
 
 
-@pytest.mark.parametrize("name", [*PITCH_NAMES, PEAKS_NAME, CONFIDENCE_NAME, REPORT_NAME, spectrogram_name("alto")])
+BESIDE_AUDIO = [*PITCH_NAMES, PEAKS_NAME, CONFIDENCE_NAME, REPORT_NAME, spectrogram_name("alto"), preview_name("alto")]
+
+
+@pytest.mark.parametrize("name", BESIDE_AUDIO)
 def test_whatever_the_worker_makes_beside_audio_has_a_row(name: str) -> None:
-    expected = {"json": "application/json", "csv": "text/csv", "mid": "audio/midi", "png": "image/png"}
-    assert media_type_of(name) == expected[name.rsplit(".", 1)[1]]
-    assert path_of("pitch" if name in PITCH_NAMES else "views", name).split("/")[0] in LINKABLE_PATHS
+    endings = {
+        "json": "application/json",
+        "csv": "text/csv",
+        "mid": "audio/midi",
+        "png": "image/png",
+        "mp3": "audio/mpeg",
+    }
+    assert media_type_of(name) == endings[name.rsplit(".", 1)[1]]
+    held_in: RecordList = "previews" if name.endswith("mp3") else "pitch" if name in PITCH_NAMES else "views"
+    assert path_of(held_in, name).split("/")[0] in LINKABLE_PATHS
 
 
 def test_a_file_that_no_row_is_about_is_noticed() -> None:

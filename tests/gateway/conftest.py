@@ -249,9 +249,12 @@ async def _with_extras(manifest: Manifest, job_id: str, store: ObjectStore) -> M
         ("confidence.json", "application/json", b"{}"),
         ("report.png", "image/png", b"PNG"),
         ("spectrogram-alto.png", "image/png", b"PNG"),
+        ("preview-alto.mp3", "audio/mpeg", b"MP3"),
     ):
         key = stem_key(job_id, manifest.attempt, name)
         await store.put_bytes(key, data)
         files.append(ManifestFile(name, name, key, len(data), sha256(data).hexdigest(), media_type, crc32(data)))
     again = ManifestStem(**{**asdict(files[0]), "name": "resynthesis"})
-    return replace(manifest, resynthesis=again, pitch=tuple(files[1:4]), views=tuple(files[4:]))
+    return replace(
+        manifest, resynthesis=again, pitch=tuple(files[1:4]), views=tuple(files[4:-1]), previews=(files[-1],)
+    )

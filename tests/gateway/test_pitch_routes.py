@@ -1,4 +1,4 @@
-"""Pitch tracks, notes and resynthesis over HTTP, of models that give them and of models that do not."""
+"""Pitch tracks, notes, resynthesis and previews over HTTP, of models that give them and of models that do not."""
 
 from __future__ import annotations
 
@@ -74,6 +74,19 @@ def test_the_resynthesis_is_a_stem_of_its_own_kind(http: httpx.Client, job_url: 
     assert job["resynthesis"]["href"] == f"{job_url}/stems/resynthesis"
     answer = http.get(job["resynthesis"]["href"])
     assert (answer.status_code, answer.content) == (200, stem_bytes("resynthesis"))
+
+
+def test_a_stem_names_its_preview_where_there_is_one(http: httpx.Client, job_url: str) -> None:
+    previews = {stem["name"]: stem["preview"] for stem in http.get(job_url).json()["stems"]}
+    href = f"{job_url}/previews/alto.mp3"
+    assert previews["alto"] == {"href": href, "bytes": 3, "media_type": "audio/mpeg"}
+    assert [name for name, preview in previews.items() if preview] == ["alto"]
+    part = http.get(href, headers={"Range": "bytes=1-"})
+    assert (part.status_code, part.content, part.headers["content-type"]) == (206, b"P3", "audio/mpeg")
+    missing = http.get(f"{job_url}/previews/bass.mp3")
+    assert (missing.status_code, missing.json()["code"]) == (404, "no-preview")
+    with zipfile.ZipFile(io.BytesIO(http.get(f"{job_url}/archive.zip").content)) as archive:
+        assert not [name for name in archive.namelist() if name.endswith(".mp3")]
 
 
 def test_the_archive_holds_them_all(http: httpx.Client, job_url: str) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from divisi.audio.decode import open_decoder
+from divisi.audio.resample import resample
 from divisi.contract.errors import InputError, NotFoundError
 from divisi.contract.job import Job, new_job_id
 from divisi.contract.manifest import Manifest, ManifestFile
@@ -25,6 +27,8 @@ pytestmark = pytest.mark.anyio
 Accept = Callable[..., Awaitable[Job]]
 # Rounding of float32 sums of five files.
 CONSERVATION_DBFS = -120.0
+# Of MP3 at these rates, as a share of the energy; one sample late, or of another stem, is above 1.
+PREVIEW_ERROR, LEAST_ENERGY = 0.1, 1e-4
 
 
 class Bench:
@@ -62,12 +66,32 @@ async def test_every_stem_of_the_manifest_is_in_the_store_as_described(
         assert zlib.crc32(content) == stem.crc32
         assert stem.media_type == "audio/wav"
     stored = [found.key for found in await store.list(attempt_prefix(job.job_id, 2))]
-    assert stored == sorted(file.key for file in manifest.files)
+    assert stored == sorted(file.key for file in (*manifest.files, *manifest.previews))
 
 
 async def test_the_recording_of_several_jobs_is_found_where_they_share_it(bench: Bench, accept: Accept) -> None:
     manifest = bench.run(await accept(upload="0" * 26))
     assert len(manifest.stems) == 5
+
+
+async def test_every_stem_has_a_preview_of_its_length_that_is_no_part_of_the_archive(
+    bench: Bench, store: ObjectStore, accept: Accept, tmp_path: Path
+) -> None:
+    manifest = bench.run(await accept(seconds=1.5))
+    assert [file.name for file in manifest.previews] == [f"preview-{stem.name}.mp3" for stem in manifest.stems]
+    assert not set(manifest.previews) & set(manifest.files)
+    for stem, preview in zip(manifest.stems, manifest.previews, strict=True):
+        store.download(stem.key, tmp_path / stem.file_name)
+        store.download(preview.key, tmp_path / preview.file_name)
+        with open_decoder(tmp_path / stem.file_name) as decoder:
+            samples = np.concatenate(list(decoder.blocks(65_536)), axis=1)
+            wanted = resample(samples, decoder.facts.sample_rate, 32_000)
+        with open_decoder(tmp_path / preview.file_name) as decoder:
+            heard = np.concatenate(list(decoder.blocks(65_536)), axis=1)
+            assert (decoder.facts.sample_rate, preview.media_type) == (32_000, "audio/mpeg")
+        assert heard.shape == wanted.shape
+        error_energy = np.square(heard - wanted).sum()
+        assert error_energy <= PREVIEW_ERROR * np.square(wanted).sum() + LEAST_ENERGY
 
 
 async def test_views_confidence_and_scores_against_true_sources_come_with_the_stems(
@@ -184,8 +208,8 @@ async def test_pitch_and_resynthesis_are_in_the_store_as_described_and_apart_fro
         content = await store.get_bytes(file.key)
         assert (len(content), hashlib.sha256(content).hexdigest()) == (file.bytes, file.sha256)
     stored = [found.key for found in await store.list(attempt_prefix(job.job_id, 1))]
-    assert stored == sorted(file.key for file in manifest.files)
-    assert len(stored) == 9 + len(manifest.views)
+    assert stored == sorted(file.key for file in (*manifest.files, *manifest.previews))
+    assert len(stored) == 9 + len(manifest.previews) + len(manifest.views)
     assert manifest.conservation_dbfs is not None
     assert manifest.conservation_dbfs <= CONSERVATION_DBFS
 

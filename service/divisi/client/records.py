@@ -23,6 +23,14 @@ class Input(TypedDict):
     exact: bool | None
 
 
+class Preview(TypedDict):
+    """A small file to listen to at once: MP3 of a constant rate."""
+
+    href: str
+    bytes: int
+    media_type: str
+
+
 class Stem(TypedDict):
     """One delivered stem."""
 
@@ -35,6 +43,7 @@ class Stem(TypedDict):
     is_residual: bool
     peak: float | None
     clipped_samples: int
+    preview: NotRequired[Preview | None]
 
 
 class File(TypedDict):

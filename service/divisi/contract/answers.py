@@ -36,12 +36,23 @@ class FileBody(BaseModel):
     media_type: str = Field(examples=["audio/wav"])
 
 
+class PreviewBody(BaseModel):
+    """A small file to listen to at once: MP3 of a constant rate."""
+
+    href: str = Field(examples=["/v1/jobs/01k…/previews/soprano.mp3"])
+    bytes: int
+    media_type: str = Field(examples=["audio/mpeg"])
+
+
 class StemBody(FileBody):
     """One delivered stem."""
 
     is_residual: bool = Field(description="True for what no stem explains: the recording minus all stems.")
     peak: float | None = Field(None, description="Largest sample, full scale 1.")
     clipped_samples: int = Field(0, description="Samples that the stem format could not hold.")
+    preview: Annotated[PreviewBody | None, Since("0.2")] = Field(
+        None, description="Of stems and residual; null for jobs of workers that made none."
+    )
 
 
 class FieldProblem(BaseModel):

@@ -193,6 +193,7 @@ KINDS: dict[str, Kind] = {
     "unknown-key": Kind(NotFoundError),
     "no-pitch": Kind(NotFoundError, hint="Choose a model that follows pitches, such as chorus."),
     "no-recording": Kind(NotFoundError),
+    "no-preview": Kind(NotFoundError, hint="Play the stem itself."),
     "no-view": Kind(NotFoundError),
     "object-not-found": Kind(NotFoundError),
     "job-not-finished": Kind(ConflictError, retry_seconds=5, hint="Wait until the job is done."),

@@ -65,9 +65,8 @@ class StemFormat(StrEnum):
 _BRACED = re.compile(r"\{(\w+)\}")
 _NO_VIEW = "the job has no {name}"
 
-RecordList = Literal["audio", "pitch", "views", "recording", "references", "mixes"]
-"""Where a job's record has a file: among stems and resynthesis, pitch files, views, what was uploaded; `mixes` are made
-when they are asked for."""
+RecordList = Literal["audio", "previews", "pitch", "views", "recording", "references", "mixes"]
+"""Where a job's record has a file: stems and resynthesis are `audio`; `mixes` are made when they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +182,23 @@ _ROWS = (
         tag="stems",
         parameter="Name of a stem, such as `soprano`, or `residual`, `resynthesis`.",
     ),
+    FileRole(
+        role="preview",
+        noun="a preview",
+        path="previews/{stem}.mp3",
+        name="preview-{stem}.mp3",
+        held_in="previews",
+        media_type="audio/mpeg",
+        maker="worker",
+        summary="Download a stem to listen to at once",
+        description="A small MP3 file of a constant rate: all frames are equally long, in bytes and samples; the first "
+        "holds no audio. Not in the archive.",
+        missing="no-preview",
+        missing_message=_NO_VIEW,
+        tag="stems",
+        parameter="Name of a stem, or `residual`.",
+        may_redirect=False,
+    ),
     _view("peaks.json", media_type="application/json", summary="Download waveforms to draw"),
     _view("confidence.json", media_type="application/json", summary="Download how far stems are to be believed"),
     _view("report.png", media_type="image/png", summary="Download the job's picture"),
@@ -244,8 +260,7 @@ _ROWS = (
         media_type="audio/*",
         maker="gateway",
         summary="Download a practice mix",
-        description="In the format of the job's stems. The first request for a mix waits until it is made; then it is "
-        "kept.",
+        description="In the format of the job's stems. The first request for a mix makes it; then it is kept.",
         missing="unknown-part",
         missing_message="the job has no part {name!r}",
         tag="mixes",
@@ -271,11 +286,9 @@ def path_of(held_in: RecordList, name: str) -> str:
 
 def media_type_of(name: str) -> str:
     """Of a file that the worker makes beside the audio, such as `pitch.csv`; KeyError for other names."""
-    for held_in in ("pitch", "views"):
-        try:
-            return _role_of(held_in, name).media_type
-        except KeyError:
-            continue
+    for row in _ROWS:
+        if row.held_in in ("previews", "pitch", "views") and row.value_in(name) is not None:
+            return row.media_type
     raise KeyError(name)
 
 

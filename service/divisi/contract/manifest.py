@@ -86,6 +86,7 @@ class Manifest:
         real_time_factor: seconds of work a second of audio.
         engine: name, device, versions of what ran.
         resynthesis: the mixture as the model sings it again, where it can; no part of the sum of stems and residual.
+        previews: of stems and residual, small files to listen to at once.
         pitch: pitch tracks and notes, where the model has them.
         voices: who was taken to sing; stems of others are silent.
         are_voices_detected: True when they were heard, not named.
@@ -105,6 +106,7 @@ class Manifest:
     wall_seconds: float
     engine: dict[str, Any]
     resynthesis: ManifestStem | None = None
+    previews: tuple[ManifestFile, ...] = ()
     pitch: tuple[ManifestFile, ...] = ()
     voices: tuple[str, ...] = ()
     are_voices_detected: bool = False
@@ -115,7 +117,7 @@ class Manifest:
 
     @property
     def files(self) -> tuple[ManifestFile, ...]:
-        """Everything that was delivered."""
+        """Everything that was delivered; previews only repeat it."""
         return (*self.stems, *((self.resynthesis,) if self.resynthesis else ()), *self.pitch, *self.views)
 
     @property

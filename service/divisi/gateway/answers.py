@@ -24,6 +24,7 @@ from divisi.contract.answers import (
     JobBody,
     LinksBody,
     MixBody,
+    PreviewBody,
     ProblemBody,
     ReportBody,
     ScoreBody,
@@ -197,8 +198,8 @@ def _made(job: Job, root: str, manifest: Manifest) -> dict[str, Any]:
     """The fields of a job that succeeded."""
     url = f"{root}{job_url(job.job_id)}"
     return {
-        "stems": [_stem_body(url, stem) for stem in manifest.stems],
-        "resynthesis": _stem_body(url, manifest.resynthesis) if manifest.resynthesis else None,
+        "stems": [_stem_body(url, stem, manifest) for stem in manifest.stems],
+        "resynthesis": _stem_body(url, manifest.resynthesis, manifest) if manifest.resynthesis else None,
         "pitch": [_file_body(url, "pitch", file) for file in manifest.pitch],
         "views": _views_body(url, manifest) if manifest.views else None,
         "confidence": list(manifest.confidence),
@@ -215,8 +216,15 @@ def _input_body(facts: dict[str, Any]) -> InputBody:
     return body
 
 
-def _stem_body(url: str, stem: ManifestStem) -> StemBody:
-    return StemBody(**asdict(stem), href=f"{url}/{path_of('audio', stem.name)}")
+def _stem_body(url: str, stem: ManifestStem, manifest: Manifest) -> StemBody:
+    name = FILES["preview"].name_at(stem.name)
+    previews = [
+        PreviewBody(**asdict(file), href=f"{url}/{path_of('previews', name)}")
+        for file in manifest.previews
+        if file.name == name
+    ]
+    preview = previews[0] if previews else None
+    return StemBody(**asdict(stem), href=f"{url}/{path_of('audio', stem.name)}", preview=preview)
 
 
 def _file_body(url: str, held_in: RecordList, file: ManifestFile) -> FileBody:

@@ -122,7 +122,12 @@ def _files_in(row: FileRole, job: Job, manifest: Manifest | None) -> Sequence[Ma
     if manifest is None:
         return uploaded[row.held_in]
     resynthesis = (manifest.resynthesis,) if manifest.resynthesis else ()
-    made = {"audio": (*manifest.stems, *resynthesis), "pitch": manifest.pitch, "views": manifest.views}
+    made = {
+        "audio": (*manifest.stems, *resynthesis),
+        "previews": manifest.previews,
+        "pitch": manifest.pitch,
+        "views": manifest.views,
+    }
     return made[row.held_in]
 
 

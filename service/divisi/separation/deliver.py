@@ -26,18 +26,12 @@ from divisi.separation.model_input import model_channels
 from divisi.separation.offset import without_offset
 from divisi.separation.options import SeparationOptions
 from divisi.separation.pitch_files import PITCH_NAMES, PitchFiles
+from divisi.separation.previews import PreviewFiles, preview_name
 from divisi.separation.reference_scores import ReferenceScore, ReferenceScores
 from divisi.separation.result_warnings import Outcome, warnings_of
 from divisi.separation.sample_queue import SampleQueue
 from divisi.separation.separator import OnProgress, SeparatedBlock, Separator
-from divisi.separation.stem_file import (
-    RESIDUAL,
-    RESYNTHESIS,
-    DeliveredFile,
-    StemFile,
-    StemWriter,
-    publish,
-)
+from divisi.separation.stem_file import RESIDUAL, RESYNTHESIS, DeliveredFile, StemFile, StemWriter, publish
 from divisi.separation.survey import Survey, survey
 from divisi.separation.views import ViewFiles, view_names, views_of
 from divisi.timing import StageClock
@@ -46,7 +40,6 @@ from divisi.timing import StageClock
 _BLOCK_LENGTH = 1 << 16
 # Of the progress, where the voices have to be heard first.
 _LISTENING_SHARE = 0.1
-
 
 AnySeparator = Separator | FittedSeparator
 """A trained model's, or a fitted one's."""
@@ -58,6 +51,7 @@ class SeparatedFile:
 
     Attributes:
         files: stems in the model's order, the residual last.
+        previews: of stems and residual, where they were asked for.
         pitch: `pitch.csv`, `pitch.json` and `notes.mid`, where they were asked for and the model has pitch tracks.
         resynthesis: the mixture as the model sings it again, on the channels that the model hears, where it was asked
             for and the model has one; no part of the sum of stems and residual.
@@ -77,6 +71,7 @@ class SeparatedFile:
     """
 
     files: tuple[StemFile, ...]
+    previews: tuple[DeliveredFile, ...]
     pitch: tuple[DeliveredFile, ...]
     resynthesis: StemFile | None
     views: tuple[DeliveredFile, ...]
@@ -204,6 +199,9 @@ class _Delivery:
             files.residual = stem(RESIDUAL)
         if options.include_resynthesis and "resynthesis" in self.card.output_names:
             files.resynthesis = stem(RESYNTHESIS, model_channels(self.card, num_channels))
+        if options.include_previews:
+            tracks = [*self.names, *([RESIDUAL] if options.include_residual else [])]
+            files.previews = open_files.enter_context(PreviewFiles(scratch, tracks, sample_rate, num_channels))
         if options.include_pitch and f0_hop_seconds is not None:
             has_voicing = "voicing" in self.card.output_names
             files.pitch = open_files.enter_context(
@@ -236,6 +234,7 @@ class _Delivery:
         adds_up = files.residual and self.encoding.is_lossless
         return SeparatedFile(
             files=audio,
+            previews=tuple(publish(path, destination) for path in beside.previews),
             pitch=tuple(publish(path, destination) for path in beside.pitch),
             resynthesis=resynthesis,
             views=tuple(publish(path, destination) for path in views_of(self.options, beside.views)),
@@ -262,10 +261,11 @@ def _file_names(
 ) -> list[str]:
     """All files that a request will give."""
     audio = [*names, *([RESIDUAL] if options.include_residual else [])]
+    previews = [preview_name(name) for name in audio if options.include_previews]
     if options.include_resynthesis and "resynthesis" in card.output_names:
         audio.append(RESYNTHESIS)
     pitch = PITCH_NAMES if options.include_pitch and f0_hop_seconds is not None else ()
-    return [*(f"{name}{encoding.extension}" for name in audio), *pitch, *view_names(options, names)]
+    return [*(f"{name}{encoding.extension}" for name in audio), *previews, *pitch, *view_names(options, names)]
 
 
 def _write_all(files: DeliveryFiles, blocks: Iterable[SeparatedBlock], source: Recording) -> None:

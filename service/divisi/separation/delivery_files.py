@@ -11,6 +11,7 @@ import numpy as np
 
 from divisi.audio.recording import Samples
 from divisi.separation.pitch_files import PitchFiles
+from divisi.separation.previews import PreviewFiles
 from divisi.separation.reference_scores import ReferenceScore, ReferenceScores
 from divisi.separation.separator import SeparatedBlock
 from divisi.separation.stem_file import RESYNTHESIS, StemWriter, peak_of
@@ -43,8 +44,9 @@ class Energies:
 
 @dataclass(frozen=True)
 class FilesBeside:
-    """What stands beside the audio: paths of pitch files, scores against true sources, views."""
+    """What stands beside the audio: paths of previews and pitch files, scores against true sources, views."""
 
+    previews: Sequence[Path] = ()
     pitch: Sequence[Path] = ()
     scores: tuple[ReferenceScore, ...] = ()
     views: ViewPaths | None = None
@@ -62,6 +64,7 @@ class DeliveryFiles:
     stems: list[StemWriter]
     residual: StemWriter | None = None
     resynthesis: StemWriter | None = None
+    previews: PreviewFiles | None = None
     pitch: PitchFiles | None = None
     views: ViewFiles | None = None
     scores: ReferenceScores | None = None
@@ -87,6 +90,8 @@ class DeliveryFiles:
         if self.residual is not None:
             total += self.residual.write((rest + cut).astype(np.float32))
             self.largest_difference = max(self.largest_difference, peak_of(total - recording))
+        if self.previews is not None:
+            self.previews.write([*block.stems, *([rest] if self.residual else [])])
         beside = {}
         if self.resynthesis is not None and block.resynthesis is not None:
             self.resynthesis.write(block.resynthesis)
@@ -102,6 +107,7 @@ class DeliveryFiles:
     def finish(self) -> FilesBeside:
         """Ends what is not audio, after the last block."""
         return FilesBeside(
+            self.previews.finish() if self.previews else (),
             self.pitch.finish() if self.pitch else (),
             self.scores.finish() if self.scores else (),
             self.views.finish() if self.views else None,

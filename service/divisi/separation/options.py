@@ -17,6 +17,7 @@ class SeparationOptions(DeliveryOptions):
         include_pitch: also deliver pitch tracks and notes of the wanted stems, where the model has them.
         include_resynthesis: also deliver the mixture as the model sings it again, where it can.
         include_views: also deliver what people look at: peaks, spectrograms, confidence, a picture of it all.
+        include_previews: also deliver stems and residual as small files to listen to at once.
         include_report: also deliver the picture, where not all of those are wanted.
         voices: who may sing, by name; None: all of the model's stems; `auto`: whoever is heard. Stems of the others
             are silent.
@@ -27,6 +28,7 @@ class SeparationOptions(DeliveryOptions):
     include_pitch: bool = False
     include_resynthesis: bool = False
     include_views: bool = False
+    include_previews: bool = False
     include_report: bool = False
     voices: Voices = None
     fit: FitRequest | None = None

@@ -120,6 +120,7 @@ def _options_of(job: Job) -> SeparationOptions:
         include_pitch=True,
         include_resynthesis=True,
         include_views=True,
+        include_previews=True,
         voices=job.voices,
         fit=None if job.fit is None else fit_request_from(job.fit),
     )
@@ -128,7 +129,8 @@ def _options_of(job: Job) -> SeparationOptions:
 def _upload_all(job: Job, delivery: SeparatedFile, store: ObjectStore, report: Report, clock: StageClock) -> None:
     """All of it into the attempt's own folder."""
     resynthesis = () if delivery.resynthesis is None else (delivery.resynthesis,)
-    delivered: list[DeliveredFile] = [*delivery.files, *resynthesis, *delivery.pitch, *delivery.views]
+    beside = (*delivery.previews, *delivery.pitch, *delivery.views)
+    delivered: list[DeliveredFile] = [*delivery.files, *resynthesis, *beside]
     for number, file in enumerate(delivered):
         report(_UPLOADING_FROM + (1 - _UPLOADING_FROM) * number / len(delivered), "uploading")
         with clock.stage("upload"), span("upload", stem=file.name, bytes=file.bytes):
@@ -151,6 +153,7 @@ def _manifest_of(
         wall_seconds=wall_seconds,
         engine=engine_facts(separator),
         resynthesis=None if delivery.resynthesis is None else _stem(job, delivery.resynthesis),
+        previews=tuple(ManifestFile(**_file(job, file)) for file in delivery.previews),
         pitch=tuple(ManifestFile(**_file(job, file)) for file in delivery.pitch),
         voices=delivery.voices,
         are_voices_detected=delivery.are_voices_detected,
