@@ -14,7 +14,7 @@ from typing import NoReturn
 from divisi.models.bundle import BundleStore
 from divisi.queue.redis_door import QueueOptions, RedisDoor
 from divisi.settings import Settings
-from divisi.storage.object_store import ObjectStore, open_object_store
+from divisi.storage.object_store import ObjectStore, S3Access, open_object_store
 
 
 def open_door(settings: Settings) -> RedisDoor:
@@ -34,11 +34,13 @@ def open_store(settings: Settings) -> ObjectStore:
     secret = settings.s3_secret_access_key
     return open_object_store(
         settings.store_url,
-        endpoint=settings.s3_endpoint,
-        public_endpoint=settings.s3_public_endpoint,
-        region=settings.s3_region,
-        access_key_id=settings.s3_access_key_id,
-        secret_access_key=secret.get_secret_value() if secret else None,
+        S3Access(
+            endpoint=settings.s3_endpoint,
+            public_endpoint=settings.s3_public_endpoint,
+            region=settings.s3_region,
+            access_key_id=settings.s3_access_key_id,
+            secret_access_key=secret.get_secret_value() if secret else None,
+        ),
     )
 
 

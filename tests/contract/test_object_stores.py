@@ -14,7 +14,7 @@ from tests.patience import PATIENCE_SECONDS
 
 from divisi.contract.errors import InputError, NotFoundError, UnavailableError
 from divisi.storage.names import content_disposition
-from divisi.storage.object_store import PART_BYTES, READ_BYTES, ObjectStore, open_object_store
+from divisi.storage.object_store import PART_BYTES, READ_BYTES, ObjectStore, S3Access, open_object_store
 
 pytestmark = pytest.mark.anyio
 
@@ -26,9 +26,7 @@ def open_store(kind: str, folder: Path, request: pytest.FixtureRequest) -> Objec
         return open_object_store("memory://")
     return open_object_store(
         f"s3://recordings/{uuid.uuid4().hex}",
-        endpoint=request.getfixturevalue("s3_endpoint"),
-        access_key_id="test",
-        secret_access_key="test",
+        S3Access(endpoint=request.getfixturevalue("s3_endpoint"), access_key_id="test", secret_access_key="test"),
     )
 
 
@@ -179,7 +177,7 @@ async def test_only_s3_gives_signed_links(tmp_path: Path, s3_endpoint: str) -> N
 
 async def test_a_signed_link_saves_under_the_name_of_the_download(tmp_path: Path, s3_endpoint: str) -> None:
     store = open_object_store(
-        f"s3://recordings/{uuid.uuid4().hex}", endpoint=s3_endpoint, access_key_id="k", secret_access_key="s"
+        f"s3://recordings/{uuid.uuid4().hex}", S3Access(endpoint=s3_endpoint, access_key_id="k", secret_access_key="s")
     )
     (tmp_path / "alto.wav").write_bytes(b"RIFF")
     disposition = content_disposition("Ave é.wav", "alto.wav", "a")
@@ -195,10 +193,9 @@ async def test_a_signed_link_saves_under_the_name_of_the_download(tmp_path: Path
 async def test_links_are_signed_for_the_address_that_clients_see(s3_endpoint: str) -> None:
     store = open_object_store(
         "s3://recordings",
-        endpoint=s3_endpoint,
-        public_endpoint="https://stems.example.org",
-        access_key_id="k",
-        secret_access_key="s",
+        S3Access(
+            endpoint=s3_endpoint, public_endpoint="https://stems.example.org", access_key_id="k", secret_access_key="s"
+        ),
     )
     link = await store.signed_url("jobs/a/alto.wav", 60)
     assert link is not None
@@ -208,7 +205,8 @@ async def test_links_are_signed_for_the_address_that_clients_see(s3_endpoint: st
 
 async def test_a_store_that_is_away_says_so_soon(tmp_path: Path) -> None:
     away = open_object_store(
-        "s3://recordings", endpoint="http://127.0.0.1:1", access_key_id="k", secret_access_key="s", patience_seconds=0.3
+        "s3://recordings",
+        S3Access(endpoint="http://127.0.0.1:1", access_key_id="k", secret_access_key="s", patience_seconds=0.3),
     )
     (tmp_path / "x").write_bytes(b"x")
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -222,7 +220,9 @@ async def test_a_store_that_is_away_says_so_soon(tmp_path: Path) -> None:
 
 
 async def test_a_bucket_that_is_not_there_is_away_and_no_missing_object(s3_endpoint: str) -> None:
-    store = open_object_store("s3://no-such-bucket", endpoint=s3_endpoint, access_key_id="k", secret_access_key="s")
+    store = open_object_store(
+        "s3://no-such-bucket", S3Access(endpoint=s3_endpoint, access_key_id="k", secret_access_key="s")
+    )
     with pytest.raises(UnavailableError) as caught:
         await store.put_bytes("jobs/a", b"x")
     assert caught.value.code == "store-unavailable"
@@ -230,7 +230,9 @@ async def test_a_bucket_that_is_not_there_is_away_and_no_missing_object(s3_endpo
 
 
 async def test_a_store_keeps_what_is_there_when_asked_to(tmp_path: Path, s3_endpoint: str) -> None:
-    bucket = open_object_store("s3://recordings", endpoint=s3_endpoint, access_key_id="k", secret_access_key="s")
+    bucket = open_object_store(
+        "s3://recordings", S3Access(endpoint=s3_endpoint, access_key_id="k", secret_access_key="s")
+    )
     for store in (open_object_store(f"file://{tmp_path}"), bucket):
         await store.put_bytes("jobs/kept", b"first")
         assert await store.keeps_first("jobs/kept")

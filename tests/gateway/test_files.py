@@ -19,7 +19,7 @@ from divisi.gateway.app import create_app
 from divisi.models.bundle import BundleStore
 from divisi.queue.job_queue import JobQueue
 from divisi.queue.redis_door import RedisDoor
-from divisi.storage.object_store import ObjectStore, open_object_store
+from divisi.storage.object_store import ObjectStore, S3Access, open_object_store
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, Serve, StemBytes, WorkOff
@@ -210,7 +210,7 @@ def test_an_archive_of_stems_that_changed_in_the_store_breaks_off(
 def s3_gateway(gateway: Gateway, s3_endpoint: str, serve: Serve) -> Iterator[tuple[httpx.Client, ObjectStore]]:
     """A second gateway on the same Redis, over S3."""
     store = open_object_store(
-        f"s3://recordings/{uuid.uuid4().hex}", endpoint=s3_endpoint, access_key_id="k", secret_access_key="s"
+        f"s3://recordings/{uuid.uuid4().hex}", S3Access(endpoint=s3_endpoint, access_key_id="k", secret_access_key="s")
     )
     app = create_app(gateway.settings, RedisDoor(gateway.redis_url), store, BundleStore(gateway.settings.model_store))
     with serve(app) as served, httpx.Client(base_url=served.url) as client:

@@ -19,7 +19,7 @@ from divisi.gateway.app import create_app
 from divisi.models.bundle import BundleStore
 from divisi.queue.redis_door import QueueOptions, RedisDoor
 from divisi.settings import Settings
-from divisi.storage.object_store import open_object_store
+from divisi.storage.object_store import S3Access, open_object_store
 
 if TYPE_CHECKING:
     from tests.conftest import StartRedis
@@ -142,7 +142,7 @@ def test_without_the_store_no_job_is_accepted(
     port = silent_port if is_silent else 1
     settings = Settings(redis_url=redis_url, model_store=model_store, default_model="quartet")
     store = open_object_store(
-        "s3://recordings", endpoint=f"http://127.0.0.1:{port}", access_key_id="k", secret_access_key="s"
+        "s3://recordings", S3Access(endpoint=f"http://127.0.0.1:{port}", access_key_id="k", secret_access_key="s")
     )
     app = create_app(settings, RedisDoor(redis_url), store, BundleStore(model_store))
     with serve(app) as served, httpx.Client(base_url=served.url) as http:

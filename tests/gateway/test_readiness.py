@@ -28,7 +28,7 @@ from divisi.models.bundle import BundleStore
 from divisi.queue.redis_door import RedisDoor
 from divisi.settings import Settings
 from divisi.storage import store_health
-from divisi.storage.object_store import ObjectStore, open_object_store
+from divisi.storage.object_store import ObjectStore, S3Access, open_object_store
 
 if TYPE_CHECKING:
     from tests.conftest import StartRedis
@@ -255,7 +255,9 @@ class Bucket(ThreadingHTTPServer):
 
     def open(self) -> ObjectStore:
         endpoint = f"http://127.0.0.1:{self.server_port}"
-        return open_object_store("s3://recordings", endpoint=endpoint, access_key_id="k", secret_access_key="s")
+        return open_object_store(
+            "s3://recordings", S3Access(endpoint=endpoint, access_key_id="k", secret_access_key="s")
+        )
 
 
 @pytest.fixture
@@ -310,7 +312,9 @@ def test_a_bucket_keeps_one_empty_object_of_all_probes(
     monkeypatch.setattr(store_health, "REMEMBERED_SECONDS", 0)
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
     client = boto3.client("s3", endpoint_url=s3_endpoint, **keys)
-    store = open_object_store("s3://ready-or-not", endpoint=s3_endpoint, access_key_id="k", secret_access_key="s")
+    store = open_object_store(
+        "s3://ready-or-not", S3Access(endpoint=s3_endpoint, access_key_id="k", secret_access_key="s")
+    )
     http = open_gateway(store=store)
     assert "bucket is not there" in why_not(http, "store")
     client.create_bucket(Bucket="ready-or-not")

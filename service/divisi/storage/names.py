@@ -1,4 +1,4 @@
-"""Every key name in the object store, in one place.
+"""Names: every key in the object store, the labels of uploads, and the names that downloads are saved under.
 
     jobs/{job_id}/mixture                          the upload, as it came
     jobs/{job_id}/references/{stem}                a true source that came with it
@@ -7,7 +7,8 @@
     uploads/{upload}/mixture, …/references/{stem}  the same of an upload that several jobs share
     uploads/{upload}/jobs/{job_id}                 a job that needs it still; empty
 
-Keys are built from checked parts only, so that nothing a caller sends can leave its job's prefix.
+Keys are built from checked parts only, so that nothing a caller sends can leave its job's prefix. What people see,
+labels and names of downloads, is never a path and never a key.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 def check_key(key: str) -> str:
     """The key itself when every part is a plain name, else InputError (code `invalid-key`)."""
-    if not all(_PART.fullmatch(part) for part in key.split("/")):
-        raise InputError(f"{key!r} is not a key of the object store", code="invalid-key")
+    for part in key.split("/"):
+        _part(part)
     return key
 
 
 def job_prefix(job_id: str) -> str:
     """Prefix of everything that belongs to one job; deleting it erases the job's audio."""
-    return check_key(f"{JOBS_PREFIX}/{_part(job_id)}")
+    return f"{JOBS_PREFIX}/{_part(job_id)}"
 
 
 def upload_prefix(upload: str) -> str:
     """Prefix of an upload that several jobs share."""
-    return check_key(f"{UPLOADS_PREFIX}/{_part(upload)}")
+    return f"{UPLOADS_PREFIX}/{_part(upload)}"
 
 
 def sharers_prefix(upload: str) -> str:
@@ -58,11 +59,11 @@ def mixture_key(job_id: str, upload: str | None = None) -> str:
 
 def reference_key(job_id: str, stem: str, upload: str | None = None) -> str:
     """The uploaded true source of a stem, byte for byte, likewise."""
-    return check_key(f"{_recording_prefix(job_id, upload)}/references/{_part(stem)}")
+    return f"{_recording_prefix(job_id, upload)}/references/{_part(stem)}"
 
 
 def accepted_key(job_id: str) -> str:
-    """The accepted job as JSON, written before the caller is told so."""
+    """The accepted job as JSON, written before the caller gets an answer."""
     return f"{job_prefix(job_id)}/accepted.json"
 
 
@@ -73,7 +74,7 @@ def attempt_prefix(job_id: str, attempt: int) -> str:
 
 def stem_key(job_id: str, attempt: int, file_name: str) -> str:
     """One delivered file of one attempt, such as `soprano.wav`."""
-    return check_key(f"{attempt_prefix(job_id, attempt)}/{_part(file_name)}")
+    return f"{attempt_prefix(job_id, attempt)}/{_part(file_name)}"
 
 
 def _recording_prefix(job_id: str, upload: str | None) -> str:
@@ -82,7 +83,7 @@ def _recording_prefix(job_id: str, upload: str | None) -> str:
 
 def _part(name: str) -> str:
     if not _PART.fullmatch(name):
-        raise InputError(f"{name!r} cannot be part of a key", code="invalid-key")
+        raise InputError(f"{name!r} cannot be part of a key of the object store", code="invalid-key")
     return name
 
 

@@ -15,10 +15,10 @@ import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, NotSupportedError
@@ -69,7 +69,7 @@ class ObjectStore:
         self._signer = signer
         self._probe = WriteProbe(backend, folder)
         self.failures: Counter[str] = Counter()
-        """How often the store was away, by what was asked of it: put, get, head, list, delete, sign."""
+        """How often the store was away, by what was asked of it (`store_health.OPERATIONS`)."""
 
     async def put_file(
         self, key: str, path: Path, *, media_type: str | None = None, disposition: str | None = None
@@ -80,16 +80,9 @@ class ObjectStore:
             media_type: Content-Type that a signed link answers with (S3 only, as the next).
             disposition: Content-Disposition that it answers with.
         """
-        attributes = self._attributes(media_type, disposition)
+        options = self._file_options(media_type, disposition)
         with self._doing("put", key):
-            await obstore.put_async(
-                self._backend,
-                check_key(key),
-                path,
-                attributes=attributes,
-                chunk_size=PART_BYTES,
-                max_concurrency=PARTS_IN_FLIGHT,
-            )
+            await obstore.put_async(self._backend, check_key(key), path, **options)
 
     async def put_bytes(self, key: str, data: bytes) -> None:
         """Stores a small object."""
@@ -145,7 +138,14 @@ class ObjectStore:
     async def delete_prefix(self, prefix: str) -> int:
         """Erases every object below a prefix. Returns how many there were."""
         keys = [stored.key for stored in await self.list(prefix)]
-        await self._delete(keys)
+        if keys:
+            try:
+                with self._doing("delete", prefix):
+                    await obstore.delete_async(self._backend, keys)
+            except NotFoundError:
+                # A local folder stops at the first key that is already gone (a concurrent deletion): take them singly.
+                for key in keys:
+                    await self.delete(key)
         if self._folder is not None:
             # What a writer that was killed left half-written is no object, but it is somebody's audio.
             await asyncio.to_thread(shutil.rmtree, self._folder / check_key(prefix), ignore_errors=True)
@@ -154,7 +154,7 @@ class ObjectStore:
     async def ping(self) -> None:
         """Returns when the store answers, else raises UnavailableError."""
         if self._folder is not None and not self._folder.is_dir():
-            raise UnavailableError("the object store's folder is gone", code="store-unavailable")
+            raise _away("the object store's folder is gone")
         with suppress(NotFoundError):
             await self.head(PING_KEY)
 
@@ -189,16 +189,9 @@ class ObjectStore:
 
     def upload(self, key: str, path: Path, *, media_type: str | None = None, disposition: str | None = None) -> None:
         """The blocking twin of `put_file`."""
-        attributes = self._attributes(media_type, disposition)
+        options = self._file_options(media_type, disposition)
         with self._doing("put", key):
-            obstore.put(
-                self._backend,
-                check_key(key),
-                path,
-                attributes=attributes,
-                chunk_size=PART_BYTES,
-                max_concurrency=PARTS_IN_FLIGHT,
-            )
+            obstore.put(self._backend, check_key(key), path, **options)
 
     @contextmanager
     def _doing(self, what: str, key: str) -> Iterator[None]:
@@ -208,97 +201,93 @@ class ObjectStore:
         except FileNotFoundError as error:
             if what == "put":  # what is missing is the bucket
                 self.failures[what] += 1
-                raise UnavailableError("the object store's bucket is not there", code="store-unavailable") from error
+                raise _away("the object store's bucket is not there") from error
             raise NotFoundError(f"there is no object {key!r}", code="object-not-found", key=key) from error
         except (BaseError, OSError) as error:
             self.failures[what] += 1
-            raise UnavailableError("the object store is away", code="store-unavailable") from error
+            raise _away("the object store is away") from error
 
-    def _attributes(self, media_type: str | None, disposition: str | None) -> dict[str, str] | None:
-        if self._signer is None:
-            return None  # only signed links answer with them, and a local folder cannot keep them
+    def _file_options(self, media_type: str | None, disposition: str | None) -> dict[str, Any]:
         attributes = {}
-        if media_type:
-            attributes["Content-Type"] = media_type
-        if disposition:
-            attributes["Content-Disposition"] = disposition
-        return attributes or None
+        if self._signer is not None:  # only signed links answer with them, and a local folder cannot keep them
+            named = {"Content-Type": media_type, "Content-Disposition": disposition}
+            attributes = {name: value for name, value in named.items() if value}
+        return {"attributes": attributes or None, "chunk_size": PART_BYTES, "max_concurrency": PARTS_IN_FLIGHT}
 
     async def _read(self, key: str) -> bytes:
         result = await obstore.get_async(self._backend, key)
         return bytes(await result.bytes_async())
 
-    async def _delete(self, keys: Sequence[str]) -> None:
-        if not keys:
-            return
-        try:
-            with self._doing("delete", keys[0]):
-                await obstore.delete_async(self._backend, keys)
-        except NotFoundError:
-            # A local folder stops at the first key that is already gone (a concurrent deletion): take the rest singly.
-            for key in keys[1:]:
-                await self.delete(key)
 
+@dataclass(frozen=True)
+class S3Access:
+    """How an S3 store is reached.
 
-def open_object_store(
-    url: str,
-    *,
-    endpoint: str | None = None,
-    public_endpoint: str | None = None,
-    region: str = "us-east-1",
-    access_key_id: str | None = None,
-    secret_access_key: str | None = None,
-    patience_seconds: float = 2.0,
-) -> ObjectStore:
-    """Opens the store that a URL names; nothing is contacted yet.
-
-    Args:
-        url: `file://PATH` (may be relative; the folder is created), `memory://`, or `s3://BUCKET/PREFIX`.
+    Attributes:
         endpoint: address of an S3-speaking server other than AWS; plain `http://` only where written so.
         public_endpoint: its address as clients see it, for signed links; None: the same.
         access_key_id, secret_access_key: None: the usual AWS sources.
-        patience_seconds: how long S3 requests are retried before the store counts as away.
-
-    Raises:
-        InputError: `invalid-store-url`.
-        UnavailableError: the local folder cannot be created.
+        patience_seconds: how long requests are retried before the store counts as away.
     """
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme == "memory" and not rest:
-        return ObjectStore(MemoryStore())
-    if separator and scheme == "file" and rest:
-        return _open_folder(Path(rest).absolute())
-    bucket, _, prefix = rest.partition("/")
-    if not separator or scheme != "s3" or not bucket:
-        raise InputError(f"{url!r} is not file://PATH, memory:// or s3://BUCKET/PREFIX", code="invalid-store-url")
 
-    def open_s3(address: str | None) -> S3Store:
-        config: S3Config = {"region": region}
-        if address is not None:
-            config["endpoint"] = address
-        if access_key_id is not None and secret_access_key is not None:
-            config |= {"access_key_id": access_key_id, "secret_access_key": secret_access_key}
+    endpoint: str | None = None
+    public_endpoint: str | None = None
+    region: str = "us-east-1"
+    access_key_id: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
+    patience_seconds: float = 2.0
+
+    def open(self, bucket: str, prefix: str, endpoint: str | None) -> S3Store:
+        """The bucket at one of the addresses; nothing is contacted yet."""
+        config: S3Config = {"region": self.region}
+        if endpoint is not None:
+            config["endpoint"] = endpoint
+        if self.access_key_id is not None and self.secret_access_key is not None:
+            config |= {"access_key_id": self.access_key_id, "secret_access_key": self.secret_access_key}
+        patience = timedelta(seconds=self.patience_seconds)
         return S3Store(
             bucket,
             prefix=prefix.strip("/") or None,
             config=config,
             client_options={
-                "allow_http": bool(address and address.startswith("http://")),
-                "connect_timeout": timedelta(seconds=patience_seconds),
+                "allow_http": bool(endpoint and endpoint.startswith("http://")),
+                "connect_timeout": patience,
             },
-            retry_config={"retry_timeout": timedelta(seconds=patience_seconds)},
+            retry_config={"retry_timeout": patience},
         )
 
-    backend = open_s3(endpoint)
-    return ObjectStore(backend, signer=open_s3(public_endpoint) if public_endpoint else backend)
+
+def open_object_store(url: str, s3: S3Access = S3Access()) -> ObjectStore:
+    """Opens the store that a URL names; nothing is contacted yet.
+
+    Args:
+        url: `file://PATH` (may be relative; the folder is created), `memory://`, or `s3://BUCKET/PREFIX`.
+        s3: how the last one is reached.
+
+    Raises:
+        InputError: `invalid-store-url`.
+        UnavailableError: the local folder cannot be created.
+    """
+    scheme, _, rest = url.partition("://")
+    if url == "memory://":
+        return ObjectStore(MemoryStore())
+    if scheme == "file" and rest:
+        folder = Path(rest).absolute()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return ObjectStore(LocalStore(folder), folder=folder)
+        except (BaseError, OSError) as error:
+            raise _away(f"the store's folder {folder} cannot be opened") from error
+    bucket, _, prefix = rest.partition("/")
+    if scheme != "s3" or not bucket:
+        raise InputError(f"{url!r} is not file://PATH, memory:// or s3://BUCKET/PREFIX", code="invalid-store-url")
+    backend = s3.open(bucket, prefix, s3.endpoint)
+    signer = s3.open(bucket, prefix, s3.public_endpoint) if s3.public_endpoint else backend
+    return ObjectStore(backend, signer=signer)
 
 
-def _open_folder(folder: Path) -> ObjectStore:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return ObjectStore(LocalStore(folder), folder=folder)
-    except (BaseError, OSError) as error:
-        raise UnavailableError(f"the store's folder {folder} cannot be opened", code="store-unavailable") from error
+def _away(message: str) -> UnavailableError:
+    return UnavailableError(message, code="store-unavailable")
 
 
 def _stored(meta: obstore.ObjectMeta) -> StoredObject:

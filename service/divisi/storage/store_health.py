@@ -34,6 +34,7 @@ PING_KEY = "ping"
 REMEMBERED_SECONDS = 1.0
 # Some stores call the condition an error of theirs, and are asked again and again; a probe is waited for two seconds.
 CONDITION_SECONDS = 1.0
+OPERATIONS = ("put", "get", "head", "list", "delete", "sign")
 
 
 class WriteProbe:
@@ -91,9 +92,6 @@ def _require_folder(folder: Path) -> None:
     except OSError as error:
         message = f"the object store's folder cannot be written to ({error.strerror})"
         raise UnavailableError(message, code="store-unavailable") from error
-
-
-OPERATIONS = ("put", "get", "head", "list", "delete", "sign")
 
 
 class StoreErrors:
