@@ -170,10 +170,10 @@ def tab(browser: Browser, service: Service) -> Iterator[Tab]:
 
 
 @contextmanager
-def opened_tab(browser: Browser, service: Service) -> Iterator[Tab]:
+def opened_tab(browser: Browser, service: Service, locale: str = "en-GB") -> Iterator[Tab]:
     """A fresh profile's tab. The test fails when a script breaks or anything is asked of any other place."""
     with ExitStack() as opened:
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+        context = browser.new_context(viewport={"width": 1280, "height": 900}, locale=locale, accept_downloads=True)
         opened.callback(context.close)
         context.set_default_timeout(PATIENCE_MILLISECONDS)
         page = context.new_page()

@@ -39,7 +39,13 @@ page_router = APIRouter(include_in_schema=False)  # opens whatever a link to it 
 asset_router = APIRouter(include_in_schema=False)
 
 _FOLDER = files("divisi.gateway")
-MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+MEDIA_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+}
 _PACKED = ".gz"
 # Names for what the queue counts.
 COUNTER_NAMES = {

@@ -1,5 +1,6 @@
 /* The service as the page sees it: JSON, uploads with progress, events that resume, downloads; all with the key. */
 
+import { t } from "./language.js";
 import { addressOf, keptAs } from "./place.js";
 
 const KEY = keptAs("key");
@@ -8,11 +9,11 @@ export const MOST_SILENT = 10; // seconds for which the service may be away whil
 /** A refusal: `message` says what happened, `advice` what to do. */
 export class Problem extends Error {
   constructor(body, status) {
-    super(body.detail ?? body.title ?? `The service answered ${status}.`);
+    super(body.detail ?? body.title ?? t("problem.status", { status }));
     this.code = body.code ?? "";
     this.status = status;
     this.requestId = body.request_id;
-    this.advice = body.advice ?? (status >= 500 ? "Try again; if it stays, report it to whoever runs this service." : "Change what it names, then try again.");
+    this.advice = body.advice ?? t((body.fault ?? (status >= 500 ? "service" : "caller")) === "service" ? "advice.service" : "advice.caller");
   }
 
   get wantsKey() {
@@ -20,17 +21,18 @@ export class Problem extends Error {
   }
 }
 
-export const unreachable = (detail = "The service cannot be reached.") => new Problem({ code: "unreachable", detail, advice: "Check that the service runs and that you are connected, then try again." }, 0);
+/** @param what names the words that say what happened */
+export const unreachable = (what = "problem.unreachable") => new Problem({ code: "unreachable", detail: t(what), advice: t("advice.unreachable") }, 0);
 
 export const apiKey = {
   get: () => localStorage.getItem(KEY) ?? "",
   set: (key) => (key ? localStorage.setItem(KEY, key.trim()) : localStorage.removeItem(KEY)),
 };
 
-/** Headers take no other characters; without this one would be told that the service cannot be reached. */
+/** Headers take no other characters; without this it would seem that the service cannot be reached. */
 function authorization() {
   const key = apiKey.get();
-  if (/[^\x21-\x7e]/.test(key)) throw new Problem({ code: "key-invalid", detail: "There are characters in this API key that no key has.", advice: "Enter another API key, or ask whoever runs this service for one." }, 401);
+  if (/[^\x21-\x7e]/.test(key)) throw new Problem({ code: "key-invalid", detail: t("problem.key-characters"), advice: t("advice.another-key") }, 401);
   return key ? { Authorization: `Bearer ${key}` } : {};
 }
 
@@ -54,7 +56,7 @@ async function bodyOf(response, kind) {
     return await response[kind]();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw unreachable("The answer of the service broke off.");
+    throw unreachable("problem.answer-broke");
   }
 }
 
@@ -72,7 +74,7 @@ export async function getJsonIfAny(path) {
   }
 }
 
-/** Sends a form; `onProgress` gets 0..1. Only XMLHttpRequest tells how far an upload is. */
+/** Sends a form; `onProgress` gets 0..1. Only XMLHttpRequest reports how far an upload is. */
 export function upload(form, idempotencyKey, onProgress) {
   const xhr = new XMLHttpRequest();
   const answer = new Promise((resolve, reject) => {
@@ -81,7 +83,7 @@ export function upload(form, idempotencyKey, onProgress) {
       if (xhr.status < 300) resolve(xhr.response);
       else reject(new Problem(xhr.response ?? {}, xhr.status));
     };
-    xhr.onerror = () => reject(unreachable("The upload broke off."));
+    xhr.onerror = () => reject(unreachable("problem.upload-broke"));
     xhr.onabort = () => reject(new DOMException("cancelled", "AbortError"));
   });
   xhr.open("POST", addressOf("/v1/jobs"));
@@ -113,7 +115,7 @@ export async function* events(path, signal) {
     }
     await new Promise((resolve) => setTimeout(resolve, 1000));
   }
-  throw unreachable("The service no longer tells how far the job is.");
+  throw unreachable("problem.silent");
 }
 
 async function* parseEvents(body) {

@@ -1,6 +1,7 @@
-/* A/B/X: two cells of a row, one of them again as X; whoever hears a difference tells which. Counts and weighs answers. */
+/* A/B/X: two cells of a row, one of them again as X; whoever hears a difference says which. Counts and weighs answers. */
 
 import { announce, h } from "./dom.js";
+import { number, percent, t } from "./language.js";
 import { showProblem } from "./problem_view.js";
 
 export class BlindTest {
@@ -21,7 +22,7 @@ export class BlindTest {
       const select = h("select", {}, options.map(([value, words]) => h("option", { value }, words)));
       return { select, element: h("label", {}, `${label} `, select) };
     };
-    const voice = choice("Voice", rows.map((row) => [row.voice, row.words]));
+    const voice = choice(t("compare.voice"), rows.map((row) => [row.voice, row.words]));
     const cells = () => this.view.rows.get(voice.select.value).cells;
     const first = choice("A", cells().map(({ name, words }) => [name, words]));
     const second = choice("B", cells().map(({ name, words }) => [name, words]));
@@ -35,9 +36,9 @@ export class BlindTest {
       if (a !== b) this.begin(a, b).catch(showProblem);
     };
     this.element.replaceChildren(
-      h("h2", { id: "blind-title" }, "Blind test"),
-      h("p", { className: "facts" }, "X is A or B. Listen, then say which; the levels are matched."),
-      h("div", { className: "presets" }, voice.element, first.element, second.element, h("button", { className: "primary", onclick: begin }, "Begin")),
+      h("h2", { id: "blind-title" }, t("blind")),
+      h("p", { className: "facts" }, t("blind.how")),
+      h("div", { className: "presets" }, voice.element, first.element, second.element, h("button", { className: "primary", onclick: begin }, t("blind.begin"))),
     );
   }
 
@@ -56,15 +57,15 @@ export class BlindTest {
     const hear = (cell, letter) => h("button", { className: "toggle", onclick: (event) => this.hear(cell, event.currentTarget), "aria-pressed": "false" }, letter);
     this.players = h("div", { className: "buttons" }, hear(this.a, "A"), hear(this.b, "B"), hear(this.x, "X"));
     this.element.replaceChildren(
-      h("h2", { id: "blind-title" }, "Blind test"),
+      h("h2", { id: "blind-title" }, t("blind")),
       h("p", {}, verdict),
       this.players,
       h(
         "div",
         { className: "buttons" },
-        h("button", { onclick: () => this.answer(this.a) }, "X is A"),
-        h("button", { onclick: () => this.answer(this.b) }, "X is B"),
-        h("button", { className: "plain", onclick: () => this.end() }, "End"),
+        h("button", { onclick: () => this.answer(this.a) }, t("blind.is", { letter: "A" })),
+        h("button", { onclick: () => this.answer(this.b) }, t("blind.is", { letter: "B" })),
+        h("button", { className: "plain", onclick: () => this.end() }, t("blind.end")),
       ),
     );
   }
@@ -78,7 +79,8 @@ export class BlindTest {
     this.trials += 1;
     this.right += cell === this.x ? 1 : 0;
     const chance = chanceOf(this.right, this.trials);
-    const verdict = `${cell === this.x ? "Right" : "Wrong"}: ${this.right} of ${this.trials}. By guessing alone one gets that far in ${(100 * chance).toFixed(chance < 0.1 ? 1 : 0)} % of tests.`;
+    const share = chance < 0.1 ? t("percent", { number: number(100 * chance, 1) }) : percent(chance);
+    const verdict = t(cell === this.x ? "blind.right" : "blind.wrong", { right: this.right, trials: this.trials, percent: share });
     this.nextTrial(verdict);
     announce(verdict);
   }

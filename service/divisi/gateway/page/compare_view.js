@@ -5,17 +5,17 @@
 
 import { getJson, getJsonIfAny, isFinal, MOST_SILENT, save } from "./api.js";
 import { BlindTest } from "./blind_test.js";
-import { announce, clockTime, colourOf, duration, h, title } from "./dom.js";
+import { announce, clockTime, colourOf, h } from "./dom.js";
 import { Peaks } from "./drawing.js";
 import { CompareWaiting } from "./compare_waiting.js";
 import { isEnded } from "./job_view.js";
+import { cleanness, duration, number, partName, t } from "./language.js";
 import { loadTracks, Player, playingRate } from "./player.js";
 import { showProblem } from "./problem_view.js";
 import { shareButton } from "./share.js";
 
 const RECORDING = "recording";
 const SUNG_AGAIN = "resynthesis";
-const SUNG_AGAIN_WORDS = "Mixture, sung again";
 const ORIGINAL = "original";
 const [NARROW_REM, WIDE_REM, MOST_WIDE] = [9, 10, 5]; // least widths of many columns and of few
 const LOOK_SECONDS = 1;
@@ -35,9 +35,9 @@ export class CompareView {
     this.frame = 0;
     this.shown = null;
     this.shownPlaying = false;
-    this.element = h("div", { className: "compare" }, h("p", {}, "Loading …"));
+    this.element = h("div", { className: "compare" }, h("p", {}, t("loading")));
     this.start().catch((error) => {
-      this.element.replaceChildren(h("p", {}, h("a", { href: "#/" }, "Separate a recording")));
+      this.element.replaceChildren(h("p", {}, h("a", { href: "#/" }, t("job.another"))));
       showProblem(error);
     });
   }
@@ -69,7 +69,7 @@ export class CompareView {
     this.group = group;
     this.seconds = group.input.duration_seconds || 1;
     this.showTable();
-    announce("The comparison is ready");
+    announce(t("compare.ready"));
     this.tick();
     await this.fetchPeaks();
     if (signal.aborted) return;
@@ -88,31 +88,31 @@ export class CompareView {
   showTable() {
     const { group } = this;
     const columns = [
-      ...(group.references.length ? [{ key: ORIGINAL, words: "Original" }] : []),
+      ...(group.references.length ? [{ key: ORIGINAL, words: t("compare.original") }] : []),
       ...group.systems.map(({ job, title: words, mean_si_sdr_db: mean }) => ({ key: job.id, words, mean, job })),
     ];
     this.columns = columns;
     const whole = this.recordingRow();
-    const rows = group.voices.map((voice, place) => this.row(voice, title(voice), colourOf(voice, place)));
-    if (group.systems.some(({ resynthesis }) => resynthesis)) rows.push(this.row(SUNG_AGAIN, SUNG_AGAIN_WORDS, "rest"));
-    this.slider = h("input", { type: "range", min: 0, max: this.seconds, step: 0.01, className: "position", "aria-label": "Position" });
+    const rows = group.voices.map((voice, place) => this.row(voice, partName(voice), colourOf(voice, place)));
+    if (group.systems.some(({ resynthesis }) => resynthesis)) rows.push(this.row(SUNG_AGAIN, t("compare.sung"), "rest"));
+    this.slider = h("input", { type: "range", min: 0, max: this.seconds, step: 0.01, className: "position", "aria-label": t("bar.position") });
     this.slider.value = "0";
     this.slider.addEventListener("input", () => this.seek(Number(this.slider.value)));
-    this.playButton = h("button", { className: "play", "aria-label": "Play or pause", onclick: () => this.toggle() }, "▶");
+    this.playButton = h("button", { className: "play", "aria-label": t("bar.play-or-pause"), onclick: () => this.toggle() }, "▶");
     this.clock = h("span", { className: "clock" }, clockTime(0));
     this.message = h("span", { className: "message", role: "status" });
-    const head = (column) => h("th", { scope: "col" }, column.job && !this.isShared ? h("a", { href: `#/jobs/${column.job.id}` }, column.words) : column.words, column.mean != null && h("small", {}, ` mean ${column.mean.toFixed(1)} dB`));
+    const head = (column) => h("th", { scope: "col" }, column.job && !this.isShared ? h("a", { href: `#/jobs/${column.job.id}` }, column.words) : column.words, column.mean != null && h("small", {}, ` ${t("compare.mean", { number: number(column.mean, 1) })}`));
     const failed = group.systems.filter(({ job }) => job.state !== "succeeded");
-    const table = h("table", { className: "comparison" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Voice"), columns.map(head))), h("tbody", {}, rows));
+    const table = h("table", { className: "comparison" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("compare.voice")), columns.map(head))), h("tbody", {}, rows));
     table.style.minWidth = `${7 + (columns.length > MOST_WIDE ? NARROW_REM : WIDE_REM) * columns.length}rem`;
     this.blind = new BlindTest(this);
     this.element.replaceChildren(
       h("h1", {}, group.file_name),
-      h("p", { className: "facts" }, `${group.systems.length} systems · ${duration(this.seconds)} of sound`),
-      ...failed.map(({ job, title: words }) => h("p", {}, `${words} ${job.state}${job.problem ? `: ${job.problem.detail}` : ""}.`)),
+      h("p", { className: "facts" }, [t("compare.systems", { count: group.systems.length }), t("job.of-sound", { time: duration(this.seconds) })].join(" · ")),
+      ...failed.map(({ job, title: words }) => h("p", {}, endOf(words, job))),
       whole,
-      h("div", { className: "scroller", tabIndex: 0, role: "region", "aria-label": "Voices and systems" }, table),
-      h("div", { className: "transport", role: "group", "aria-label": "Playing" }, this.playButton, this.clock, this.slider, h("span", { className: "clock" }, clockTime(this.seconds)), h("div", { className: "hints" }, this.message)),
+      h("div", { className: "scroller", tabIndex: 0, role: "region", "aria-label": t("compare.table") }, table),
+      h("div", { className: "transport", role: "group", "aria-label": t("bar") }, this.playButton, this.clock, this.slider, h("span", { className: "clock" }, clockTime(this.seconds)), h("div", { className: "hints" }, this.message)),
       this.blind.element,
       this.downloads(),
       this.isShared ? "" : shareButton(this.path),
@@ -120,21 +120,21 @@ export class CompareView {
   }
 
   downloads() {
-    const button = (words, path, fileName, told) => h("button", { className: "plain", title: told, onclick: () => save(path, fileName).catch(showProblem) }, words);
+    const button = (words, path, fileName, hint) => h("button", { className: "plain", title: hint, onclick: () => save(path, fileName).catch(showProblem) }, words);
     return h(
       "p",
       { className: "presets" },
-      button("Folder that opens from disk (ZIP)", this.group.folder, "comparison.zip", "This table with all its audio; unpack it and open index.html, no service needed"),
-      button("Table as CSV", this.group.table, "comparison.csv"),
+      button(t("compare.folder"), this.group.folder, "comparison.zip", t("compare.folder-hint")),
+      button(t("compare.csv"), this.group.table, "comparison.csv"),
     );
   }
 
   recordingRow() {
     const file = this.recording();
     if (!file) return "";
-    const cell = this.cell(RECORDING, { key: RECORDING, words: "The recording" }, file, "mixture", "Hear the recording");
-    this.rows.set(RECORDING, { voice: RECORDING, words: "The recording", cells: [cell] });
-    return h("section", { className: "whole voice-rest", "aria-label": "The recording" }, h("strong", {}, "The recording"), cell.element);
+    const cell = this.cell(RECORDING, { key: RECORDING, words: t("compare.recording") }, file, "mixture", t("compare.hear-recording"));
+    this.rows.set(RECORDING, { voice: RECORDING, words: t("compare.recording"), cells: [cell] });
+    return h("section", { className: "whole voice-rest", "aria-label": t("compare.recording") }, h("strong", {}, t("compare.recording")), cell.element);
   }
 
   row(voice, words, colour) {
@@ -160,7 +160,7 @@ export class CompareView {
   }
 
   /** A player; `track` is what peaks.json calls it. */
-  cell(voice, column, file, track, label = `Hear ${voice === SUNG_AGAIN ? SUNG_AGAIN_WORDS : title(voice)}, ${column.words}`, decibels = null) {
+  cell(voice, column, file, track, label = t("compare.hear", { voice: voice === SUNG_AGAIN ? t("compare.sung") : partName(voice), system: column.words }), decibels = null) {
     const cell = { voice, name: column.key, words: column.words, href: file.href, job: column.job, track };
     const drawn = column.job ? [column.job] : this.group.systems.map(({ job }) => job);
     // Its room is kept from the start: what moves when the pictures come would take a press away from its button.
@@ -168,8 +168,8 @@ export class CompareView {
     cell.button = h("button", { className: "toggle", "aria-pressed": "false", "aria-label": label, onclick: () => this.hear(cell) }, "▶");
     const best = Math.max(...this.group.systems.flatMap(({ cells }) => cells.filter((one) => one.voice === voice).map(({ si_sdr_db: score }) => score ?? -Infinity)));
     const isBest = decibels === best && this.group.systems.length > 1;
-    const sure = column.job?.confidence?.find(({ stem }) => stem === voice)?.mean ?? null;
-    const words = decibels !== null ? `${decibels.toFixed(1)} dB` : sure !== null ? `${Math.round(100 * sure)} % sure` : null;
+    const share = column.job?.confidence?.find(({ stem }) => stem === voice)?.mean ?? null;
+    const words = decibels !== null ? `${number(decibels, 1)} dB` : share !== null ? cleanness(share) : null;
     const figure = words && h("span", { className: isBest ? "figure best" : "figure" }, words);
     cell.element = h(column.key === RECORDING ? "div" : "td", {}, h("div", { className: "cell" }, cell.button, figure, cell.canvas));
     return cell;
@@ -242,7 +242,7 @@ export class CompareView {
   async load(voice, signal) {
     const { cells } = this.rows.get(voice);
     const rate = playingRate(this.group.input, cells.length);
-    const onProgress = (place, count) => (this.message.textContent = `Loading ${place + 1} of ${count} …`);
+    const onProgress = (place, count) => (this.message.textContent = t("loading.count", { place: place + 1, count }));
     const tracks = await loadTracks(cells, rate, { signal, onProgress });
     const player = await Player.open(tracks, rate, signal);
     const at = this.player?.position ?? Number(this.slider.value);
@@ -290,4 +290,10 @@ export class CompareView {
       }
     }
   }
+}
+
+/** How a system ended that delivered nothing. */
+function endOf(name, { state, problem }) {
+  if (state === "cancelled") return t("compare.cancelled", { name });
+  return problem ? t("compare.failed-why", { name, why: problem.detail }) : t("compare.failed", { name });
 }

@@ -3,17 +3,18 @@
 import { request } from "./api.js";
 import { h } from "./dom.js";
 import { isEnded } from "./job_view.js";
+import { percent, t } from "./language.js";
 import { showProblem } from "./problem_view.js";
 
 export class CompareWaiting {
   constructor(systems, { canCancel }) {
     this.systems = systems;
-    this.lines = new Map(systems.map(({ job, title }) => [job.id, { words: h("span", {}), bar: h("progress", { max: 1, "aria-label": `Progress of ${title}` }) }]));
+    this.lines = new Map(systems.map(({ job, title }) => [job.id, { words: h("span", {}), bar: h("progress", { max: 1, "aria-label": t("job.progress-of", { name: title }) }) }]));
     this.element = h(
       "div",
       { className: "waiting" },
       [...this.lines.values()].map(({ words, bar }) => h("label", {}, words, bar)),
-      canCancel && h("button", { className: "plain", onclick: () => this.cancel() }, "Cancel"),
+      canCancel && h("button", { className: "plain", onclick: () => this.cancel() }, t("job.cancel")),
     );
   }
 
@@ -22,7 +23,8 @@ export class CompareWaiting {
     for (const { job, title } of systems) {
       const { words, bar } = this.lines.get(job.id);
       bar.value = isEnded(job.state) ? 1 : job.progress;
-      words.textContent = `${title} · ${{ queued: "waiting", running: `working, ${Math.round(100 * job.progress)} %`, succeeded: "done" }[job.state] ?? job.state}`;
+      const name = { queued: "waiting", running: "working", succeeded: "done", cancelled: "cancelled" }[job.state] ?? "failed";
+      words.textContent = t(`compare.${name}`, { name: title, percent: percent(job.progress) });
     }
   }
 

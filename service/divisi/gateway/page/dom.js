@@ -25,11 +25,6 @@ export function clockTime(seconds) {
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
-export function duration(seconds) {
-  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
-  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
-}
-
 /** An element that `index.html` has. */
 export const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
@@ -45,11 +40,6 @@ export function colourOf(name, place) {
   if (name === "residual") return "rest";
   const named = NAMED.indexOf(name.split(/[-_ 0-9]/)[0]);
   return String((named >= 0 ? named : place) % 8);
-}
-
-export function title(name) {
-  const words = name.replaceAll(/[_-]/g, " ");
-  return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
 export function cssColour(element, variable = "--voice") {

@@ -1,7 +1,8 @@
 /* One job from the queue to its result: position, likely time and progress while it waits and runs, then the mixer. */
 
 import { events, getJson, Problem, request } from "./api.js";
-import { announce, duration, h } from "./dom.js";
+import { announce, h } from "./dom.js";
+import { dateTime, duration, number, partName, partWithin, percent, t, wordsIfAny } from "./language.js";
 import { MixerView } from "./mixer_view.js";
 import { showProblem } from "./problem_view.js";
 import { shareButton } from "./share.js";
@@ -14,7 +15,7 @@ export class JobView {
     this.path = path;
     this.isShared = isShared;
     this.stopping = new AbortController();
-    this.element = h("div", { className: "job" }, h("p", {}, "Loading …"));
+    this.element = h("div", { className: "job" }, h("p", {}, t("loading")));
     this.start();
   }
 
@@ -34,18 +35,18 @@ export class JobView {
       this.showEnd(job);
     } catch (error) {
       if (error.name === "AbortError") return;
-      this.element.replaceChildren(h("p", {}, h("a", { href: "#/" }, "Separate a recording")));
+      this.element.replaceChildren(h("p", {}, h("a", { href: "#/" }, t("job.another"))));
       showProblem(error);
     }
   }
 
   showWaiting(job) {
-    this.bar = h("progress", { max: 1, value: job.progress, "aria-label": "Progress" });
+    this.bar = h("progress", { max: 1, value: job.progress, "aria-label": t("job.progress") });
     this.state = h("strong", { className: "state" });
     this.facts = h("span", { className: "facts" });
     this.element.replaceChildren(
       h("h1", {}, job.file_name),
-      h("div", { className: "waiting" }, this.state, this.facts, this.bar, h("button", { className: "plain", onclick: () => this.cancel() }, "Cancel")),
+      h("div", { className: "waiting" }, this.state, this.facts, this.bar, h("button", { className: "plain", onclick: () => this.cancel() }, t("job.cancel"))),
     );
     this.showProgress(job);
   }
@@ -67,13 +68,13 @@ export class JobView {
 
   showProgress({ state, progress, stage, position, eta_seconds: eta }) {
     this.bar.value = Math.max(this.bar.value, progress ?? 0);
-    const text = { queued: "Waiting", running: "Working" }[state] ?? "Finishing";
+    const text = t(["queued", "running"].includes(state) ? `job.${state}` : "job.finishing");
     if (this.state.textContent !== text) announce(text);
     this.state.textContent = text;
     const facts = [];
-    if (state === "queued" && position) facts.push(position === 1 ? "1 job before this one" : `${position} jobs before this one`);
-    if (state === "running") facts.push(`${Math.round(this.bar.value * 100)} %`, stage ?? "");
-    if (eta) this.eta = `about ${duration(eta)} left`;
+    if (state === "queued" && position) facts.push(t("job.before", { count: position }));
+    if (state === "running") facts.push(percent(this.bar.value), stage ? (wordsIfAny(`stage.${stage}`) ?? stage) : "");
+    if (eta) this.eta = t("job.left", { time: duration(eta) });
     if (this.eta && !isEnded(state)) facts.push(this.eta);
     this.facts.textContent = facts.filter(Boolean).join(" · ");
   }
@@ -88,23 +89,22 @@ export class JobView {
 
   showEnd(job) {
     if (job.state !== "succeeded") {
-      const cancelled = job.state === "cancelled";
       this.element.replaceChildren(
         h("h1", {}, job.file_name),
-        h("p", {}, cancelled ? "This job was cancelled." : "This job failed."),
-        h("p", {}, h("a", { href: "#/" }, "Separate a recording")),
+        h("p", {}, t(job.state === "cancelled" ? "job.cancelled" : "job.failed")),
+        h("p", {}, h("a", { href: "#/" }, t("job.another"))),
       );
       if (job.problem) showProblem(new Problem(job.problem, job.problem.status));
       return;
     }
-    announce("The stems are ready");
+    announce(t("job.ready"));
     this.mixer = new MixerView(job);
-    const facts = [job.model, `${duration(job.input.duration_seconds ?? 0)} of sound`];
-    if (job.report?.are_voices_detected) facts.push(`heard: ${job.report.voices.join(", ")}`);
-    if (job.expires_at) facts.push(`kept until ${new Date(job.expires_at).toLocaleString([], { dateStyle: "short", timeStyle: "short" })}`);
+    const facts = [job.model, t("job.of-sound", { time: duration(job.input.duration_seconds ?? 0) })];
+    if (job.report?.are_voices_detected) facts.push(t("job.found", { voices: job.report.voices.map(partWithin).join(", ") }));
+    if (job.expires_at) facts.push(t("job.kept", { time: dateTime(job.expires_at, { dateStyle: "short", timeStyle: "short" }) }));
     this.element.replaceChildren(
       h("h1", {}, job.file_name),
-      h("p", { className: "facts" }, facts.join(" · "), ...(!this.isShared && job.group ? [" · ", h("a", { href: `#/groups/${job.group}` }, "compare")] : [])),
+      h("p", { className: "facts" }, facts.join(" · "), ...(!this.isShared && job.group ? [" · ", h("a", { href: `#/groups/${job.group}` }, t("job.compare"))] : [])),
       warnings(job),
       this.mixer.element,
       this.isShared ? "" : shareButton(job.links.self),
@@ -115,7 +115,14 @@ export class JobView {
 /** What to know before relying on the stems, if anything. */
 function warnings(job) {
   const found = job.report?.warnings ?? [];
-  return found.length ? h("ul", { className: "warnings", "aria-label": "Good to know" }, found.map(({ message }) => h("li", {}, message))) : "";
+  return found.length ? h("ul", { className: "warnings", "aria-label": t("job.warnings") }, found.map((warning) => h("li", {}, warningText(warning)))) : "";
+}
+
+/** In the visitor's language where it has words for it; the service says more of it, in English. */
+function warningText({ code, message, facts }) {
+  if (!wordsIfAny(`warning.${code}`)) return message;
+  const rounded = Object.entries(facts ?? {}).map(([name, value]) => [name, name.endsWith("_share") ? percent(value) : name === "stem" ? partName(value) : typeof value === "number" ? number(value, Number.isInteger(value) ? 0 : 1) : value]);
+  return t(`warning.${code}`, Object.fromEntries(rounded));
 }
 
 export const isEnded = (state) => ["succeeded", "failed", "cancelled"].includes(state);

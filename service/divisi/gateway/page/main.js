@@ -2,9 +2,10 @@
 
 import { apiKey } from "./api.js";
 import { CompareView } from "./compare_view.js";
-import { byId } from "./dom.js";
+import { byId, h } from "./dom.js";
 import { JobView } from "./job_view.js";
-import { askForKey, clearProblem } from "./problem_view.js";
+import { currentLanguage, LANGUAGES, rememberLanguage, speak } from "./language.js";
+import { askForKey, clearProblem, showProblem } from "./problem_view.js";
 import { StartView } from "./start_view.js";
 
 let view = /** @type {StartView | JobView | CompareView | null} */ (null);
@@ -28,7 +29,28 @@ async function viewOf(hash) {
   return sharedKind === "jobs" ? new JobView(shared, { isShared: true }) : new CompareView(shared, { isShared: true });
 }
 
-window.addEventListener("hashchange", show);
-byId("key-button").addEventListener("click", askForKey);
-show();
+/** In another language: what is shown is shown anew in it. */
+async function changeLanguage(event) {
+  try {
+    await speak(event.target.value);
+    rememberLanguage(event.target.value);
+    await show();
+  } catch (error) {
+    event.target.value = currentLanguage();
+    showProblem(error);
+  }
+}
+
+async function start() {
+  await speak();
+  const choice = byId("language");
+  choice.replaceChildren(...Object.entries(LANGUAGES).map(([code, name]) => h("option", { value: code, lang: code, selected: code === currentLanguage() }, name)));
+  choice.addEventListener("change", changeLanguage);
+  byId("key-button").addEventListener("click", askForKey);
+  window.addEventListener("hashchange", show);
+  await show();
+}
+
+// Without words there is nothing to say it with.
+start().catch(() => (byId("view").textContent = "The service cannot be reached. Load this page again."));
 

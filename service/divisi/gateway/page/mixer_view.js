@@ -1,8 +1,9 @@
 /* The mixer of one finished job: a row for each stem and the residual, one transport for all, presets, A/B, loop, speed. */
 
 import { getJsonIfAny, save } from "./api.js";
-import { announce, clockTime, colourOf, h, title } from "./dom.js";
+import { announce, clockTime, colourOf, h } from "./dom.js";
 import { Peaks } from "./drawing.js";
+import { number, partName, partWithin, percent, t } from "./language.js";
 import { loadTracks, Player, playingRate, sumOf } from "./player.js";
 import { showProblem } from "./problem_view.js";
 import { StemRow } from "./stem_row.js";
@@ -23,11 +24,12 @@ export class MixerView {
     this.bar = new TransportBar(this, { seconds: this.seconds, canCompare: tracks.some(({ isResidual }) => isResidual) });
     this.element = h(
       "section",
-      { className: "mixer", "aria-label": "Mixer" },
+      { className: "mixer", "aria-label": t("mixer") },
       this.presets(),
       h("div", { className: "rows" }, this.rows.map(({ element }) => element)),
       this.bar.element,
       this.downloads(),
+      this.figures() ?? "",
     );
     this.onkey = (event) => this.bar.key(event);
     document.addEventListener("keydown", this.onkey);
@@ -52,7 +54,6 @@ export class MixerView {
     for (const row of this.rows) {
       row.confidence = confidence?.find(({ stem }) => stem === row.name);
       row.spectrogram = views?.spectrograms?.find(({ name }) => name === row.name)?.href;
-      row.score = this.job.scores?.find(({ stem }) => stem === row.name)?.si_sdr_db;
       row.describe();
     }
     const peaks = views?.peaks ? await getJsonIfAny(views.peaks).catch(() => null) : null;
@@ -98,7 +99,7 @@ export class MixerView {
   async load() {
     const { signal } = this.closing;
     const rate = playingRate(this.job.input, this.rows.length + 1);
-    const onProgress = (place, count) => this.bar.say(`Loading ${place + 1} of ${count} …`);
+    const onProgress = (place, count) => this.bar.say(t("loading.count", { place: place + 1, count }));
     const tracks = await loadTracks(this.rows.map(({ track }) => track), rate, { signal, onProgress });
     if (!this.peaks) {
       this.peaks = Peaks.of(tracks);
@@ -110,7 +111,7 @@ export class MixerView {
     this.player.setSpeed(this.bar.speed);
     this.player.setLoop(this.bar.loop);
     if (this.wanted) this.player.seek(this.wanted);
-    this.bar.say(rate < (this.job.input.sample_rate ?? 0) / 1.5 ? "Long recording: less treble here; downloads are whole." : "");
+    this.bar.say(rate < (this.job.input.sample_rate ?? 0) / 1.5 ? t("mixer.less-treble") : "");
     this.balance();
     return this.player;
   }
@@ -134,7 +135,7 @@ export class MixerView {
   setLoop(loop) {
     this.bar.showLoop(loop);
     this.player?.setLoop(loop);
-    announce(loop ? `Loop from ${clockTime(loop[0])} to ${clockTime(loop[1])}` : "Loop off");
+    announce(loop ? t("mixer.loop-set", { from: clockTime(loop[0]), to: clockTime(loop[1]) }) : t("mixer.loop-off"));
   }
 
   setSpeed(speed) {
@@ -148,7 +149,7 @@ export class MixerView {
   hearMixture(hears) {
     this.hearsMixture = hears;
     this.balance();
-    announce(hears ? "Original mixture" : "Stems");
+    announce(t(hears ? "mixer.original" : "mixer.stems"));
   }
 
   /** Gains of all tracks from the rows' controls; the mixture is as loud as the stems it is compared with. */
@@ -172,16 +173,16 @@ export class MixerView {
   presets() {
     const voices = this.rows.filter(({ track }) => !track.isResidual);
     const options = voices.flatMap(({ name }) => [
-      h("option", { value: `front:${name}` }, `${title(name)} in front`),
-      h("option", { value: `without:${name}` }, `Everything but ${name}`),
+      h("option", { value: `front:${name}` }, t("mixer.front", { part: partName(name) })),
+      h("option", { value: `without:${name}` }, t("mixer.without", { part: partWithin(name) })),
     ]);
-    this.preset = h("select", { id: "preset", onchange: () => this.applyPreset() }, h("option", { value: "" }, "Full mix"), options);
+    this.preset = h("select", { id: "preset", onchange: () => this.applyPreset() }, h("option", { value: "" }, t("mixer.full")), options);
     this.pictures = h("input", { type: "checkbox", id: "pictures", onchange: () => this.rows.forEach((row) => row.showSpectrogram(this.pictures.checked)) });
     return h(
       "div",
       { className: "presets" },
-      h("label", {}, "Rehearse ", this.preset),
-      this.job.views?.spectrograms?.length && h("label", { className: "check" }, this.pictures, " All spectrograms"),
+      h("label", {}, `${t("mixer.rehearse")} `, this.preset),
+      this.job.views?.spectrograms?.length && h("label", { className: "check" }, this.pictures, ` ${t("mixer.pictures")}`),
       (this.tuning = h("span", { className: "note", role: "status" })),
     );
   }
@@ -198,6 +199,27 @@ export class MixerView {
     announce(this.preset.selectedOptions[0].textContent);
   }
 
+  /** What was measured, for whoever wants decibels. */
+  figures() {
+    const { scores, confidence } = this.job;
+    if (!scores?.length && !confidence?.length) return null;
+    const clean = (stem) => confidence?.find((one) => one.stem === stem)?.mean ?? null;
+    const score = (stem) => scores?.find((one) => one.stem === stem)?.si_sdr_db ?? null;
+    const cell = (value, words) => h("td", {}, value === null ? "–" : words(value));
+    const row = ({ name }) => h("tr", {}, h("th", { scope: "row" }, partName(name)), cell(clean(name), percent), scores?.length && cell(score(name), (value) => `${number(value, 1)} dB`));
+    return h(
+      "details",
+      { className: "downloads" },
+      h("summary", {}, t("figures")),
+      h(
+        "table",
+        { className: "figures" },
+        h("thead", {}, h("tr", {}, ["figures.part", "figures.clean", ...(scores?.length ? ["figures.si-sdr"] : [])].map((name) => h("th", { scope: "col" }, t(name))))),
+        h("tbody", {}, this.rows.filter(({ name }) => clean(name) !== null || score(name) !== null).map(row)),
+      ),
+    );
+  }
+
   downloads() {
     const { links, mixes, resynthesis, pitch, views } = this.job;
     const stem = this.job.file_name.replace(/\.[^.]+$/, "");
@@ -206,27 +228,27 @@ export class MixerView {
     return h(
       "details",
       { className: "downloads", open: true },
-      h("summary", {}, "Downloads"),
+      h("summary", {}, t("downloads")),
       h(
         "p",
         {},
-        links.archive && button("All stems (ZIP)", links.archive, `${stem} - stems.zip`),
-        resynthesis && button("Sung again by the model", resynthesis.href, resynthesis.file_name),
+        links.archive && button(t("downloads.all"), links.archive, `${stem} - stems.zip`),
+        resynthesis && button(t("downloads.sung"), resynthesis.href, resynthesis.file_name),
         pitch?.map(({ name, href, file_name: fileName }) => button(name, href, fileName)),
-        views?.report && button("Picture of the job (PNG)", views.report, `${stem} - report.png`),
+        views?.report && button(t("downloads.report"), views.report, `${stem} - report.png`),
       ),
       mixes?.length
         ? h(
             "table",
             { className: "mixes" },
-            h("caption", {}, "Practice mixes"),
+            h("caption", {}, t("downloads.mixes")),
             h("tbody", {}, mixes.map(({ part, in_front: front, without }) =>
               h(
                 "tr",
                 {},
-                h("th", { scope: "row" }, title(part)),
-                h("td", {}, front && button("in front", front, `${stem} - ${part} in front`)),
-                h("td", {}, without && button("without", without, `${stem} - without ${part}`)),
+                h("th", { scope: "row" }, partName(part)),
+                h("td", {}, front && button(t("downloads.front"), front, `${stem} - ${part} in front`)),
+                h("td", {}, without && button(t("downloads.without"), without, `${stem} - without ${part}`)),
               ),
             )),
           )
@@ -238,5 +260,5 @@ export class MixerView {
 /** What the choir is tuned to, as a musician says it: "A4 = 452.9 Hz (+50 cents)". */
 function tuningText({ a4_hz: hz, cents }) {
   const sign = cents > 0 ? "+" : cents < 0 ? "−" : "±";
-  return `A4 = ${hz.toFixed(1)} Hz (${sign}${Math.abs(Math.round(cents))} cents)`;
+  return t("mixer.tuning", { hertz: number(hz, 1), cents: sign + number(Math.abs(cents)) });
 }

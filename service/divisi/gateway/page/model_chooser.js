@@ -2,16 +2,17 @@
  * figure first. Many of them wait behind a summary, so that who only wants stems sees one.
  */
 
-import { checkedIn, h, title } from "./dom.js";
+import { checkedIn, h } from "./dom.js";
+import { number, partName, t } from "./language.js";
 
 const MOST_OPEN = 3;
 
 export class ModelChooser {
-  /** @param onchange told when other models are chosen */
+  /** @param onchange called when other models are chosen */
   constructor(onchange) {
     this.onchange = onchange;
     this.cards = /** @type {any[]} */ ([]);
-    this.element = h("fieldset", { className: "choices models" }, h("legend", {}, "Model"), h("p", {}, "…"));
+    this.element = h("fieldset", { className: "choices models" }, h("legend", {}, t("models.one")), h("p", {}, "…"));
   }
 
   /** Cards of the chosen models. */
@@ -25,7 +26,7 @@ export class ModelChooser {
     this.cards = [...cards].sort((a, b) => Number(isFirst(b)) - Number(isFirst(a)) || Math.sign(meanOf(b) - meanOf(a)) || 0);
     const first = this.cards.filter(isFirst);
     const list = (some) => h("div", { className: "model-list" }, some.map((card) => this.choice(card, isFirst(card))));
-    const legend = h("legend", {}, cards.length > 1 ? "Models (several: a comparison)" : "Model");
+    const legend = h("legend", {}, t(cards.length > 1 ? "models.several" : "models.one"));
     if (cards.length <= MOST_OPEN) this.element.replaceChildren(legend, list(this.cards));
     else {
       const others = this.cards.filter((card) => !isFirst(card));
@@ -53,8 +54,8 @@ export class ModelChooser {
         {},
         h("strong", {}, card.title),
         " ",
-        figure && h("span", { className: "figure", title: figure.told }, figure.words),
-        h("small", {}, isOffered === false ? `Not now: no worker here has ${needs.join(", ") || "what it needs"}.` : firstSentence(card.description)),
+        figure && h("span", { className: "figure", title: figure.measured }, figure.words),
+        h("small", {}, isOffered === false ? t("models.not-now", { needs: needs.join(", ") || t("models.needs") }) : firstSentence(card.description)),
       ),
     );
   }
@@ -62,20 +63,20 @@ export class ModelChooser {
   changed() {
     const hidden = this.chosen.filter(({ id }) => this.summary?.parentElement.querySelector(`input[value="${id}"]`)).length;
     const count = this.cards.length - 1;
-    if (this.summary) this.summary.textContent = `${count} others, to use or to compare${hidden ? ` · ${hidden} chosen` : ""}`;
+    if (this.summary) this.summary.textContent = [t("models.others", { count }), hidden && t("models.chosen", { count: hidden })].filter(Boolean).join(" · ");
     this.onchange();
   }
 }
 
 const meanOf = ({ quality }) => quality?.[0]?.mean ?? -Infinity;
-const voicesOf = ({ stems }) => stems.map(title).join(", ") || "As many parts as you ask for";
+const voicesOf = ({ stems }) => stems.map(partName).join(", ") || t("models.any-parts");
 const firstSentence = (text) => text.split(/(?<=[.;])\s/)[0].replace(/;$/, ".");
 
 function figureOf({ quality }) {
   const [first] = quality ?? [];
   if (first?.mean === undefined || first.mean === null) return null;
   const unit = first.metric.match(/^(.+) in (\S+)$/);
-  return { words: unit ? `${unit[1]} ${first.mean.toFixed(1)} ${unit[2]}` : `${first.metric} ${first.mean.toFixed(1)}`, told: `${first.test_set}; ${first.protocol}` };
+  return { words: unit ? `${unit[1]} ${number(first.mean, 1)} ${unit[2]}` : `${first.metric} ${number(first.mean, 1)}`, measured: `${first.test_set}; ${first.protocol}` };
 }
 
 function groupBy(items, keyOf) {

@@ -2,6 +2,7 @@
 
 import { apiKey, Problem } from "./api.js";
 import { byId, h } from "./dom.js";
+import { currentLanguage, t, wordsIfAny } from "./language.js";
 
 const place = () => byId("problem");
 
@@ -9,14 +10,21 @@ export function showProblem(error) {
   if (error?.name === "AbortError") return;
   const isOurs = error instanceof Problem;
   if (!isOurs) console.error(error);
-  const undecodable = error?.name === "EncodingError" ? "This browser cannot decode the stems. Choose WAV, FLAC or MP3 stems." : null;
+  const [first, second] = isOurs ? saying(error) : error?.name === "EncodingError" ? [t("problem.undecodable"), ""] : [t("problem.page"), t("problem.reload", { error })];
   place().replaceChildren(
-    h("div", {}, h("strong", {}, isOurs ? error.message : (undecodable ?? "Something went wrong in the page.")), h("p", {}, isOurs ? error.advice : undecodable ? "" : `Reload it and try again. (${error})`)),
-    h("button", { className: "toggle", "aria-label": "Dismiss", onclick: clearProblem }, "✕"),
+    h("div", {}, h("strong", {}, first), h("p", {}, second)),
+    h("button", { className: "toggle", "aria-label": t("problem.dismiss"), onclick: clearProblem }, "✕"),
   );
   place().hidden = false;
   if (isOurs && error.wantsKey) askForKey();
   else place().scrollIntoView({ block: "nearest" });
+}
+
+/** What happened and what to do. The service says both in English; in another language what to do comes first. */
+function saying({ code, status, message, advice }) {
+  const translated = wordsIfAny(`advice.${code}`);
+  if (currentLanguage() === "en" || code === "unreachable" || !code) return [message, advice];
+  return [translated ?? t(status >= 500 ? "advice.service" : "advice.caller"), message];
 }
 
 export function clearProblem() {

@@ -2,6 +2,7 @@
 
 import { request } from "./api.js";
 import { announce, h } from "./dom.js";
+import { dateTime, t } from "./language.js";
 import { ROOT } from "./place.js";
 import { showProblem } from "./problem_view.js";
 
@@ -13,17 +14,17 @@ export function shareButton(path) {
     try {
       const { shared, expires_at: expiresAt } = await (await request(`${path}/links?seconds=${DAY_SECONDS}`, { method: "POST" })).json();
       if (!shared) {
-        place.textContent = "This service makes no links to whole results.";
+        place.textContent = t("share.none");
         return;
       }
       const address = new URL(`#/shared=${encodeURIComponent(shared)}`, ROOT).href;
-      const field = h("input", { type: "text", readOnly: true, value: address, "aria-label": "Link" });
-      place.replaceChildren(field, ` until ${new Date(expiresAt).toLocaleString()}`);
+      const field = h("input", { type: "text", readOnly: true, value: address, "aria-label": t("share.link") });
+      place.replaceChildren(field, ` ${t("share.until", { time: dateTime(expiresAt) })}`);
       field.select();
-      await navigator.clipboard?.writeText(address).then(() => announce("The link is copied"), () => {});
+      await navigator.clipboard?.writeText(address).then(() => announce(t("share.copied")), () => {});
     } catch (error) {
       showProblem(error);
     }
   };
-  return h("p", { className: "share" }, h("button", { className: "plain", onclick: share }, "Share a link"), place);
+  return h("p", { className: "share" }, h("button", { className: "plain", onclick: share }, t("share.button")), place);
 }

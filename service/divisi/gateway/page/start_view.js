@@ -1,7 +1,8 @@
 /* The first view: a recording is dropped or chosen, models and voices are picked, and it is sent. Below: recent jobs. */
 
 import { getBlob, getJson, isFinal, Problem, upload } from "./api.js";
-import { announce, checkedIn, h, title } from "./dom.js";
+import { announce, checkedIn, h } from "./dom.js";
+import { dateTime, number, partName, partWithin, t, wordsIfAny } from "./language.js";
 import { ModelChooser } from "./model_chooser.js";
 import { clearProblem, showProblem } from "./problem_view.js";
 import { forget, recentJobs, remember } from "./recent.js";
@@ -14,30 +15,30 @@ export class StartView {
     this.file = null;
     this.input = h("input", { type: "file", id: "file", accept: "audio/*,video/mp4,video/webm,.flac,.m4a,.aif,.aiff,.caf,.opus", className: "visually-hidden", onchange: () => this.choose(this.input.files[0]) });
     this.chosen = h("span", { className: "chosen", role: "status" });
-    this.sampleButton = h("button", { type: "button", className: "plain", onclick: () => this.chooseSample() }, "Take the sample chorale");
+    this.sampleButton = h("button", { type: "button", className: "plain", onclick: () => this.chooseSample() }, t("start.sample"));
     this.drop = h(
       "div",
       { className: "drop" },
       this.input,
-      h("label", { htmlFor: "file", className: "big" }, "Choose a recording"),
-      h("span", {}, "or drop it here · ", this.sampleButton),
+      h("label", { htmlFor: "file", className: "big" }, t("start.choose")),
+      h("span", {}, t("start.or-drop"), " · ", this.sampleButton),
       this.chosen,
     );
     this.models = new ModelChooser(() => this.offerVoices());
-    this.voices = h("fieldset", { className: "choices" }, h("legend", {}, "Who sings"));
+    this.voices = h("fieldset", { className: "choices" }, h("legend", {}, t("start.who")));
     this.options = h("div", { className: "options" });
-    this.sendButton = h("button", { type: "submit", className: "primary", disabled: true }, "Separate");
-    this.progress = h("progress", { max: 1, value: 0, "aria-label": "Upload" });
-    this.sending = h("div", { className: "sending", hidden: true }, this.progress, h("span", {}, "Sending …"), h("button", { type: "button", className: "plain", onclick: () => this.abort?.() }, "Stop"));
+    this.sendButton = h("button", { type: "submit", className: "primary", disabled: true }, t("start.separate"));
+    this.progress = h("progress", { max: 1, value: 0, "aria-label": t("start.upload") });
+    this.sending = h("div", { className: "sending", hidden: true }, this.progress, h("span", {}, t("start.sending")), h("button", { type: "button", className: "plain", onclick: () => this.abort?.() }, t("start.stop")));
     this.sourceFiles = [];
     this.matched = h("p", { className: "facts", role: "status" });
     this.sourceInput = h("input", { type: "file", multiple: true, accept: "audio/*", onchange: () => this.chooseSources([...this.sourceInput.files]) });
     const trueSources = h(
       "details",
       {},
-      h("summary", {}, "I have the true sources, too"),
-      h("p", { className: "facts" }, "Files as long as the recording, with the voice in their names (soprano.wav): every stem is scored against its own."),
-      h("label", {}, "True sources ", this.sourceInput),
+      h("summary", {}, t("start.sources")),
+      h("p", { className: "facts" }, t("start.sources-how")),
+      h("label", {}, t("start.sources-field"), " ", this.sourceInput),
       this.matched,
     );
     this.form = h(
@@ -90,16 +91,17 @@ export class StartView {
 
   /** Options that the service offers on its page: a choice of values each. */
   offerOptions(options) {
-    const choice = ({ value, label }, standard) => h("option", { value, selected: value === standard }, label);
-    const select = ({ name, choices, standard }) => h("select", { name }, choices.map((one) => choice(one, standard)));
-    this.options.replaceChildren(...options.map((option) => h("label", {}, `${option.label} `, select(option))));
+    const label = (name, own) => wordsIfAny(`option.${name}`) ?? own;
+    const choice = ({ name, standard }, one) => h("option", { value: one.value, selected: one.value === standard }, label(`${name}.${one.value}`, one.label));
+    const select = (option) => h("select", { name: option.name }, option.choices.map((one) => choice(option, one)));
+    this.options.replaceChildren(...options.map((option) => h("label", {}, `${label(option.name, option.label)} `, select(option))));
   }
 
   get chosenModels() {
     return this.models.chosen.map(({ id }) => id);
   }
 
-  /** Voices that all chosen models know; nothing to choose where one of them cannot be told who sings. */
+  /** Voices that all chosen models know; nothing to choose where one of them takes no roster. */
   offerVoices() {
     const cards = this.models.chosen;
     const deaf = cards.find((card) => !card.takes_roster);
@@ -108,15 +110,15 @@ export class StartView {
       h("label", { className: "choice" }, h("input", { type: "radio", name: "singing", value, checked, onchange: () => this.showNamed() }), h("span", {}, label));
     this.named = h(
       "div",
-      { className: "named", hidden: true, role: "group", "aria-label": "Voices" },
-      shared.map((name) => h("label", { className: "choice" }, h("input", { type: "checkbox", name: "voice", value: name }), h("span", {}, title(name)))),
+      { className: "named", hidden: true, role: "group", "aria-label": t("start.voices") },
+      shared.map((name) => h("label", { className: "choice" }, h("input", { type: "checkbox", name: "voice", value: name }), h("span", {}, partName(name)))),
     );
     this.voices.hidden = cards.length === 0;
     this.voices.replaceChildren(
-      h("legend", {}, "Who sings"),
-      radio("", "Everybody", true),
-      ...(deaf ? [h("small", {}, `“${deaf.title}” cannot be told who sings.`)] : [radio("auto", "Find out", false)]),
-      ...(!deaf && shared.length ? [radio("named", "Only …", false), this.named] : []),
+      h("legend", {}, t("start.who")),
+      radio("", t("start.everybody"), true),
+      ...(deaf ? [h("small", {}, t("start.not-told", { model: deaf.title }))] : [radio("auto", t("start.find-out"), false)]),
+      ...(!deaf && shared.length ? [radio("named", t("start.only"), false), this.named] : []),
     );
     this.matchSources();
     this.updateButton();
@@ -143,12 +145,12 @@ export class StartView {
   }
 
   showChosen() {
-    this.chosen.textContent = this.file ? `${this.file.name} · ${(this.file.size / 1e6).toFixed(1)} MB` : "";
+    this.chosen.textContent = this.file ? `${this.file.name} · ${t("start.megabytes", { number: number(this.file.size / 1e6, 1) })}` : "";
   }
 
   async chooseSample() {
     const before = this.file;
-    this.chosen.textContent = "Loading …";
+    this.chosen.textContent = t("loading");
     try {
       const fetched = [SAMPLE, ...SAMPLE_SOURCES].map((name) => fetchSample(name, this.stopListening.signal));
       const [recording, ...sources] = await Promise.all(fetched);
@@ -183,13 +185,17 @@ export class StartView {
       const stem = stems.find((name) => file.name.toLowerCase().includes(name.toLowerCase()));
       if (stem) this.sources.set(stem, file);
     }
-    this.matched.textContent = files.length ? `For ${[...this.sources.keys()].join(", ") || "no voice: name the files after the voices"}` : "";
+    this.matched.textContent = files.length ? this.sourcesFor([...this.sources.keys()]) : "";
+  }
+
+  sourcesFor(stems) {
+    return stems.length ? t("start.sources-for", { voices: stems.map(partWithin).join(", ") }) : t("start.sources-none");
   }
 
   updateButton() {
     const count = this.chosenModels.length;
     this.sendButton.disabled = !this.file || count === 0;
-    this.sendButton.textContent = count > 1 ? `Compare ${count} models` : "Separate";
+    this.sendButton.textContent = count > 1 ? t("start.compare", { count }) : t("start.separate");
   }
 
   formData() {
@@ -209,12 +215,12 @@ export class StartView {
     if (!this.file || this.abort) return;
     clearProblem();
     if (this.singing === "named" && !checkedIn(this.named).length) {
-      showProblem(new Problem({ detail: "“Only …” names no voice yet." }, 422));
+      showProblem(new Problem({ detail: t("problem.no-voice") }, 422));
       return;
     }
     this.sending.hidden = false;
     this.sendButton.disabled = true;
-    announce("Sending the recording");
+    announce(t("start.announce"));
     try {
       // Where no answer came, what was sent may have become a job: the next press must not make a second one.
       this.key ??= randomKey();
@@ -241,14 +247,14 @@ export class StartView {
     const jobs = recentJobs();
     this.recent.hidden = jobs.length === 0;
     this.recent.replaceChildren(
-      h("h2", { id: "recent-title" }, "Recent"),
+      h("h2", { id: "recent-title" }, t("start.recent")),
       h("ul", { className: "recent" }, jobs.map((job) =>
         h(
           "li",
           {},
           h("a", { href: job.hash }, job.name),
-          h("span", {}, `${job.models.join(", ")} · ${new Date(job.time).toLocaleString()}`),
-          h("button", { className: "toggle small", "aria-label": `Forget ${job.name}`, title: "Forget", onclick: () => (forget(job.hash), this.showRecent()) }, "✕"),
+          h("span", {}, `${job.models.join(", ")} · ${dateTime(job.time)}`),
+          h("button", { className: "toggle small", "aria-label": t("start.forget-one", { name: job.name }), title: t("start.forget"), onclick: () => (forget(job.hash), this.showRecent()) }, "✕"),
         ),
       )),
     );

@@ -1,15 +1,16 @@
 /* One stem's row: name, mute, solo, volume, pan, meter; waveform or spectrogram to seek in and to drag a loop on. */
 
 import { getBlob, save } from "./api.js";
-import { clockTime, h, title } from "./dom.js";
+import { clockTime, h } from "./dom.js";
 import { drawConfidence, drawPitch } from "./drawing.js";
+import { cleanness, partName, percent, t } from "./language.js";
 import { showProblem } from "./problem_view.js";
 
 const LEAST_LOOP_SECONDS = 0.15; // a shorter drag is a click
 const [QUIETEST_DB, LOUDEST_DB] = [-60, -6]; // ends of the meter
 
 export class StemRow {
-  /** @param mixer told of everything that changes what is heard */
+  /** @param mixer called when anything changes what is heard */
   constructor(track, colour, mixer) {
     this.track = track;
     this.name = track.name;
@@ -19,47 +20,46 @@ export class StemRow {
     this.volume = 1;
     this.pan = 0;
     this.pictured = false;
-    this.score = /** @type {number | null} */ (null); // dB
     this.confidence = null;
     this.spectrogram = /** @type {string | undefined} */ (undefined);
-    const called = track.isResidual ? "Residual" : title(track.name);
-    this.muteButton = this.toggleButton("M", `Mute ${called}`, "mute");
-    this.soloButton = this.toggleButton("S", `Solo ${called}`, "solo");
-    this.volumeSlider = this.slider(`Volume of ${called}`, 0, 1.5, 1, (value) => (this.volume = value));
-    this.panSlider = this.slider(`Pan of ${called}`, -1, 1, 0, (value) => (this.pan = value));
+    const part = (this.called = partName(track.name));
+    this.muteButton = this.toggleButton("M", t("row.mute", { part }), "mute");
+    this.soloButton = this.toggleButton("S", t("row.solo", { part }), "solo");
+    this.volumeSlider = this.slider(t("row.volume-of", { part }), 0, 1.5, 1, (value) => (this.volume = value));
+    this.panSlider = this.slider(t("row.pan-of", { part }), -1, 1, 0, (value) => (this.pan = value));
     this.meter = h("span", {});
     this.note = h("span", { className: "note" });
     this.wave = h("canvas", { className: "wave", "aria-hidden": "true" });
     this.pitchLine = h("canvas", { className: "pitch", hidden: true, "aria-hidden": "true" });
     this.strip = h("canvas", { className: "strip", hidden: true, role: "img" });
-    this.picture = h("img", { className: "spectrogram", hidden: true, alt: `Spectrogram of ${called}`, draggable: false });
-    this.pictureButton = h("button", { className: "toggle small", "aria-pressed": "false", "aria-label": `Spectrogram of ${called}`, title: "Spectrogram", hidden: true, onclick: () => this.showSpectrogram(!this.pictured) }, "≋");
+    this.picture = h("img", { className: "spectrogram", hidden: true, alt: t("row.picture-of", { part }), draggable: false });
+    this.pictureButton = h("button", { className: "toggle small", "aria-pressed": "false", "aria-label": t("row.picture-of", { part }), title: t("row.picture"), hidden: true, onclick: () => this.showSpectrogram(!this.pictured) }, "≋");
     this.playhead = h("div", { className: "playhead" });
     this.loopArea = h("div", { className: "loop", hidden: true });
     this.lane = h(
       "div",
-      { className: "lane", tabIndex: 0, role: "slider", "aria-label": `Position in ${called}`, "aria-valuemin": "0", "aria-valuemax": mixer.seconds.toFixed(1), onkeydown: (event) => this.key(event) },
+      { className: "lane", tabIndex: 0, role: "slider", "aria-label": t("row.position-in", { part }), "aria-valuemin": "0", "aria-valuemax": mixer.seconds.toFixed(1), onkeydown: (event) => this.key(event) },
       h("div", { className: "drawing" }, this.picture, this.wave, this.pitchLine, this.loopArea, this.playhead),
       this.strip,
     );
     this.listenToPointer();
     this.element = h(
       "div",
-      { className: `row voice-${colour}`, role: "group", "aria-label": called },
+      { className: `row voice-${colour}`, role: "group", "aria-label": part },
       h(
         "div",
         { className: "strip-controls" },
-        h("div", { className: "name" }, h("strong", {}, called), this.note),
+        h("div", { className: "name" }, h("strong", {}, part), this.note),
         h(
           "div",
           { className: "buttons" },
           this.muteButton,
           this.soloButton,
           this.pictureButton,
-          h("button", { className: "toggle small", "aria-label": `Download ${called}`, title: "Download", onclick: () => save(track.href, track.fileName).catch(showProblem) }, "↓"),
+          h("button", { className: "toggle small", "aria-label": t("row.download-of", { part }), title: t("row.download"), onclick: () => save(track.href, track.fileName).catch(showProblem) }, "↓"),
         ),
-        h("label", { className: "knob" }, "Vol", this.volumeSlider),
-        h("label", { className: "knob" }, "Pan", this.panSlider),
+        h("label", { className: "knob" }, t("row.volume"), this.volumeSlider),
+        h("label", { className: "knob" }, t("row.pan"), this.panSlider),
         h("div", { className: "meter", "aria-hidden": "true" }, this.meter),
       ),
       this.lane,
@@ -99,16 +99,12 @@ export class StemRow {
   describe() {
     this.pictureButton.hidden = !this.spectrogram;
     this.strip.hidden = !this.confidence;
-    const parts = [];
-    if (this.score !== undefined && this.score !== null) parts.push(`SI-SDR ${this.score.toFixed(1)} dB`);
-    if (this.confidence?.mean !== undefined && this.confidence?.mean !== null) {
-      const percent = Math.round(this.confidence.mean * 100);
-      parts.push(`${percent} % sure`);
-      const label = `Confidence of ${this.name}, second by second; ${percent} % on the whole`;
-      this.strip.setAttribute("aria-label", label);
-      this.strip.title = label;
-    }
-    this.note.textContent = parts.join(" · ");
+    const mean = this.confidence?.mean ?? null;
+    if (mean === null) return;
+    this.note.textContent = cleanness(mean);
+    const label = t("clean.explained", { part: this.called, clean: percent(mean) });
+    this.strip.setAttribute("aria-label", label);
+    this.note.title = this.strip.title = label;
   }
 
   draw() {
@@ -155,8 +151,8 @@ export class StemRow {
     const level = Math.min(1, Math.max(0, (levelDb - QUIETEST_DB) / (LOUDEST_DB - QUIETEST_DB)));
     this.meter.style.transform = `scaleX(${level.toFixed(3)})`;
     const now = position.toFixed(1);
-    if (this.told !== now) {
-      this.told = now;
+    if (this.shownTime !== now) {
+      this.shownTime = now;
       this.lane.setAttribute("aria-valuenow", now);
       this.lane.setAttribute("aria-valuetext", clockTime(position));
     }

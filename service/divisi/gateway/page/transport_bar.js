@@ -1,6 +1,7 @@
 /* Play, position, loop, speed, A/B and volume of a mixer; and the keys that do the same. */
 
 import { clockTime, h } from "./dom.js";
+import { percent, t } from "./language.js";
 
 const SPEEDS = [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25];
 
@@ -12,34 +13,34 @@ export class TransportBar {
     this.loop = /** @type {[number, number] | null} */ (null);
     this.speed = 1;
     this.volume = 1;
-    this.playButton = h("button", { className: "play", "aria-label": "Play", title: "Play (space)", onclick: () => mixer.toggle() }, "▶");
+    this.playButton = h("button", { className: "play", "aria-label": t("bar.play"), title: t("bar.play-hint"), onclick: () => mixer.toggle() }, "▶");
     this.clock = h("span", { className: "clock" }, clockTime(0));
-    this.slider = h("input", { type: "range", min: 0, max: seconds, step: 0.01, className: "position", "aria-label": "Position" });
+    this.slider = h("input", { type: "range", min: 0, max: seconds, step: 0.01, className: "position", "aria-label": t("bar.position") });
     this.slider.value = "0";
     this.slider.addEventListener("input", () => mixer.seek(Number(this.slider.value)));
-    this.loopButton = h("button", { className: "toggle", "aria-pressed": "false", title: "Drag over a waveform, or press [ and ]", onclick: () => this.toggleLoop() }, "Loop");
+    this.loopButton = h("button", { className: "toggle", "aria-pressed": "false", title: t("bar.loop-hint"), onclick: () => this.toggleLoop() }, t("bar.loop"));
     this.speedChoice = h(
       "select",
       { onchange: () => mixer.setSpeed((this.speed = Number(this.speedChoice.value))) },
-      SPEEDS.map((speed) => h("option", { value: speed, selected: speed === 1 }, `${Math.round(speed * 100)} %`)),
+      SPEEDS.map((speed) => h("option", { value: speed, selected: speed === 1 }, percent(speed))),
     );
-    this.mixtureButton = h("button", { className: "toggle", "aria-pressed": "false", title: "The recording as it was, as loud as the stems (X)", onclick: () => this.toggleMixture() }, "Original");
-    const volume = h("input", { type: "range", min: 0, max: 1.5, step: 0.01, "aria-label": "Volume" });
+    this.mixtureButton = h("button", { className: "toggle", "aria-pressed": "false", title: t("bar.original-hint"), onclick: () => this.toggleMixture() }, t("bar.original"));
+    const volume = h("input", { type: "range", min: 0, max: 1.5, step: 0.01, "aria-label": t("bar.volume") });
     volume.value = "1";
     volume.addEventListener("input", () => mixer.setVolume((this.volume = Number(volume.value))));
     this.message = h("span", { className: "message", role: "status" });
     this.element = h(
       "div",
-      { className: "transport", role: "group", "aria-label": "Playing" },
+      { className: "transport", role: "group", "aria-label": t("bar") },
       this.playButton,
       this.clock,
       this.slider,
       h("span", { className: "clock total" }, clockTime(seconds)),
       this.loopButton,
-      h("label", {}, "Speed ", this.speedChoice),
+      h("label", {}, `${t("bar.speed")} `, this.speedChoice),
       canCompare && this.mixtureButton,
-      h("label", { className: "volume" }, "Volume", volume),
-      h("div", { className: "hints" }, this.message, h("span", { className: "keys" }, "space play · ←/→ 1 s · [ ] loop · esc loop off · X original")),
+      h("label", { className: "volume" }, t("bar.volume"), volume),
+      h("div", { className: "hints" }, this.message, h("span", { className: "keys" }, t("bar.keys"))),
     );
   }
 
@@ -57,7 +58,7 @@ export class TransportBar {
     if (playing === this.playing) return;
     this.playing = playing;
     this.playButton.textContent = playing ? "❚❚" : "▶";
-    this.playButton.setAttribute("aria-label", playing ? "Pause" : "Play");
+    this.playButton.setAttribute("aria-label", t(playing ? "bar.pause" : "bar.play"));
   }
 
   showLoop(loop) {
