@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -59,6 +60,21 @@ class StageClock:
                 except StopIteration:
                     return
             yield item
+
+
+@dataclass(frozen=True)
+class WorkFigures:
+    """What the work on one assignment took, for the worker's metrics.
+
+    Args:
+        stage_seconds: by stage: download, inspect, decode, separate, encode, upload.
+        batches: how often the engine was given how many segments at a time.
+        store_failures: how often the store was away, by what was asked of it.
+    """
+
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    batches: dict[int, int] = field(default_factory=dict)
+    store_failures: dict[str, int] = field(default_factory=dict)
 
 
 async def in_time(answer: Awaitable[T], blocking_seconds: float = 0.0) -> T:

@@ -18,8 +18,8 @@ from divisi.contract.request import Lane
 from divisi.gateway.middleware import GatewayMetrics
 from divisi.gateway.open_routes import exposition
 from divisi.queue.figures import LaneDepth, Overview
-from divisi.worker.messages import WorkFigures
-from divisi.worker.worker_metrics import WorkerMetrics
+from divisi.timing import WorkFigures
+from divisi.worker.health import WorkerMetrics
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "service" / "monitoring"

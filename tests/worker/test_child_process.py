@@ -14,8 +14,7 @@ from tests.patience import PATIENCE_SECONDS
 
 from divisi.contract.job import Job, JobState
 from divisi.settings import Settings, child_environment
-from divisi.worker.child_process import ChildProcess
-from divisi.worker.messages import Done, Failed, Fault, Progress, Ready, Reply
+from divisi.worker.attempt import ChildProcess, Done, Failed, Fault, Progress, Ready, Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -107,7 +106,7 @@ async def test_a_crash_ends_the_replies_and_has_a_cause(
     async with started(make_settings(engine="engines:PoisonableEngine")) as child:
         assign(child, await accept(level=POISON_LEVEL), tmp_path)
         assert await answer_of(child) is None
-        assert await child.cause_of_death() == "SIGSEGV"
+        assert await child.kill() == "SIGSEGV"
         assert not child.is_alive
 
 
@@ -130,7 +129,7 @@ async def test_a_child_dies_with_a_supervisor_that_is_killed(
     """Also while native code holds the interpreter, so that no Python of the child can notice."""
     program = (
         "import asyncio, sys; from pathlib import Path\n"
-        "from divisi.settings import load_settings; from divisi.worker.child_process import ChildProcess\n"
+        "from divisi.settings import load_settings; from divisi.worker.attempt import ChildProcess\n"
         "from divisi.contract.job import Job\n"
         "async def main():\n"
         "    child = await ChildProcess.start(load_settings())\n"

@@ -15,8 +15,10 @@ from divisi.contract.job import Job
 from divisi.models.bundle import BundleStore
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
+from divisi.timing import StageClock
+from divisi.worker.attempt import Assignment
+from divisi.worker.child import WarmModels
 from divisi.worker.process_job import process_job
-from divisi.worker.warm_models import WarmModels
 
 pytestmark = pytest.mark.anyio
 
@@ -53,5 +55,5 @@ async def test_a_recording_beyond_the_limits_is_refused_by_the_worker(
     job = await accept(content=stereo_second())
     job = job.model_copy(update={"attempt": 1, "audio": job.audio | {"exact": is_counted}})
     with pytest.raises(InputError) as caught:
-        process_job(job, separator, store, settings, tmp_path, lambda *_: None)
+        process_job(Assignment(job, tmp_path), separator, store, settings, lambda *_: None, StageClock())
     assert caught.value.code == code

@@ -19,8 +19,10 @@ from divisi.models.bundle import BundleStore
 from divisi.settings import Settings
 from divisi.storage.names import attempt_prefix, mixture_key, reference_key
 from divisi.storage.object_store import ObjectStore
+from divisi.timing import StageClock
+from divisi.worker.attempt import Assignment
+from divisi.worker.child import WarmModels
 from divisi.worker.process_job import process_job
-from divisi.worker.warm_models import WarmModels
 
 pytestmark = pytest.mark.anyio
 
@@ -43,9 +45,11 @@ class Bench:
         work_dir = self._tmp_path / f"attempt-{job.job_id}-{attempt}"
         work_dir.mkdir()
         job = job.model_copy(update={"attempt": attempt})
-        return process_job(
-            job, self._separator, self._store, self._settings, work_dir, lambda *report: self.reports.append(report)
-        )
+        assignment = Assignment(job, work_dir)
+        return process_job(assignment, self._separator, self._store, self._settings, self._note, StageClock())
+
+    def _note(self, progress: float, stage: str) -> None:
+        self.reports.append((progress, stage))
 
 
 @pytest.fixture

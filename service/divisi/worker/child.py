@@ -1,6 +1,6 @@
 """The worker's child: holds the engine, works on one assignment at a time, and dies with its supervisor.
 
-Started by child_process.py as `python -m divisi.worker.child <pid of the supervisor> <fd for replies>`; assignments
+Started by attempt.py as `python -m divisi.worker.child <pid of the supervisor> <fd for replies>`; assignments
 come on stdin. It may be killed at any instant: what it leaves is a work folder that the supervisor removes, and objects
 that no manifest names.
 """
@@ -13,37 +13,32 @@ import queue
 import signal
 import sys
 import threading
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import structlog
 
 from divisi.bootstrap import open_bundles, open_store
-from divisi.contract.errors import DivisiError, InputError, UnavailableError
+from divisi.contract.errors import DivisiError, InputError, ModelError, UnavailableError
 from divisi.contract.job import Job, Problem
 from divisi.contract.manifest import Manifest
+from divisi.models.bundle import BundleStore
+from divisi.models.engine import EngineOptions, batch_size_for, can_fit, measure_pace, open_engine, open_fitter
+from divisi.separation.deliver import AnySeparator
+from divisi.separation.fitted_separator import FittedSeparator
+from divisi.separation.separator import Separator
 from divisi.settings import Settings, load_settings
 from divisi.telemetry import configure_logging, configure_tracing, get_logger, span
-from divisi.timing import StageClock
-from divisi.worker.messages import (
-    Assignment,
-    Done,
-    Failed,
-    Fault,
-    Progress,
-    Ready,
-    Reply,
-    WorkFigures,
-    assignment_from_line,
-    to_line,
-)
-from divisi.worker.process_job import process_job
-from divisi.worker.warm_models import WarmModels
+from divisi.timing import StageClock, WorkFigures
+from divisi.worker.attempt import ASSIGNMENTS, REPLIES, Assignment, Done, Failed, Fault, Progress, Ready, Reply
+from divisi.worker.process_job import engine_facts, process_job
 
 log = get_logger(__name__)
 
+# A GPU holds a few models; a worker that is asked for more in turn closes the one that was not used for longest.
+MAX_WARM_MODELS = 3
 _PR_SET_PDEATHSIG = 1
 
 
@@ -61,21 +56,21 @@ def main() -> None:
 def serve(settings: Settings, replies: BinaryIO) -> None:
     """Opens the engine, then works on what comes on stdin."""
 
-    def say(reply: Reply) -> None:
-        replies.write(to_line(reply))
+    def send(reply: Reply) -> None:
+        replies.write(REPLIES.dump_json(reply) + b"\n")
 
     try:
         store = open_store(settings)
         models = WarmModels(settings, open_bundles(settings))
         engine = models.warm_up()
     except DivisiError as error:
-        say(Failed(_fault_of(error), Problem.from_error(error)))
+        send(Failed(_fault_of(error), Problem.from_error(error)))
         return
-    say(Ready(engine))
+    send(Ready(engine))
     assignments = _read_assignments()
 
     def report(share: float, stage: str) -> None:
-        say(Progress(share, stage))
+        send(Progress(share, stage))
 
     def work_on(assignment: Assignment) -> Reply:
         job, clock = assignment.job, StageClock()
@@ -83,7 +78,7 @@ def serve(settings: Settings, replies: BinaryIO) -> None:
 
         def work() -> Manifest:
             separator = models.get(job.model_id, job.model_version)
-            return process_job(job, separator, store, settings, Path(assignment.work_dir), report, clock)
+            return process_job(assignment, separator, store, settings, report, clock)
 
         reply = _answer(job, work)
         figures = WorkFigures(clock.seconds, dict(models.batches - batches), dict(store.failures - failures))
@@ -97,7 +92,62 @@ def serve(settings: Settings, replies: BinaryIO) -> None:
             span("work", parent=job.trace, job_id=job.job_id, attempt=job.attempt),
         ):
             reply = work_on(assignment)
-        say(reply)
+        send(reply)
+
+
+class WarmModels:
+    """Separators by model and version, opened when first asked for and kept: loading takes longer than a short song."""
+
+    def __init__(self, settings: Settings, bundles: BundleStore) -> None:
+        self._settings = settings
+        self._bundles = bundles
+        self._open: OrderedDict[tuple[str, str], AnySeparator] = OrderedDict()
+        self.batches: Counter[int] = Counter()
+        """How often an engine was given how many segments at a time, over all models."""
+
+    def get(self, model_id: str, model_version: str | None = None) -> AnySeparator:
+        """The opened model.
+
+        Raises:
+            NotFoundError: no such model (`unknown-model`).
+            ModelError: it does not open, or not on the configured device.
+        """
+        settings = self._settings
+        wanted = (model_id, model_version or self._bundles.get(model_id).card.version)
+        if wanted not in self._open:
+            while len(self._open) >= MAX_WARM_MODELS:
+                _, oldest = self._open.popitem(last=False)
+                oldest.engine.close()
+            bundle = self._bundles.get(*wanted)
+            options = EngineOptions.of(settings)
+            if bundle.card.fitting:
+                self._open[wanted] = FittedSeparator(open_fitter(bundle, options), bundle.card, settings.work_dir)
+            else:
+                engine = open_engine(settings.engine, bundle, options)
+                batch_size = batch_size_for(engine, bundle.card, settings.batch_size)
+                self._open[wanted] = Separator(engine, bundle.card, batch_size, self.batches)
+        self._open.move_to_end(wanted)
+        return self._open[wanted]
+
+    def warm_up(self) -> dict[str, Any]:
+        """Opens the default model, or the first there is.
+
+        Returns name, device, provider and versions of what runs it, and how fast it runs: `batch_size`, and
+        `real_time_factor`, seconds of computing a second of audio. `can_fit` says whether fitted models run, too.
+
+        Raises:
+            ModelError: there is no model, or it does not open.
+        """
+        model_ids = self._bundles.model_ids()
+        if not model_ids:
+            raise ModelError(f"there is no model in {self._bundles.root}", code="no-models")
+        default = self._settings.default_model
+        separator = self.get(default if default in model_ids else model_ids[0])
+        facts = engine_facts(separator) | {"can_fit": can_fit()}
+        if isinstance(separator, Separator):
+            pace = measure_pace(separator.engine, separator.card, separator.batch_size)
+            facts |= {"batch_size": pace.batch_size, "real_time_factor": round(pace.real_time_factor, 4)}
+        return facts
 
 
 def _answer(job: Job, work: Callable[[], Manifest]) -> Done | Failed:
@@ -125,7 +175,7 @@ def _read_assignments() -> queue.SimpleQueue[Assignment]:
 
     def read() -> None:
         for line in sys.stdin.buffer:
-            assignments.put(assignment_from_line(line))
+            assignments.put(ASSIGNMENTS.validate_json(line))
         os._exit(0)
 
     threading.Thread(target=read, name="assignments", daemon=True).start()

@@ -7,12 +7,16 @@ Runs in the child (child.py). Nobody sees the stems unless the supervisor's comm
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from divisi import DISTRIBUTION
 from divisi.audio.decode import FILES_CONTAINER, unpack_files
 from divisi.audio.sandbox import AudioLimits, inspect_audio_in_child
 from divisi.contract.job import Job
@@ -26,7 +30,7 @@ from divisi.storage.names import content_disposition, mixture_key, stem_key
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import span
 from divisi.timing import StageClock
-from divisi.worker.warm_models import engine_facts
+from divisi.worker.attempt import Assignment
 
 Report = Callable[[float, str], None]
 """Called with progress 0..1 and the stage."""
@@ -34,22 +38,23 @@ Report = Callable[[float, str], None]
 # Shares of the whole that are reached when a stage begins; separating is nearly all of the work.
 _SEPARATING_FROM, _UPLOADING_FROM = 0.05, 0.95
 
+# Distributions whose version says what ran, and the module they bring.
+_RUNTIMES = {"onnxruntime": "onnxruntime", "onnxruntime-gpu": "onnxruntime", "torch": "torch"}
+
 
 def process_job(
-    job: Job,
+    assignment: Assignment,
     separator: AnySeparator,
     store: ObjectStore,
     settings: Settings,
-    work_dir: Path,
     report: Report,
-    clock: StageClock | None = None,
+    clock: StageClock,
 ) -> Manifest:
     """Makes the stems of one attempt and uploads them to the attempt's own folder.
 
     Args:
-        job: with the number of the attempt.
-        work_dir: an empty folder for the recording and its stems.
-        clock: told how long each stage took.
+        assignment: the job with the number of the attempt, and an empty folder for the recording and its stems.
+        clock: measures how long each stage takes.
 
     Raises:
         InputError: the recording cannot be separated.
@@ -57,7 +62,7 @@ def process_job(
         UnavailableError: the object store is away.
     """
     began = time.monotonic()
-    clock = clock or StageClock()
+    job, work_dir = assignment.job, assignment.work_dir
     report(0.0, "fetching")
     with clock.stage("download"), span("download"):
         mixture = _fetch_mixture(job, store, work_dir)
@@ -203,3 +208,18 @@ def _file(job: Job, file: DeliveredFile) -> dict[str, Any]:
         "crc32": file.crc32,
         "media_type": file.media_type,
     }
+
+
+def engine_facts(separator: AnySeparator) -> dict[str, Any]:
+    """Name, device and provider of an engine, and the versions that explain its output."""
+    engine = separator.engine
+    return {"name": engine.name, "device": engine.device, "provider": engine.provider, **_versions()}
+
+
+def _versions() -> dict[str, str]:
+    versions = {"divisi": version(DISTRIBUTION)}
+    for name, module in _RUNTIMES.items():
+        if module in sys.modules:
+            with contextlib.suppress(PackageNotFoundError):
+                versions[name] = version(name)
+    return versions

@@ -30,22 +30,20 @@ from divisi.scratch import Scratch
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import Span, configure_tracing, current_traceparent, get_logger, span, stop_tracing
-from divisi.worker.attempt import Attempt, Ending
-from divisi.worker.child_process import ChildProcess
-from divisi.worker.health import WorkerHealth, serve_health
-from divisi.worker.messages import Failed, Ready
+from divisi.worker.attempt import Attempt, ChildProcess, Done, Failed, Ready
+from divisi.worker.health import Ending, WorkerHealth, serve_health
 
 log = get_logger(__name__)
 
 _CLAIM_WAIT_SECONDS = 1.0
 _REDIS_RETRY_SECONDS = 0.5
 _LONGEST_CHILD_BACKOFF_SECONDS = 30.0
-# Time after the end of draining for telling the queue, if Redis should be away just then.
+# Time after the end of draining for reporting to the queue, if Redis should be away just then.
 _LAST_WORDS_SECONDS = 5.0
 _SWEEP_SECONDS = 60.0
 # A job of a dead worker waits for a lease and a tenth.
 _RECLAIMS_A_LEASE = 10
-# How often a worker says what it does; nothing waits for it.
+# How often a worker reports what it does; nothing waits for it.
 _ANNOUNCE_SECONDS = 2.0
 
 
@@ -185,12 +183,12 @@ class Supervisor:
             now.fail(outcome.problem.message)
         log.info("attempt ended", ending=ending or "unknown", seconds=round(seconds, 3), reason=reason)
         metrics.attempts.labels(ending or "unknown").inc()
-        if outcome.figures is not None:
-            metrics.observe_work(outcome.figures)
-        if ending is Ending.SUCCEEDED and outcome.manifest is not None:
+        if outcome.reply is not None:
+            metrics.observe_work(outcome.reply.figures)
+        if ending is Ending.SUCCEEDED and isinstance(outcome.reply, Done):
             metrics.attempt_seconds.observe(seconds)
             metrics.job_seconds.labels(lane).observe(max(0.0, time.time() - claim.job.submitted_at))
-            metrics.real_time_factor.observe(outcome.manifest.real_time_factor)
+            metrics.real_time_factor.observe(outcome.reply.manifest.real_time_factor)
             for earlier in range(1, claim.attempt):
                 await sweep_attempt(self._store, claim.job_id, earlier)
         elif ending is not None:
@@ -212,9 +210,9 @@ class Supervisor:
             with contextlib.suppress(UnavailableError):  # the clock says it again
                 await self._announce()
             return self._child
-        await self._child.kill()
+        cause = await self._child.kill()
         if not self._stopping.done():
-            reason = reply.problem.message if isinstance(reply, Failed) else await self._child.cause_of_death()
+            reason = reply.problem.message if isinstance(reply, Failed) else cause
             log.error("the engine did not start", reason=reason)
             self._health.problem = reason
             await self._pause(min(2.0**self._failed_starts, _LONGEST_CHILD_BACKOFF_SECONDS))

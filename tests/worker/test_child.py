@@ -9,8 +9,8 @@ from divisi.contract.errors import ModelError, NotFoundError
 from divisi.models import engine
 from divisi.models.bundle import BundleStore, ModelBundle
 from divisi.settings import Settings
-from divisi.worker import warm_models
-from divisi.worker.warm_models import WarmModels
+from divisi.worker import child
+from divisi.worker.child import WarmModels
 
 
 def test_a_model_is_opened_once_and_kept(settings: Settings, model_store: Path) -> None:
@@ -23,7 +23,7 @@ def test_a_model_is_opened_once_and_kept(settings: Settings, model_store: Path) 
 def test_the_model_unused_for_longest_is_closed_for_a_new_one(
     settings: Settings, model_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warm_models, "MAX_WARM_MODELS", 1)
+    monkeypatch.setattr(child, "MAX_WARM_MODELS", 1)
     models = WarmModels(settings, BundleStore(model_store))
     first = models.get("first")
     models.get("second")
