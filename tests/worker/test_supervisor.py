@@ -341,13 +341,18 @@ async def test_a_worker_that_looks_for_its_redis_in_vain_stops_all_the_same(
         worker.kill()
 
 
-async def test_a_worker_process_tells_probes_how_it_is(
+async def test_a_worker_process_reports_its_state_to_probes(
     worker_process: Callable[..., subprocess.Popen[bytes]], queue: JobQueue, accept: Accept, tmp_path: Path
 ) -> None:
     port = free_port()
     worker = worker_process(worker_metrics_port=port, worker_heartbeat_file=tmp_path / "heartbeat")
     try:
         await ended(queue, await accept())
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (said := await RollCall(queue.door).workers()) or said[0].attempts == 0:
+            assert time.monotonic() < deadline, "the worker did not report its attempt"
+            await asyncio.sleep(0.05)
+        assert [(one.state, one.engine, one.device) for one in said] == [("idle", "passthrough", "cpu")]
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             assert (await client.get("/livez")).status_code == 200
             ready = await client.get("/readyz")
@@ -363,11 +368,6 @@ async def test_a_worker_process_tells_probes_how_it_is(
             assert found["divisi_real_time_factor_ratio_count"] == 1
             assert found["divisi_engine_batch_segments_sum"] == found["divisi_engine_batch_segments_count"] >= 2
             assert found['divisi_store_errors_total{operation="put"}'] == 0
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not (said := await RollCall(queue.door).workers()) or said[0].attempts == 0:
-            assert time.monotonic() < deadline, "the worker did not say what it does"
-            await asyncio.sleep(0.05)
-        assert [(one.state, one.engine, one.device) for one in said] == [("idle", "passthrough", "cpu")]
         assert time.time() - (tmp_path / "heartbeat").stat().st_mtime < PATIENCE_SECONDS
     finally:
         worker.send_signal(signal.SIGTERM)
