@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
+from divisi.delivery.pictures import PowerFrames
+from divisi.delivery.scores import FEATURES, Confidence
 from divisi.models.bundle import BundleStore, ModelBundle
 from divisi.models.engine import EngineOptions, open_engine
-from divisi.separation.confidence import FEATURES, Confidence
-from divisi.separation.power_frames import PowerFrames
 from divisi.separation.separator import Separator
 from divisi.settings import load_settings
 from divisi_workshop.evaluation.datasets import SAMPLE_RATE, VOICES, read_in_sync

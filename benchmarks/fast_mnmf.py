@@ -46,12 +46,12 @@ from rich.console import Console
 
 from divisi.audio.decode import open_decoder
 from divisi.audio.encode import StemFormat
+from divisi.delivery.deliver import separate_file
 from divisi.models.bundle import BundleStore
 from divisi.models.engine import EngineOptions, open_fitter
 from divisi.models.plan import FitRequest, Spot, plan_fit
-from divisi.separation.deliver import separate_file
 from divisi.separation.fitted_separator import FittedSeparator
-from divisi.separation.options import SeparationOptions
+from divisi.separation.separator import SeparationOptions
 from divisi.settings import load_settings
 from divisi_workshop.networks.fast_mnmf import FastMnmf
 

@@ -32,8 +32,7 @@ from tqdm import tqdm
 
 from divisi.models.bundle import BundleStore
 from divisi.models.engine import EngineOptions, open_engine
-from divisi.separation.options import SeparationOptions
-from divisi.separation.separator import Separator
+from divisi.separation.separator import SeparationOptions, Separator
 from divisi.separation.survey import survey
 from divisi.settings import load_settings
 from divisi_workshop.evaluation.datasets import SAMPLE_RATE, load_dataset

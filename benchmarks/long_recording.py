@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from divisi.audio.encode import StemFormat, open_encoder
+from divisi.delivery.deliver import separate_file
 from divisi.models.bundle import BundleStore
 from divisi.models.engine import EngineOptions, batch_size_for, open_engine
-from divisi.separation.deliver import separate_file
 from divisi.separation.separator import Separator
 from divisi.settings import load_settings
 

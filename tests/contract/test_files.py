@@ -7,9 +7,9 @@ import pytest
 from divisi.contract.answers import ViewsBody
 from divisi.contract.errors import KINDS
 from divisi.contract.files import FILES, LINKABLE_PATHS, FileRole, RecordList, media_type_of, path_of
-from divisi.separation.pitch_files import PITCH_NAMES
-from divisi.separation.previews import preview_name
-from divisi.separation.views import CONFIDENCE_NAME, PEAKS_NAME, REPORT_NAME, spectrogram_name
+from divisi.delivery.files import preview_name
+from divisi.delivery.pitch_files import PITCH_NAMES
+from divisi.delivery.views import CONFIDENCE_NAME, PEAKS_NAME, REPORT_NAME, spectrogram_name
 
 
 @pytest.mark.parametrize("row", FILES.values(), ids=list(FILES))

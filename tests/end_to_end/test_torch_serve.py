@@ -20,9 +20,9 @@ from tests.patience import PATIENCE_SECONDS
 
 from divisi.audio.encode import StemFormat
 from divisi.client import Client
+from divisi.delivery.deliver import separate_file
 from divisi.models.bundle import ModelBundle
 from divisi.models.engine import EngineOptions, open_engine
-from divisi.separation.deliver import separate_file
 from divisi.separation.separator import Separator
 from divisi.settings import Settings, child_environment
 

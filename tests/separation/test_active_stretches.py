@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from divisi.separation.active_stretches import ActivityMeter
+from divisi.separation.fitted_separator import ActivityMeter
 
 RATE = 100
 

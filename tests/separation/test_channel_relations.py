@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from divisi.separation.channel_relations import IndependentChannels, covariance_of, independent_channels
+from divisi.separation.independent_fit import IndependentChannels, covariance_of, independent_channels
 
 
 def microphones(num_channels: int, seed: int = 0) -> np.ndarray:

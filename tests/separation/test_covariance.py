@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from divisi.separation.covariance import add_to_diagonal, multiply, related_pairs, solve
+from divisi.separation.images import add_to_diagonal, multiply, related_pairs, solve
 
 
 def random_covariances(num_channels: int, num_bins: int) -> np.ndarray:

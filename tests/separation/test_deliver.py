@@ -9,9 +9,8 @@ import soundfile
 
 from divisi.audio.encode import StemFormat
 from divisi.contract.errors import InputError, ModelError
-from divisi.separation.deliver import separate_file
-from divisi.separation.options import SeparationOptions
-from divisi.separation.separator import Separator
+from divisi.delivery.deliver import separate_file
+from divisi.separation.separator import SeparationOptions, Separator
 
 # Steps of full scale that rounding to 24 bits may cost in the sum of three files: half a step each.
 ROUNDING_24_BIT = 1.5 * 2.0**-23

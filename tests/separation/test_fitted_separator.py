@@ -11,12 +11,11 @@ from tests.fitted_bundle import RATE, publish_fitted, two_players
 
 from divisi.audio.encode import StemFormat
 from divisi.contract.errors import InputError
+from divisi.delivery.deliver import separate_file
 from divisi.models.engine import EngineOptions, open_fitter
 from divisi.models.plan import FitRequest, Spot
-from divisi.separation.deliver import separate_file
-from divisi.separation.fitted_separator import FittedSeparator, Stretches
-from divisi.separation.options import SeparationOptions
-from divisi.separation.spool import Spool
+from divisi.separation.fitted_separator import FittedSeparator, Spool, Stretches
+from divisi.separation.separator import SeparationOptions
 from divisi_workshop.metrics import si_sdr_db
 
 SUM_BAR = 10 ** (-90 / 20)

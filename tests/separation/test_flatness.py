@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from divisi.separation.flatness import NOISE, local_flatness
+from divisi.separation.survey import NOISE, local_flatness
 
 
 @pytest.mark.parametrize("sample_rate", [8000, 16_000, 44_100, 192_000])

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from mido import MidiFile
 
-from divisi.separation.midi_file import write_midi
-from divisi.separation.notes import Note
+from divisi.delivery.notes import Note
+from divisi.delivery.pitch_files import write_midi
 
 HOP_SECONDS = 0.032
 

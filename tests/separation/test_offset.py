@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from divisi.separation.offset import low_pass, without_offset
+from divisi.separation.survey import low_pass, without_offset
 
 # Of music: what the filter takes from its lowest notes.
 KEPT = 10 ** (-80 / 20)

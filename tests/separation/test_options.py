@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from divisi.contract.errors import InputError
-from divisi.separation.options import SeparationOptions
+from divisi.separation.separator import SeparationOptions
 
 STEMS = ("soprano", "alto", "tenor", "bass")
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from divisi.separation.overlap_add import OverlapAdd
+from divisi.separation.segments import OverlapAdd
 
 
 def test_neighbours_are_cross_faded_between_their_contexts() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mido import MidiFile
 
-from divisi.separation.pitch_files import PitchFiles
+from divisi.delivery.pitch_files import PitchFiles
 
 HOP_SECONDS = 0.032
 STEMS = ("soprano", "alto")

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from divisi.contract.errors import InputError
-from divisi.separation.reference_scores import ReferenceScores
+from divisi.delivery.scores import ReferenceScores
 from divisi_workshop.metrics import si_sdr_db
 
 RATE = 8000

@@ -7,9 +7,8 @@ import pytest
 import soundfile
 
 from divisi.audio.encode import StemFormat
-from divisi.separation.deliver import SeparatedFile, separate_file
-from divisi.separation.options import SeparationOptions
-from divisi.separation.separator import Separator
+from divisi.delivery.deliver import SeparatedFile, separate_file
+from divisi.separation.separator import SeparationOptions, Separator
 
 # What float files may cost: a float32 sum of three, at 40 times full scale.
 ROUNDING_FLOAT = 1e-5

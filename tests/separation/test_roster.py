@@ -7,7 +7,6 @@ import pytest
 
 from divisi.contract.errors import InputError
 from divisi.separation import roster
-from divisi.separation.options import SeparationOptions
 from divisi.separation.roster import (
     BY_LOUDNESS,
     TOLD,
@@ -20,7 +19,7 @@ from divisi.separation.roster import (
     spread_segments,
 )
 from divisi.separation.segments import Segment, SegmentPlan
-from divisi.separation.separator import Separator
+from divisi.separation.separator import SeparationOptions, Separator
 from divisi.separation.survey import survey
 
 QUARTET = ("soprano", "alto", "tenor", "bass")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from divisi.separation.sample_queue import SampleQueue
+from divisi.audio.recording import SampleQueue
 
 
 def test_samples_come_out_in_order_whatever_the_blocks() -> None:

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from divisi.contract.errors import ModelError
-from divisi.separation.overlap_add import OverlapAdd
-from divisi.separation.segments import Segment, Segmenter, SegmentPlan
+from divisi.separation.segments import OverlapAdd, Segment, Segmenter, SegmentPlan
 
 
 def segments_of(samples: np.ndarray, plan: SegmentPlan, block_length: int) -> list[Segment]:

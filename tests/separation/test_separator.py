@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from divisi.contract.errors import InputError
-from divisi.separation.options import SeparationOptions
-from divisi.separation.separator import Separator
+from divisi.separation.separator import SeparationOptions, Separator
 from divisi.separation.survey import survey
 
 # The engine's filter in double precision, rounded to float32 samples of deviation 0.1.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from divisi.models.plan import FitPlan
-from divisi.separation.source_order import order_sources
+from divisi.separation.independent_fit import order_sources
 
 
 def plan(spot_channels: tuple[int | None, ...], initialisation: str = "two_step") -> FitPlan:

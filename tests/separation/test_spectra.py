@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from divisi.separation.spectra import Analysis, Synthesis, window_length_near
+from divisi.separation.full_band import Analysis, Synthesis, window_length_near
 
 # Rounding of two transforms in single precision, for samples of deviation 0.1.
 ROUNDING = 1e-6

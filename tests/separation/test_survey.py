@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from divisi.separation.model_input import mixed_down
+from divisi.separation.full_band import mixed_down
 from divisi.separation.survey import Survey, survey
 
 RATE = 8000

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from divisi.separation.notes import Note, NoteFinder
-from divisi.separation.tuning import Tuning, TuningMeter
+from divisi.delivery.notes import Note, NoteFinder, Tuning, TuningMeter
 
 HOP_SECONDS = 0.032
 SECOND = round(1 / HOP_SECONDS)

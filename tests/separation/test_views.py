@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from divisi.separation.peaks import MOST_POINTS, PeakTracks
+from divisi.delivery.pictures import HEIGHT, HIGHEST_HZ, LOWEST_HZ, MOST_COLUMNS, SpectrogramTracks
+from divisi.delivery.views import MOST_POINTS, PeakTracks, ViewFiles, true_source_name
 from divisi.separation.separator import SeparatedBlock
-from divisi.separation.spectrograms import HEIGHT, HIGHEST_HZ, LOWEST_HZ, MOST_COLUMNS, SpectrogramTracks
-from divisi.separation.views import ViewFiles, true_source_name
 
 RATE = 16_000
 # A step of int8 under the track's peak.

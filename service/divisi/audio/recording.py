@@ -6,6 +6,7 @@ Long recordings are never in memory whole: they stay blocks of `Samples`, in WAV
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -189,3 +190,45 @@ def as_held(samples: Samples, bits: int | None) -> NDArray[np.float64]:
     if bits is None:
         return samples.astype(np.float64)
     return to_fixed_point(samples, bits)[0] / (1 << (bits - 1))
+
+
+class SampleQueue:
+    """First in, first out, along the last axis.
+
+    Args:
+        axes: sizes of all axes but the last, such as (C,).
+    """
+
+    def __init__(self, *axes: int) -> None:
+        self.axes = axes
+        self._blocks: deque[NDArray[np.float32]] = deque()
+        self._length = 0
+
+    def __len__(self) -> int:
+        """Samples that wait."""
+        return self._length
+
+    def push(self, block: NDArray[np.float32]) -> None:
+        """Takes float32 (*axes, n), n ≥ 0; the block is kept, not copied."""
+        if block.shape[:-1] != self.axes:
+            raise ValueError(f"a block of shape {block.shape} does not continue {self.axes}")
+        if block.shape[-1]:
+            self._blocks.append(block)
+            self._length += block.shape[-1]
+
+    def pop(self, length: int) -> NDArray[np.float32]:
+        """The first `length` samples, float32 (*axes, length). Raises ValueError when fewer wait."""
+        if length > self._length:
+            raise ValueError(f"{length} samples asked for, {self._length} wait")
+        parts = []
+        missing = length
+        while missing:
+            block = self._blocks.popleft()
+            parts.append(block[..., :missing])
+            if block.shape[-1] > missing:
+                self._blocks.appendleft(block[..., missing:])
+            missing -= parts[-1].shape[-1]
+        self._length -= length
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate(parts, axis=-1) if parts else np.zeros((*self.axes, 0), np.float32)

@@ -18,13 +18,12 @@ from divisi.settings import settings_with
 def local_separation(request: CommandRequest) -> SeparateOne:
     """Separation in this process; the model is opened once for all recordings."""
     from divisi.audio.decode import as_one_recording
+    from divisi.delivery.deliver import Recording, separate_file
     from divisi.models.bundle import BundleStore
     from divisi.models.engine import EngineOptions, batch_size_for, open_engine, open_fitter
     from divisi.models.plan import FitRequest, check_voices, fit_request_of, fitting_of, parse_voices
-    from divisi.separation.deliver import AnySeparator, Recording, separate_file
-    from divisi.separation.fitted_separator import FittedSeparator
-    from divisi.separation.options import SeparationOptions
-    from divisi.separation.separator import Separator
+    from divisi.separation.fitted_separator import AnySeparator, FittedSeparator
+    from divisi.separation.separator import SeparationOptions, Separator
 
     settings = settings_with()
     bundle = BundleStore(settings.model_store).get(request.model_id or settings.default_model)

@@ -1,2 +1,3 @@
-"""From a recording's samples to its stems: cut into segments (`segments`), joined again (`overlap_add`), carried to the
-recording's own rate and channels (`full_band`), all by `separator`; `deliver` does it from file to files."""
+"""From a recording's samples to its stems: measured (`survey`), cut into segments and joined again (`segments`),
+brought to the recording's own rate and channels (`full_band`), all by `separator`; `fitted_separator` stands in its
+place for models that are fitted to the recording."""

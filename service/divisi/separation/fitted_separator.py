@@ -11,26 +11,24 @@ the room is learnt once, so that no source changes places from one segment to th
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from divisi.audio.recording import Samples, check_samples
 from divisi.contract.card import ModelCard
 from divisi.contract.errors import InputError
 from divisi.models.engine import Fitter
 from divisi.models.plan import FitPlan, plan_fit
-from divisi.separation.active_stretches import ActivityMeter
-from divisi.separation.channel_relations import covariance_of, independent_channels
-from divisi.separation.full_band import Stems
-from divisi.separation.independent_fit import IndependentFit
-from divisi.separation.options import SeparationOptions
-from divisi.separation.overlap_add import OverlapAdd
-from divisi.separation.segments import Segment, Segmenter, SegmentPlan
-from divisi.separation.separator import OnProgress, SeparatedBlock
-from divisi.separation.spool import Spool
+from divisi.separation.independent_fit import IndependentFit, covariance_of, independent_channels
+from divisi.separation.segments import OverlapAdd, Segment, Segmenter, SegmentPlan, Stems
+from divisi.separation.separator import OnProgress, SeparatedBlock, SeparationOptions, Separator
 from divisi.separation.survey import Survey
 
 _BLOCK_LENGTH = 1 << 16
@@ -172,6 +170,10 @@ class FittedSeparator:
         yield _block(spool.read(num_given, spool.num_samples), join.finish(spool.num_samples))
 
 
+AnySeparator = Separator | FittedSeparator
+"""A trained model's, or a fitted one's."""
+
+
 class _Advance:
     """Counts work done and reports it as a share of all."""
 
@@ -194,3 +196,96 @@ def _cut(spool: Spool, plan: SegmentPlan, num_channels: int) -> Iterator[Segment
 
 def _block(mixture: Samples, stems: Stems) -> SeparatedBlock:
     return SeparatedBlock(mixture, stems, (mixture - stems.sum(axis=0, dtype=np.float64)).astype(np.float32))
+
+
+_BYTES = np.dtype(np.float32).itemsize
+
+
+class Spool:
+    """A nameless temporary file, gone when the context ends.
+
+    Args:
+        num_channels: C.
+        folder: where it lies; None: the system's.
+    """
+
+    def __init__(self, num_channels: int, folder: Path | None = None) -> None:
+        self._num_channels = num_channels
+        self._file = tempfile.TemporaryFile(dir=folder, prefix="divisi-spool-")  # noqa: SIM115  (closed by __exit__)
+        self.num_samples = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self._file.close()
+
+    def write(self, block: Samples) -> None:
+        """Takes the next samples, float32 (C, n)."""
+        self._file.write(np.ascontiguousarray(block.T).data)
+        self.num_samples += block.shape[1]
+
+    def read(self, start: int, length: int) -> Samples:
+        """Samples `start` … `start + length`, as far as there are: float32 (C, n)."""
+        length = max(min(length, self.num_samples - start), 0)
+        self._file.seek(start * self._num_channels * _BYTES)
+        content = self._file.read(length * self._num_channels * _BYTES)
+        return np.ascontiguousarray(np.frombuffer(content, np.float32).reshape(length, self._num_channels).T)
+
+    def blocks(self, length: int) -> Iterator[Samples]:
+        """All samples from the first on, float32 (C, length) each, the last one shorter."""
+        for start in range(0, self.num_samples, length):
+            yield self.read(start, length)
+
+
+_BLOCK_SECONDS = 0.5
+
+
+class ActivityMeter:
+    """Follows how loud each microphone is.
+
+    Args:
+        num_channels: C.
+        sample_rate: Hz.
+    """
+
+    def __init__(self, num_channels: int, sample_rate: int) -> None:
+        self._block_length = max(round(_BLOCK_SECONDS * sample_rate), 1)
+        self._energies = [np.zeros(num_channels)]
+        self._num_in_block = 0
+
+    def push(self, block: Samples) -> None:
+        """Takes the next samples, float32 (C, n)."""
+        while block.shape[1]:
+            part, block = np.split(block, [self._block_length - self._num_in_block], axis=1)
+            self._energies[-1] += np.square(part, dtype=np.float64).sum(axis=1)
+            self._num_in_block += part.shape[1]
+            if self._num_in_block == self._block_length:
+                self._energies.append(np.zeros(len(self._energies[0])))
+                self._num_in_block = 0
+
+    def most_active(self, num_stretches: int, stretch_length: int) -> list[int]:
+        """First samples of the stretches, rising; they do not overlap.
+
+        One after the other is chosen, whichever adds most: sum over microphones of the logarithm of the energy that the
+        chosen ones hold, each against the microphone's mean. So a second solo of the loudest player counts less than
+        the only bars of the quietest.
+
+        Args:
+            num_stretches: how many are wanted; fewer when the recording holds no more.
+            stretch_length: samples of each.
+        """
+        energies = np.stack(self._energies[:-1] or self._energies)
+        per_stretch = max(stretch_length // self._block_length, 1)
+        sums = np.lib.stride_tricks.sliding_window_view(energies, min(per_stretch, len(energies)), axis=0).sum(-1)
+        activity = sums / np.maximum(sums.mean(axis=0), np.finfo(np.float64).tiny)
+        chosen: list[int] = []
+        held: NDArray[np.float64] = np.zeros(energies.shape[1])
+        is_free = np.ones(len(activity), dtype=bool)
+        while is_free.any() and len(chosen) < num_stretches:
+            worth = np.log1p(held + activity).sum(axis=1)
+            best = int(np.where(is_free, worth, -np.inf).argmax())
+            chosen.append(best)
+            held = held + activity[best]
+            is_free[max(best - per_stretch + 1, 0) : best + per_stretch] = False
+        return [place * self._block_length for place in sorted(chosen)]

@@ -1,26 +1,86 @@
-"""Brings a network's estimates, at its own rate and on one channel, to the rate and the channels of the recording.
+"""A recording as its model hears it: blocks at the recording's rate → downmix → model's rate → segments.
 
-Between the engine and the stems: `separator` pushes the recording and, later, the estimates; stems come out in step.
-The estimates are resampled to the recording's rate and split over its channels in short-time spectra (see `images`),
-with windows of the same duration whatever the rate. Memory does not grow with the recording.
+The first half of the way through `separator`; `roster` listens along the same way, and so hears the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from divisi.audio.recording import Samples
+from divisi.audio.recording import SampleQueue, Samples
 from divisi.audio.resample import StreamResampler
-from divisi.separation.images import DownmixImages, own_images
-from divisi.separation.sample_queue import SampleQueue
-from divisi.separation.spectra import Analysis, Spectra, Synthesis, window_length_near
+from divisi.contract.card import ModelCard
+from divisi.contract.errors import InputError
+from divisi.separation.images import DownmixImages, Spectra, own_images
+from divisi.separation.segments import Segment, Segmenter, SegmentPlan, Stems
+from divisi.separation.survey import Survey
 
-Stems = NDArray[np.float32]
-"""float32 (S, C, T): delivered stems, channels of the recording, samples at its rate."""
+
+class ModelInput:
+    """Takes blocks, gives the segments that have become complete.
+
+    Args:
+        card: of the model.
+        plan: how to cut.
+        sample_rate: of the recording, Hz.
+        num_channels: of the recording.
+        survey: of the recording; only where many channels become one is it needed.
+
+    Attributes:
+        num_channels: C of the segments.
+        downmix_weights: float32 (C of the recording,), what makes one channel of many; None where the model hears all.
+
+    Raises:
+        InputError: code `unsupported-channels`.
+    """
+
+    def __init__(
+        self, card: ModelCard, plan: SegmentPlan, sample_rate: int, num_channels: int, survey: Survey | None
+    ) -> None:
+        self.num_channels = model_channels(card, num_channels)
+        self.downmix_weights: NDArray[np.float32] | None = None
+        if self.num_channels < num_channels:
+            if survey is None:
+                raise ValueError("survey the recording first: which channels are turned over shows at its end")
+            self.downmix_weights = survey.downmix_weights
+        self._to_model = StreamResampler(self.num_channels, sample_rate, card.sample_rate)
+        self._segmenter = Segmenter(plan, self.num_channels)
+
+    @property
+    def num_samples(self) -> int:
+        """Samples at the model's rate so far, of each channel."""
+        return self._segmenter.num_samples
+
+    def push(self, block: Samples, *, is_last: bool = False) -> list[Segment]:
+        """Takes float32 (C, n), n ≥ 0; with `is_last` gives all that is left."""
+        heard = block if self.downmix_weights is None else mixed_down(block, self.downmix_weights)
+        segments = self._segmenter.push(self._to_model.push(heard, is_last=is_last))
+        return segments + self._segmenter.finish() if is_last else segments
+
+
+def mixed_down(block: Samples, weights: NDArray[np.float32]) -> Samples:
+    """One channel of many: float32 (C, n) and (C,) -> (1, n)."""
+    # Channel by channel: a matrix product may round differently in blocks of different length.
+    mixed = np.zeros((1, block.shape[1]), np.float32)
+    for weight, channel in zip(weights, block, strict=True):
+        mixed[0] += weight * channel
+    return mixed
+
+
+def model_channels(card: ModelCard, num_channels: int) -> int:
+    """C of what the model hears of a recording of so many channels. Raises InputError: `unsupported-channels`."""
+    if card.num_channels in ("any", num_channels):
+        return num_channels
+    if card.num_channels == 1:
+        return 1
+    message = f"model {card.id} separates {card.num_channels} channels; the recording has {num_channels}"
+    raise InputError(message, code="unsupported-channels", num_channels=num_channels, model_channels=card.num_channels)
+
 
 # 2048 samples at 16 kHz: partials of low voices stand apart, consonants do not smear.
 _WINDOW_SECONDS = 0.128
@@ -153,3 +213,81 @@ def _num_low_bins(window_length: int, sample_rate: int, model_rate: int) -> int:
     if sample_rate == model_rate:
         return num_bins
     return min(num_bins, int(_USABLE_BAND * min(sample_rate, model_rate) / 2 * window_length / sample_rate) + 1)
+
+
+Stream = NDArray[np.float32]
+
+_OVERLAP = 4
+_WINDOW_POWER = 1.5
+# Sizes of the fast paths of the FFT.
+_SMALL_PRIMES = (2, 3, 5, 7, 11)
+
+
+def window_length_near(samples: float) -> int:
+    """The window length nearest to `samples` whose quarter is whole and whose transform is fast; at least 16."""
+    best = 16
+    for length in range(16, 2 * max(int(samples), 16), _OVERLAP):
+        if abs(length - samples) < abs(best - samples) and _is_smooth(length):
+            best = length
+    return best
+
+
+class Analysis:
+    """Spectra of a stream.
+
+    Args:
+        window_length: samples of a window, a multiple of 4.
+        axes: sizes of the stream's axes but the last, such as (C,).
+    """
+
+    def __init__(self, window_length: int, *axes: int) -> None:
+        self._window = _hann(window_length)
+        self._hop_length = window_length // _OVERLAP
+        # What the next frames reach back to; silence before the first sample.
+        self._before = np.zeros((*axes, window_length - self._hop_length), np.float32)
+
+    def push(self, samples: Stream) -> Spectra:
+        """Takes float32 (..., N * hop), gives complex64 (..., N, F): the frames that end with these hops."""
+        stream = np.concatenate([self._before, samples], axis=-1)
+        self._before = stream[..., samples.shape[-1] :].copy()
+        frames = np.lib.stride_tricks.sliding_window_view(stream, len(self._window), axis=-1)
+        # Single precision in, single precision out; NumPy's annotations do not know.
+        return cast(Spectra, np.fft.rfft(frames[..., :: self._hop_length, :] * self._window))
+
+
+class Synthesis:
+    """A stream from spectra; it lags three hops behind what `Analysis` was given.
+
+    Args:
+        window_length: samples of a window, a multiple of 4.
+        axes: sizes of the stream's axes but the last, such as (C,).
+    """
+
+    def __init__(self, window_length: int, *axes: int) -> None:
+        self._window = _hann(window_length) / np.float32(_WINDOW_POWER)
+        self._hop_length = window_length // _OVERLAP
+        self._after = np.zeros((*axes, _OVERLAP - 1, self._hop_length), np.float32)
+
+    def push(self, spectra: Spectra) -> Stream:
+        """Takes complex64 (..., N, F), gives float32 (..., N * hop): the hops that these frames complete."""
+        *axes, num_frames, _ = spectra.shape
+        frames = np.fft.irfft(spectra, len(self._window))
+        frames *= self._window
+        hops = np.zeros((*axes, num_frames + _OVERLAP - 1, self._hop_length), np.float32)
+        hops[..., : _OVERLAP - 1, :] = self._after
+        quarters = frames.reshape(*axes, num_frames, _OVERLAP, self._hop_length)
+        for quarter in range(_OVERLAP):
+            hops[..., quarter : quarter + num_frames, :] += quarters[..., quarter, :]
+        self._after = hops[..., num_frames:, :].copy()
+        return hops[..., :num_frames, :].reshape(*axes, -1)
+
+
+def _hann(length: int) -> Stream:
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)).astype(np.float32)
+
+
+def _is_smooth(number: int) -> bool:
+    for prime in _SMALL_PRIMES:
+        while number % prime == 0:
+            number //= prime
+    return number == 1

@@ -6,17 +6,16 @@ can be told apart as there are independent channels; stems beyond them are silen
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from divisi.audio.recording import Samples
 from divisi.models.engine import Fitter
 from divisi.models.plan import FitPlan
-from divisi.separation.channel_relations import IndependentChannels
-from divisi.separation.full_band import Stems
-from divisi.separation.source_order import order_sources
+from divisi.separation.segments import Stems
 
 
 class IndependentFit:
@@ -74,3 +73,127 @@ def _fitted_stems(plan: FitPlan, channels: list[int]) -> list[int]:
     without_spot = [place for place, spot in enumerate(plan.spot_channels) if spot not in channels]
     with_spot = [place for place in range(plan.num_sources) if place not in without_spot]
     return sorted([*with_spot, *without_spot][: len(channels)])
+
+
+def order_sources(levels: NDArray[np.float64], plan: FitPlan) -> list[int]:
+    """For each stem of the plan, the place of its source.
+
+    Sources that started at spot microphones are where they started. Of a blind fit, each spot takes the source that has
+    the greatest share of what it hears, the clearest case first. Other stems are numbered by the microphone at which
+    their source has its greatest share, and the louder first where two are at one.
+
+    Args:
+        levels: float (S, C), power of each source at each microphone.
+        plan: of the fit.
+    """
+    if plan.initialisation == "spots" and None not in plan.spot_channels:
+        return list(range(plan.num_sources))
+    shares = levels / np.maximum(levels.sum(axis=0), np.finfo(np.float64).tiny)
+    source_of: dict[int, int] = {}
+    spotted = {place: channel for place, channel in enumerate(plan.spot_channels) if channel is not None}
+    if plan.initialisation == "spots":
+        source_of = {place: place for place in spotted}
+    while len(source_of) < len(spotted):
+        open_pairs = [
+            (shares[source, channel], -source, place)
+            for place, channel in spotted.items()
+            for source in range(plan.num_sources)
+            if place not in source_of and source not in source_of.values()
+        ]
+        _, minus_source, place = max(open_pairs)
+        source_of[place] = -minus_source
+    others = [source for source in range(plan.num_sources) if source not in source_of.values()]
+    others.sort(key=lambda source: (int(shares[source].argmax()), -float(levels[source].sum())))
+    return [source_of[place] if place in source_of else others.pop(0) for place in range(plan.num_sources)]
+
+
+# -50 dB: what a channel may hold beside what others make of it. A safety track's rounding is far less, another
+# microphone's sound far more.
+_LEAST_OWN = 1e-5
+# Of the largest such share: as good as it, so that the order may decide.
+_PLAIN_OWN = 0.1
+# -40 dB of a channel: less than its parts.
+_LEAST_PART = 0.01
+
+
+@dataclass(frozen=True)
+class IndependentChannels:
+    """Some channels, and how all others are made of them.
+
+    Attributes:
+        channels: their numbers, counted from 0.
+        weights: float64 (C, channels), all channels from these.
+    """
+
+    channels: tuple[int, ...]
+    weights: NDArray[np.float64]
+
+    def parts_of(self, channel: int, covariance: NDArray[np.float64]) -> list[int]:
+        """The channels that one channel is mostly made of; none for a silent one."""
+        levels = np.sqrt(covariance.diagonal())
+        parts = np.abs(self.weights[channel]) * levels[list(self.channels)]
+        return [part for part, level in zip(self.channels, parts, strict=True) if level > _LEAST_PART * levels[channel]]
+
+    @property
+    def are_all(self) -> bool:
+        """No channel depends on others."""
+        return len(self.channels) == len(self.weights)
+
+    def spread(self, image: Samples) -> Samples:
+        """All channels, float32 (C, T), of what sounds in the independent ones, (channels, T)."""
+        return (self.weights @ image).astype(np.float32)
+
+    def rest(self, mixture: Samples) -> Samples:
+        """What the independent channels do not explain of the others: float32 (C, T), rounding and faint hiss."""
+        return mixture - self.spread(mixture[list(self.channels)])
+
+
+def covariance_of(blocks: Iterable[Samples], num_channels: int) -> NDArray[np.float64]:
+    """Sums of products of the channels, float64 (C, C), of blocks float32 (C, n)."""
+    covariance = np.zeros((num_channels, num_channels))
+    for block in blocks:
+        samples = block.astype(np.float64)
+        covariance += samples @ samples.T
+    return covariance
+
+
+def independent_channels(covariance: NDArray[np.float64], preferred: Sequence[int] = ()) -> IndependentChannels:
+    """Channels none of which is made of others; silent ones are made of nothing. Where all are silent, all channels.
+
+    Args:
+        covariance: float64 (C, C), of the whole recording.
+        preferred: taken where there is a choice, in this order; then the lowest numbers.
+    """
+    num_channels = len(covariance)
+    chosen: list[int] = []
+    while True:
+        shares = _own_shares(covariance, chosen)
+        if shares.max() <= _LEAST_OWN:
+            break
+        # By nearly equal channels others would be made with weights that know no bound.
+        is_plain = shares > _PLAIN_OWN * shares.max()
+        chosen.append(next(channel for channel in (*preferred, *range(num_channels)) if is_plain[channel]))
+    if not chosen:
+        return IndependentChannels(tuple(range(num_channels)), np.eye(num_channels))
+    chosen.sort()
+    weights = np.eye(num_channels)[:, chosen]
+    others = [channel for channel in range(num_channels) if channel not in chosen]
+    weights[others] = _weights(covariance, chosen, others).T
+    return IndependentChannels(tuple(chosen), weights)
+
+
+def _own_shares(covariance: NDArray[np.float64], chosen: list[int]) -> NDArray[np.float64]:
+    """What each channel holds beside what the chosen ones make of it, of its power: (C,), 0 for silent ones."""
+    powers = covariance.diagonal()
+    made = (covariance[chosen] * _weights(covariance, chosen, range(len(powers)))).sum(axis=0)
+    shares = np.where(powers > 0, 1 - made / np.where(powers > 0, powers, 1), 0)
+    shares[chosen] = 0
+    return shares
+
+
+def _weights(covariance: NDArray[np.float64], chosen: Sequence[int], channels: Sequence[int]) -> NDArray[np.float64]:
+    """What makes `channels` of the chosen ones, by least squares: (chosen, channels)."""
+    levels = np.sqrt(covariance.diagonal()[list(chosen)])[:, None]
+    own = covariance[np.ix_(chosen, chosen)] / (levels * levels.T)
+    weights: NDArray[np.float64] = np.linalg.solve(own, covariance[np.ix_(chosen, channels)] / levels) / levels
+    return weights

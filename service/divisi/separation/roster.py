@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from divisi.audio.recording import Samples
 from divisi.contract.card import ModelCard
 from divisi.models.engine import Engine
-from divisi.separation.model_input import ModelInput
+from divisi.separation.full_band import ModelInput
 from divisi.separation.segments import Segment, SegmentPlan
 from divisi.separation.survey import Survey
 

@@ -12,14 +12,19 @@ Where a segment starts depends on the plan and on T alone, never on the blocks t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from divisi.audio.recording import Samples
 from divisi.contract.card import ModelCard
 from divisi.contract.errors import ModelError
+
+Stems = NDArray[np.float32]
+"""float32 (S, C, T): stems, channels, samples."""
 
 # Long enough to hide that two neighbours disagree, short enough not to smear an onset over both.
 _FADE_SECONDS = 0.05
@@ -139,3 +144,123 @@ class Segmenter:
 
 def _round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
+
+
+@dataclass(frozen=True)
+class JoinedOutputs:
+    """What follows of each output, at the model's rate; None for what the model does not give.
+
+    Attributes:
+        estimates: float32 (S, C, n).
+        f0: float32 (S, N) in Hz, 0 where unvoiced.
+        voicing: float32 (S, N), 0..1.
+        resynthesis: float32 (C, n).
+    """
+
+    estimates: Stems
+    f0: Tracks | None = None
+    voicing: Tracks | None = None
+    resynthesis: Samples | None = None
+
+
+class OutputJoin:
+    """Takes what the graph made of segments, in order; gives what no later segment can change."""
+
+    def __init__(self, card: ModelCard, plan: SegmentPlan) -> None:
+        self._waves: dict[str, OverlapAdd] = {}
+        self._frames: dict[str, PitchJoin] = {}
+        for name in card.output_names:
+            if name in ("estimates", "resynthesis"):
+                self._waves[name] = OverlapAdd(plan.context_length, plan.fade_length)
+            elif name in ("f0", "voicing"):
+                self._frames[name] = PitchJoin(plan)
+
+    def push(self, segment: Segment, outputs: Mapping[str, np.ndarray]) -> JoinedOutputs:
+        """Takes the outputs of one segment, by their names in the card, without the axis B."""
+        waves = {
+            name: join.push(segment.start, outputs[name][..., : segment.num_real]) for name, join in self._waves.items()
+        }
+        frames = {name: join.push(segment, outputs[name]) for name, join in self._frames.items()}
+        return JoinedOutputs(**waves, **frames)
+
+    def finish(self, num_samples: int) -> JoinedOutputs:
+        """The rest of a recording of `num_samples`, at least 1."""
+        return JoinedOutputs(
+            **{name: join.finish(num_samples) for name, join in self._waves.items()},
+            **{name: join.finish(num_samples) for name, join in self._frames.items()},
+        )
+
+
+Stream = NDArray[np.float32]
+
+
+class OverlapAdd:
+    """Takes segments in order, gives what no later segment can change; holds less than one segment.
+
+    Args:
+        context_length: elements at the end of each segment, and at the start of its successor, that are not used.
+        fade_length: elements before that over which a segment gives way to its successor.
+    """
+
+    def __init__(self, context_length: int, fade_length: int) -> None:
+        self._margin = context_length + fade_length
+        self._fade_length = fade_length
+        # Symmetric and never 0 or 1: each element hears both neighbours.
+        self._fade_in = ((np.arange(fade_length) + 0.5) / max(fade_length, 1)).astype(np.float32)
+        self._tail: Stream | None = None
+        self._tail_start = 0
+
+    def push(self, start: int, segment: Stream) -> Stream:
+        """Takes one segment.
+
+        Args:
+            start: place of its first element in the whole; 0 for the first, then rising.
+            segment: float32 (..., L). Unless it is the first, it reaches from its context before the place where its
+                predecessor begins to fade, to beyond its predecessor's end.
+
+        Returns:
+            float32 (..., n): the elements that follow those given before; n may be 0.
+        """
+        if self._tail is None:
+            stream, stream_start = segment, start
+        else:
+            stream, stream_start = self._joined(self._tail, segment[..., self._tail_start - start :]), self._tail_start
+        ready = max(stream.shape[-1] - self._margin, 0)
+        self._tail, self._tail_start = stream[..., ready:].copy(), stream_start + ready
+        return stream[..., :ready]
+
+    def finish(self, length: int) -> Stream:
+        """The rest of a whole of `length` elements: the last segment up to its very end."""
+        if self._tail is None:
+            raise ValueError("there was no segment to finish")
+        rest = self._tail[..., : length - self._tail_start]
+        if rest.shape[-1] != length - self._tail_start:
+            raise ValueError(f"the segments end at {self._tail_start + rest.shape[-1]}, {length} are asked for")
+        return rest
+
+    def _joined(self, tail: Stream, successor: Stream) -> Stream:
+        joined = successor.copy()
+        joined[..., : self._fade_length] *= self._fade_in
+        joined[..., : self._fade_length] += tail[..., : self._fade_length] * (1 - self._fade_in)
+        return joined
+
+
+Tracks = NDArray[np.float32]
+"""float32 (S, N): pitch of each stem in Hz, 0 where unvoiced; frame n stands for sample n * hop at the model's rate."""
+
+
+class PitchJoin:
+    """Takes the tracks of segments in order, gives what no later segment can change."""
+
+    def __init__(self, plan: SegmentPlan) -> None:
+        self._hop_length = plan.grid
+        self._join = OverlapAdd((plan.context_length + plan.fade_length // 2) // plan.grid, 0)
+
+    def push(self, segment: Segment, tracks: Tracks) -> Tracks:
+        """Takes float32 (S, N) of the segment; gives the frames that follow those given before."""
+        num_frames = -(-segment.num_real // self._hop_length)
+        return self._join.push(segment.start // self._hop_length, tracks[:, :num_frames])
+
+    def finish(self, num_samples: int) -> Tracks:
+        """The remaining frames of a recording of `num_samples` at the model's rate."""
+        return self._join.finish(-(-num_samples // self._hop_length))

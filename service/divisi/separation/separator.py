@@ -11,25 +11,22 @@ Who may sing, the roster, and what one channel is made of hold for the whole rec
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from divisi.audio.recording import Samples, check_samples
+from divisi.audio.recording import SampleQueue, Samples, check_samples
 from divisi.audio.resample import StreamResampler, fit_length
 from divisi.contract.card import AUTO, ModelCard
+from divisi.contract.errors import InputError
+from divisi.contract.request import DeliveryOptions
 from divisi.models.engine import Engine
-from divisi.models.plan import check_voices
-from divisi.separation.full_band import BandPlan, FullBand, Stems
-from divisi.separation.model_input import ModelInput
-from divisi.separation.options import SeparationOptions
-from divisi.separation.output_join import JoinedOutputs, OutputJoin
-from divisi.separation.pitch_join import Tracks
+from divisi.models.plan import FitRequest, Voices, check_voices
+from divisi.separation.full_band import BandPlan, FullBand, ModelInput
 from divisi.separation.roster import hear_roster, spread_segments
-from divisi.separation.sample_queue import SampleQueue
-from divisi.separation.segments import Segment, SegmentPlan
+from divisi.separation.segments import JoinedOutputs, OutputJoin, Segment, SegmentPlan, Stems, Tracks
 from divisi.separation.survey import Survey
 
 OnProgress = Callable[[float], None]
@@ -252,3 +249,42 @@ def _watched(
             on_progress(min(num_given / survey.num_samples, 1.0))
     if on_progress is not None:
         on_progress(1.0)
+
+
+class SeparationOptions(DeliveryOptions):
+    """What to deliver: what was asked as it came, and what was made of it.
+
+    Attributes:
+        stems: names of the wanted stems; None for all of the model's.
+        include_pitch: also deliver pitch tracks and notes of the wanted stems, where the model has them.
+        include_resynthesis: also deliver the mixture as the model sings it again, where it can.
+        include_views: also deliver what people look at: peaks, spectrograms, confidence, a picture of it all.
+        include_previews: also deliver stems and residual as small files to listen to at once.
+        include_report: also deliver the picture, where not all of those are wanted.
+        voices: who may sing, by name; None: all of the model's stems; `auto`: whoever is heard. Stems of the others
+            are silent.
+        fit: what is asked of a model that is fitted to the recording; None: what its card says.
+    """
+
+    stems: tuple[str, ...] | None = None
+    include_pitch: bool = False
+    include_resynthesis: bool = False
+    include_views: bool = False
+    include_previews: bool = False
+    include_report: bool = False
+    voices: Voices = None
+    fit: FitRequest | None = None
+
+    def indices(self, model_stems: Sequence[str]) -> list[int]:
+        """Places of the wanted stems on the model's axis S, in the model's order.
+
+        Raises:
+            InputError: code `unknown-stem`.
+        """
+        if self.stems is None:
+            return list(range(len(model_stems)))
+        for name in self.stems:
+            if name not in model_stems:
+                message = f"the model has no stem {name[:80]!r}; it has {', '.join(model_stems)}"
+                raise InputError(message, code="unknown-stem", stems=list(model_stems))
+        return [place for place, name in enumerate(model_stems) if name in self.stems]

@@ -13,10 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from divisi.audio.recording import Samples
-from divisi.separation.flatness import NOISE, local_flatness
-from divisi.separation.offset import without_offset
-from divisi.separation.sample_queue import SampleQueue
+from divisi.audio.recording import SampleQueue, Samples, check_samples
 
 _FRAME_SECONDS = 0.5
 # Wide stereo and rooms stay well above; only reversed polarity lies near -1.
@@ -188,3 +185,107 @@ def _frames(blocks: Iterable[Samples], sample_rate: int, num_channels: int) -> I
             yield waiting.pop(length)
     if len(waiting):
         yield waiting.pop(len(waiting))
+
+
+NOISE = 0.4
+"""Flatter is noise."""
+# Where voices have most of their power; more than one partial in each band.
+_LOWEST_HZ, _HIGHEST_HZ, _BAND_HZ = 100.0, 4000.0, 128.0
+
+
+def local_flatness(frame: Samples, sample_rate: int) -> float:
+    """Geometric by arithmetic mean of the power in bands, the loud bands counting most; 0 of silence.
+
+    Args:
+        frame: some tenths of a second, float32 (C, n); its loudest channel is looked at.
+        sample_rate: Hz.
+    """
+    loudest = frame[int(np.square(frame, dtype=np.float64).sum(axis=1).argmax())]
+    powers = np.square(np.abs(np.fft.rfft(loudest * np.hanning(len(loudest)))))
+    bin_hz = sample_rate / len(loudest)
+    first, end = int(_LOWEST_HZ / bin_hz), int(min(_HIGHEST_HZ, 0.45 * sample_rate) / bin_hz)
+    width = max(int(_BAND_HZ / bin_hz), 1)
+    bands = powers[first : first + max(end - first, 0) // width * width].reshape(-1, width)
+    total = bands.mean(axis=1).sum()
+    if not total:
+        return 0.0
+    return float(np.exp(np.log(bands + np.finfo(np.float64).tiny).mean(axis=1)).sum() / total)
+
+
+# All that is slower is offset, all that is faster is music.
+_OFFSET_HZ, _MUSIC_HZ = 8.0, 24.0
+_ATTENUATION_DB = 90.0
+# Of the power of music: an offset that moves more is followed up to the ends.
+_MOVING = 1e-3
+
+Offset = NDArray[np.float64]
+
+
+def without_offset(blocks: Iterable[Samples], sample_rate: int, num_channels: int) -> Iterator[Samples]:
+    """The music of a recording; how it is cut into blocks does not change it.
+
+    Args:
+        blocks: the recording, float32 (C, n) each.
+        sample_rate: Hz.
+        num_channels: C.
+
+    Returns:
+        float32 (C, m) each, of the recording's length in all, and up to three seconds behind it.
+    """
+    kernel = low_pass(sample_rate)
+    reach, frame_length = len(kernel) // 2, 1 << (4 * len(kernel) - 1).bit_length()
+    spectrum = np.fft.rfft(kernel, frame_length)
+    # What the next window reaches back to, whose first half is done; the offset up to where it is done.
+    held, offset = np.zeros((num_channels, 0), np.float32), np.zeros((num_channels, 0))
+    first = 0
+    for block in blocks:
+        check_samples(block, num_channels)
+        held = np.concatenate([held, block], axis=1)
+        while held.shape[1] >= frame_length:
+            offset = _inner(held[:, :frame_length], spectrum, reach)
+            lead = offset[:, :0] if first else _edge(held[:, ::-1], offset[:, ::-1], spectrum, reach)[:, ::-1]
+            yield _less(held[:, first : frame_length - reach], lead, offset)
+            held, first = held[:, frame_length - 2 * reach :].copy(), reach
+    if not first and held.shape[1] <= 2 * reach:
+        # Shorter than one window: its mean is all that can be known.
+        if held.shape[1]:
+            yield _less(held, held.mean(axis=1, dtype=np.float64, keepdims=True))
+        return
+    tail = _inner(held, spectrum, reach)
+    lead = tail[:, :0] if first else _edge(held[:, ::-1], tail[:, ::-1], spectrum, reach)[:, ::-1]
+    yield _less(held[:, first:], lead, tail, _edge(held, np.concatenate([offset, tail], axis=1), spectrum, reach))
+
+
+def low_pass(sample_rate: int) -> NDArray[np.float64]:
+    """Samples of the filter, an odd number that sum to 1: passes 8 Hz, stops 24 Hz."""
+    band = 2 * np.pi * (_MUSIC_HZ - _OFFSET_HZ) / sample_rate
+    reach = int(np.ceil((_ATTENUATION_DB - 8) / (2.285 * band) / 2))
+    cutoff = (_MUSIC_HZ + _OFFSET_HZ) / sample_rate
+    kernel = np.sinc(cutoff * np.arange(-reach, reach + 1)) * np.kaiser(2 * reach + 1, 0.1102 * (_ATTENUATION_DB - 8.7))
+    return np.asarray(kernel / kernel.sum())
+
+
+def _inner(samples: Samples, spectrum: NDArray[np.complex128], reach: int) -> Offset:
+    """Of the samples that have a whole window around them: (C, n), n up to a frame -> (C, n - 2 reach)."""
+    frame_length = 2 * (len(spectrum) - 1)
+    spectra = np.fft.rfft(samples.astype(np.float64), frame_length)
+    return np.asarray(np.fft.irfft(spectra * spectrum, frame_length)[:, 2 * reach : samples.shape[1]])
+
+
+def _edge(samples: Samples, inner: Offset, spectrum: NDArray[np.complex128], reach: int) -> Offset:
+    """Of the last samples of a recording: (C, reach).
+
+    Args:
+        samples: up to the recording's end, float32 (C, n), n at least 2 reach.
+        inner: the offset up to where this one begins.
+    """
+    samples, inner = samples[:, -2 * reach :], inner[:, -reach:]
+    mirrored = np.concatenate([samples, samples[:, -2 : -reach - 2 : -1]], axis=1)
+    moving, still = _inner(mirrored, spectrum, reach), inner[:, -1:]
+    is_moving = inner.var(axis=1) > _MOVING * (samples[:, reach:] - moving).var(axis=1)
+    return np.where(is_moving[:, None], moving, still)
+
+
+def _less(samples: Samples, *offsets: Offset) -> Samples:
+    """The samples without their offset, which comes in parts."""
+    return (samples - np.concatenate(offsets, axis=1)).astype(np.float32)

@@ -26,8 +26,7 @@ from divisi.contract.job import Job, Problem
 from divisi.contract.manifest import Manifest
 from divisi.models.bundle import BundleStore
 from divisi.models.engine import EngineOptions, batch_size_for, can_fit, measure_pace, open_engine, open_fitter
-from divisi.separation.deliver import AnySeparator
-from divisi.separation.fitted_separator import FittedSeparator
+from divisi.separation.fitted_separator import AnySeparator, FittedSeparator
 from divisi.separation.separator import Separator
 from divisi.settings import Settings, load_settings
 from divisi.telemetry import configure_logging, configure_tracing, get_logger, span

@@ -21,10 +21,11 @@ from divisi.audio.decode import FILES_CONTAINER, unpack_files
 from divisi.audio.sandbox import AudioLimits, inspect_audio_in_child
 from divisi.contract.job import Job
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, StemConfidence, StemScore
+from divisi.delivery.deliver import Recording, SeparatedFile, separate_file
+from divisi.delivery.files import DeliveredFile, StemFile
 from divisi.models.plan import fit_request_from
-from divisi.separation.deliver import AnySeparator, Recording, SeparatedFile, separate_file
-from divisi.separation.options import SeparationOptions
-from divisi.separation.stem_file import DeliveredFile, StemFile
+from divisi.separation.fitted_separator import AnySeparator
+from divisi.separation.separator import SeparationOptions
 from divisi.settings import Settings
 from divisi.storage.names import content_disposition, mixture_key, stem_key
 from divisi.storage.object_store import ObjectStore

@@ -14,8 +14,7 @@ from scipy.signal import istft, stft
 from divisi.audio.recording import Samples
 from divisi.contract.card import AUTO
 from divisi.models.plan import Voices, check_voices
-from divisi.separation.options import SeparationOptions
-from divisi.separation.separator import OnProgress, Separator
+from divisi.separation.separator import OnProgress, SeparationOptions, Separator
 from divisi.separation.survey import survey
 from divisi_workshop.choirs.takes import EXCERPT_LENGTH, SAMPLE_RATE, Excerpt
 from divisi_workshop.evaluation.datasets import Dataset, Score, score

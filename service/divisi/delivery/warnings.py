@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from divisi.audio.encode import StemFormat
 from divisi.contract.manifest import ResultWarning
-from divisi.separation.channel_relations import independent_channels
-from divisi.separation.delivery_files import Energies
-from divisi.separation.stem_file import StemFile
+from divisi.delivery.files import Energies, StemFile
+from divisi.separation.independent_fit import independent_channels
 from divisi.separation.survey import Survey
 
 # More than half of the energy: the stems are not what the recording mostly is.

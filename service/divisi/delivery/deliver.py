@@ -14,35 +14,35 @@ from pathlib import Path
 
 from divisi.audio.decode import open_decoder
 from divisi.audio.encode import StemFormat, check_stem_format, open_encoder
-from divisi.audio.recording import AudioLimits
-from divisi.contract.card import AUTO, ModelCard
+from divisi.audio.recording import AudioLimits, SampleQueue
+from divisi.contract.card import AUTO, RESIDUAL, RESYNTHESIS, ModelCard
 from divisi.contract.manifest import ResultWarning
+from divisi.delivery.files import (
+    DeliveredFile,
+    DeliveryFiles,
+    FilesBeside,
+    PreviewFiles,
+    StemFile,
+    StemWriter,
+    preview_name,
+    publish,
+)
+from divisi.delivery.pitch_files import PITCH_NAMES, PitchFiles
+from divisi.delivery.scores import ConfidenceResult, ReferenceScore, ReferenceScores
+from divisi.delivery.views import ViewFiles, view_names, views_of
+from divisi.delivery.warnings import Outcome, warnings_of
 from divisi.models.plan import check_voices
-from divisi.separation.confidence import ConfidenceResult
-from divisi.separation.delivery_files import DeliveryFiles, FilesBeside
-from divisi.separation.destination import Destination, PlainFolder
-from divisi.separation.fitted_separator import FittedSeparator
-from divisi.separation.model_input import model_channels
-from divisi.separation.offset import without_offset
-from divisi.separation.options import SeparationOptions
-from divisi.separation.pitch_files import PITCH_NAMES, PitchFiles
-from divisi.separation.previews import PreviewFiles, preview_name
-from divisi.separation.reference_scores import ReferenceScore, ReferenceScores
-from divisi.separation.result_warnings import Outcome, warnings_of
-from divisi.separation.sample_queue import SampleQueue
-from divisi.separation.separator import OnProgress, SeparatedBlock, Separator
-from divisi.separation.stem_file import RESIDUAL, RESYNTHESIS, DeliveredFile, StemFile, StemWriter, publish
-from divisi.separation.survey import Survey, survey
-from divisi.separation.views import ViewFiles, view_names, views_of
+from divisi.separation.fitted_separator import AnySeparator
+from divisi.separation.full_band import model_channels
+from divisi.separation.separator import OnProgress, SeparatedBlock, SeparationOptions
+from divisi.separation.survey import Survey, survey, without_offset
 from divisi.timing import StageClock
+from divisi.whole_files import Destination, PlainFolder
 
 # Samples decoded at a time: a second or two.
 _BLOCK_LENGTH = 1 << 16
 # Of the progress, where the voices have to be heard first.
 _LISTENING_SHARE = 0.1
-
-AnySeparator = Separator | FittedSeparator
-"""A trained model's, or a fitted one's."""
 
 
 @dataclass(frozen=True)
