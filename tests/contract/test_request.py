@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from divisi.contract.errors import InputError
+from divisi.contract.files import StemFormat
 from divisi.contract.job import fingerprint_of
 from divisi.contract.request import OPTIONS, RequestArguments, SeparationRequest, form_fields
 from divisi.gateway.models import read_options
@@ -84,3 +86,10 @@ def test_a_misspelt_option_is_refused_on_both_sides() -> None:
         form_fields({"stem_fromat": "flac"})
     with pytest.raises(ValidationError):
         SeparationRequest.model_validate({"stem_fromat": "flac"})
+
+
+def test_a_stem_format_is_known_by_its_name() -> None:
+    assert SeparationRequest(stem_format="flac").encoding is StemFormat.FLAC
+    with pytest.raises(InputError, match="wav16, wav24") as caught:
+        assert SeparationRequest(stem_format="aac").encoding
+    assert caught.value.code == "unsupported-stem-format"

@@ -1,6 +1,6 @@
 """Stems as files: `open_encoder` takes blocks of samples and writes a file of one StemFormat, the same bytes each time.
 
-The last step of *upload → job → worker → engine → stems*; memory stays flat. `check_stem_format` says before a job is
+The last step of *upload → job → worker → engine → stems*; memory stays flat. `check_encoding` says before a job is
 accepted what a format cannot hold. WAV is written here, the other formats by libsndfile, which gets paths as bytes: it
 encodes text strictly, and a file name need not be UTF-8.
 """
@@ -25,16 +25,7 @@ from divisi.contract.errors import InputError
 from divisi.contract.files import StemFormat
 
 
-def parse_stem_format(name: str) -> StemFormat:
-    """The format of that name. Raises InputError `unsupported-stem-format`."""
-    try:
-        return StemFormat(name)
-    except ValueError:
-        names = ", ".join(StemFormat)
-        raise _unsupported(f"there is no stem format {name!r}; known are {names}") from None
-
-
-def check_stem_format(encoding: StemFormat, sample_rate: int, num_channels: int) -> None:
+def check_encoding(encoding: StemFormat, sample_rate: int, num_channels: int) -> None:
     """Raises InputError `unsupported-stem-format` when the format cannot hold this rate (Hz) or number of channels."""
     capability = _CAPABILITIES[encoding]
     if num_channels > capability.max_channels:
@@ -55,9 +46,9 @@ def open_encoder(path: Path, encoding: StemFormat, sample_rate: int, num_channel
         num_channels: C of every block to come.
 
     Raises:
-        InputError: `unsupported-stem-format`, as `check_stem_format`.
+        InputError: `unsupported-stem-format`, as `check_encoding`.
     """
-    check_stem_format(encoding, sample_rate, num_channels)
+    check_encoding(encoding, sample_rate, num_channels)
     return AudioEncoder(_CAPABILITIES[encoding].open_sink(path, sample_rate, num_channels), num_channels)
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.fields import FieldInfo
 
+from divisi.contract.errors import InputError
 from divisi.contract.files import StemFormat
 
 MAX_MODELS = 16
@@ -117,8 +118,12 @@ class JobOptions(DeliveryOptions):
 
     @property
     def encoding(self) -> StemFormat:
-        """The format as such; ValueError for a name that is none."""
-        return StemFormat(self.stem_format)
+        """The format of that name. Raises InputError `unsupported-stem-format`."""
+        try:
+            return StemFormat(self.stem_format)
+        except ValueError:
+            message = f"there is no stem format {self.stem_format!r}; known are {', '.join(StemFormat)}"
+            raise InputError(message, code="unsupported-stem-format") from None
 
     def job_options(self) -> dict[str, Any]:
         """These by name, for whoever carries them on."""

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from divisi.audio.decode import open_decoder
-from divisi.audio.encode import StemFormat, check_stem_format, open_encoder
+from divisi.audio.encode import StemFormat, check_encoding, open_encoder
 from divisi.audio.recording import AudioLimits, SampleQueue
 from divisi.contract.card import AUTO, RESIDUAL, RESYNTHESIS, ModelCard
 from divisi.contract.manifest import ResultWarning
@@ -138,7 +138,7 @@ def separate_file(
         card = separator.card_for(sample_rate, num_channels, options)
         names = [card.stems[place] for place in options.indices(card.stems)]
         voices = check_voices(options.voices, card)
-        check_stem_format(encoding, sample_rate, num_channels)
+        check_encoding(encoding, sample_rate, num_channels)
         destination = PlainFolder(out, source.path) if isinstance(out, Path) else out
         destination.check(_file_names(options, card, names, encoding, separator.f0_hop_seconds))
         surveyed, heard = _survey(source), None

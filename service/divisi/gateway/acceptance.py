@@ -20,7 +20,7 @@ from starlette.requests import Request
 
 from divisi.access.callers import Caller
 from divisi.access.signing import seal
-from divisi.audio.encode import check_stem_format, parse_stem_format
+from divisi.audio.encode import check_encoding
 from divisi.audio.recording import AudioFacts
 from divisi.audio.sandbox import inspect_audio_in_child
 from divisi.contract.card import ModelCard
@@ -83,7 +83,7 @@ async def accept_upload(
         services.metrics.observe_upload(upload.total_bytes)
         options = read_options(upload.fields, request.query_params.multi_items())
         check_webhook(options, caller, settings)
-        encoding = parse_stem_format(options.stem_format)
+        encoding = options.encoding
         cards = await asyncio.to_thread(choose_models, options, services.bundles, settings.default_model)
         fit = fit_request_of(options).to_dict()
         fingerprint = fingerprint_of(upload.digest, [card.id for card in cards], options, fit)
@@ -94,7 +94,7 @@ async def accept_upload(
             with span("inspect upload", bytes=upload.num_bytes):
                 facts = await asyncio.to_thread(inspect_audio_in_child, upload.path, services.audio_limits)
             references = await asyncio.to_thread(check_references, upload, facts, cards, services.audio_limits)
-        check_stem_format(encoding, facts.sample_rate, facts.num_channels)
+        check_encoding(encoding, facts.sample_rate, facts.num_channels)
         order = _Order(upload, options, facts, references)
         jobs = _draft_jobs(order, cards, caller.owner, idempotency_key, fingerprint)
         if options.webhook_secret is not None:

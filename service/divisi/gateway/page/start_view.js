@@ -89,12 +89,12 @@ export class StartView {
     }
   }
 
-  /** Options that the service offers on its page: a choice of values each. */
+  /** Options that the service offers on its page: a choice of values each. Their labels are English. */
   offerOptions(options) {
-    const label = (name, own) => wordsIfAny(`option.${name}`) ?? own;
-    const choice = ({ name, standard }, one) => h("option", { value: one.value, selected: one.value === standard }, label(`${name}.${one.value}`, one.label));
-    const select = (option) => h("select", { name: option.name }, option.choices.map((one) => choice(option, one)));
-    this.options.replaceChildren(...options.map((option) => h("label", {}, `${label(option.name, option.label)} `, select(option))));
+    const translated = (label) => wordsIfAny(`option.${label}`) ?? label;
+    const choice = (standard) => ({ value, label }) => h("option", { value, selected: value === standard }, translated(label));
+    const select = ({ name, choices, standard }) => h("select", { name }, choices.map(choice(standard)));
+    this.options.replaceChildren(...options.map((option) => h("label", {}, `${translated(option.label)} `, select(option))));
   }
 
   get chosenModels() {
