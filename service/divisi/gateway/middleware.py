@@ -156,7 +156,7 @@ def security_headers(settings: Settings) -> dict[str, str]:
     stores = " ".join(["'self'", *_store_origins(settings)])
     policy = {
         "default-src": "'none'",
-        "script-src": "'self'",
+        "script-src": "'self' 'wasm-unsafe-eval'",  # the page transposes by WebAssembly
         "style-src": "'self'",
         "img-src": "'self' data: blob:",
         "font-src": "'self'",

@@ -43,6 +43,7 @@ MEDIA_TYPES = {
     ".html": "text/html",
     ".css": "text/css",
     ".js": "text/javascript",
+    ".mjs": "text/javascript",
     ".json": "application/json",
     ".svg": "image/svg+xml",
 }
@@ -200,7 +201,7 @@ async def _find_models(services: Services) -> None:
 
 @cache
 def static_files(folder: str) -> dict[str, bytes]:
-    """What the page or the API reference is made of, by name, read once. Packed files keep their ending `.gz`."""
+    """What page, transposer or API reference are made of, by name, read once. Packed files keep their ending."""
     known = {entry.name: entry.read_bytes() for entry in (_FOLDER / folder).iterdir()}
     return {name: data for name, data in known.items() if _suffix(name.removesuffix(_PACKED)) in MEDIA_TYPES}
 
@@ -225,6 +226,13 @@ def get_sample(name: str) -> Response:
 def get_options() -> list[dict[str, Any]]:
     """The options that visitors choose from."""
     return page_options()
+
+
+@asset_router.head("/page/stretch/{name}")
+@asset_router.get("/page/stretch/{name}")
+def get_stretch(request: Request, name: str) -> Response:
+    """What transposes on the page."""
+    return _answer(request, "stretch", name)
 
 
 @asset_router.head("/page/{name}")

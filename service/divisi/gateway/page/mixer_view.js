@@ -110,6 +110,7 @@ export class MixerView {
     this.player.setVolume(this.bar.volume);
     this.player.setSpeed(this.bar.speed);
     this.player.setLoop(this.bar.loop);
+    if (this.bar.semitones) await this.setSemitones(this.bar.semitones);
     if (this.wanted) this.player.seek(this.wanted);
     this.bar.say(rate < (this.job.input.sample_rate ?? 0) / 1.5 ? t("mixer.less-treble") : "");
     this.balance();
@@ -140,6 +141,14 @@ export class MixerView {
 
   setSpeed(speed) {
     this.player?.setSpeed(speed);
+  }
+
+  async setSemitones(semitones) {
+    try {
+      await this.player?.setSemitones(semitones);
+    } catch (error) {
+      showProblem(error);
+    }
   }
 
   setVolume(gain) {

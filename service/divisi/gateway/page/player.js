@@ -4,6 +4,7 @@
 
 import { getBytes } from "./api.js";
 import { openTransport } from "./transport_node.js";
+import { openTransposer } from "./transposer.js";
 
 const FADE_SECONDS = 0.008;
 const METER_SAMPLES = 2048;
@@ -80,6 +81,10 @@ export class Player {
     this.products = products;
     this.master = new GainNode(context);
     this.master.connect(context.destination);
+    this.transposer = null; // its delay counts while it is in use
+    this.semitones = 0;
+    this.wantedSemitones = 0;
+    this.opening = null;
     this.strips = new Map(names.map((name, place) => [name, this.strip(place)]));
     this.clock = { position: 0, time: 0, playing: false };
     this.speed = 1;
@@ -102,8 +107,9 @@ export class Player {
   /** Seconds into the recording of what is heard now. */
   get position() {
     const { position, time, playing } = this.clock;
-    const since = playing ? Math.min(0.1, Math.max(0, this.context.currentTime - time)) * this.speed : 0;
-    return position / this.context.sampleRate + since;
+    const since = playing ? Math.min(0.1, Math.max(0, this.context.currentTime - time)) : 0;
+    const delay = playing && this.semitones ? this.transposer.delaySeconds : 0;
+    return Math.max(0, position / this.context.sampleRate + (since - delay) * this.speed);
   }
 
   async play() {
@@ -130,6 +136,30 @@ export class Player {
   setSpeed(speed) {
     this.speed = speed;
     this.transport.send("speed", speed);
+  }
+
+  /** Half tones up, -12 to 12; the sound goes through the transposer only where there are any. */
+  async setSemitones(semitones) {
+    this.wantedSemitones = semitones;
+    if (semitones) this.opening ??= openTransposer(this.context);
+    try {
+      this.transposer = (await this.opening) ?? null;
+    } catch (error) {
+      this.opening = null; // to be tried again
+      throw error;
+    }
+    if (this.wantedSemitones !== semitones) return; // another key was chosen while it loaded
+    await this.transposer?.set(semitones);
+    if (Boolean(semitones) !== Boolean(this.semitones)) this.wire(semitones ? this.transposer.node : null);
+    this.semitones = semitones;
+  }
+
+  /** What stands between master and loudspeaker, if anything. */
+  wire(node) {
+    this.master.disconnect();
+    this.transposer?.node.disconnect();
+    if (node) this.master.connect(node).connect(this.context.destination);
+    else this.master.connect(this.context.destination);
   }
 
   setGain(name, gain) {

@@ -2,6 +2,7 @@
 
 import { clockTime, h } from "./dom.js";
 import { percent, t } from "./language.js";
+import { canTranspose, SEMITONES } from "./transposer.js";
 
 const SPEEDS = [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25];
 
@@ -12,6 +13,7 @@ export class TransportBar {
     this.canCompare = canCompare;
     this.loop = /** @type {[number, number] | null} */ (null);
     this.speed = 1;
+    this.semitones = 0;
     this.volume = 1;
     this.playButton = h("button", { className: "play", "aria-label": t("bar.play"), title: t("bar.play-hint"), onclick: () => mixer.toggle() }, "▶");
     this.clock = h("span", { className: "clock" }, clockTime(0));
@@ -23,6 +25,11 @@ export class TransportBar {
       "select",
       { onchange: () => mixer.setSpeed((this.speed = Number(this.speedChoice.value))) },
       SPEEDS.map((speed) => h("option", { value: speed, selected: speed === 1 }, percent(speed))),
+    );
+    this.keyChoice = h(
+      "select",
+      { title: t("bar.transpose-hint"), disabled: !canTranspose(), onchange: () => mixer.setSemitones((this.semitones = Number(this.keyChoice.value))) },
+      SEMITONES.map((semitones) => h("option", { value: semitones, selected: semitones === 0 }, signed(semitones))),
     );
     this.mixtureButton = h("button", { className: "toggle", "aria-pressed": "false", title: t("bar.original-hint"), onclick: () => this.toggleMixture() }, t("bar.original"));
     const volume = h("input", { type: "range", min: 0, max: 1.5, step: 0.01, "aria-label": t("bar.volume") });
@@ -38,6 +45,7 @@ export class TransportBar {
       h("span", { className: "clock total" }, clockTime(seconds)),
       this.loopButton,
       h("label", {}, `${t("bar.speed")} `, this.speedChoice),
+      h("label", {}, `${t("bar.transpose")} `, this.keyChoice),
       canCompare && this.mixtureButton,
       h("label", { className: "volume" }, t("bar.volume"), volume),
       h("div", { className: "hints" }, this.message, h("span", { className: "keys" }, t("bar.keys"))),
@@ -108,3 +116,5 @@ export class TransportBar {
     if (end - start > 0.1) this.mixer.setLoop([start, end]);
   }
 }
+
+const signed = (semitones) => (semitones > 0 ? `+${semitones}` : String(semitones).replace("-", "−"));
