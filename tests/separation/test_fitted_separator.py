@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from divisi.contract.errors import InputError
 from divisi.delivery.deliver import separate_file
 from divisi.models.engine import EngineOptions, open_fitter
 from divisi.models.plan import FitRequest, Spot
-from divisi.separation.fitted_separator import FittedSeparator, Spool, Stretches
+from divisi.separation.fitted_separator import ActivityMeter, FittedSeparator, Spool, Stretches
 from divisi.separation.separator import SeparationOptions
 from divisi_workshop.metrics import si_sdr_db
 
@@ -22,6 +23,7 @@ SUM_BAR = 10 ** (-90 / 20)
 # A long recording in small: everything that is done to minutes is done to seconds.
 SMALL = Stretches(longest_whole=2.0, num_learnt=2, learnt=1.0, segment=1.5, context=0.2, fade=0.1)
 SPOTS = (Spot("low", 1), Spot("high", 2))
+METER_RATE = 100
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +170,44 @@ def test_a_spool_is_read_as_it_was_written(tmp_path: Path) -> None:
         np.testing.assert_array_equal(spool.read(900, 400), samples[:, 900:])
         np.testing.assert_array_equal(np.concatenate(list(spool.blocks(128)), axis=1), samples)
     assert not list(tmp_path.iterdir())
+
+
+def meter_of(samples: np.ndarray, block_length: int = 37) -> ActivityMeter:
+    meter = ActivityMeter(len(samples), METER_RATE)
+    for start in range(0, samples.shape[1], block_length):
+        meter.push(samples[:, start : start + block_length])
+    return meter
+
+
+def playing(*spans: tuple[int, int], seconds: int = 60) -> np.ndarray:
+    """One microphone's noise during some seconds, float32 (T,)."""
+    samples = np.full(seconds * METER_RATE, 1e-3)
+    for start, end in spans:
+        samples[start * METER_RATE : end * METER_RATE] = 0.5
+    return (samples * np.random.default_rng(0).choice([-1, 1], len(samples))).astype(np.float32)
+
+
+def test_the_only_bars_of_a_quiet_player_are_among_them() -> None:
+    samples = np.stack([playing((0, 40)), 0.01 * playing((50, 55))])
+    starts = meter_of(samples).most_active(2, 5 * METER_RATE)
+    assert any(45 * METER_RATE <= start <= 55 * METER_RATE for start in starts)
+    assert any(start <= 35 * METER_RATE for start in starts)
+
+
+def test_stretches_do_not_overlap_and_rise() -> None:
+    starts = meter_of(np.stack([playing((20, 40)), playing((20, 40))])).most_active(3, 5 * METER_RATE)
+    assert starts == sorted(starts)
+    assert all(after - before >= 5 * METER_RATE for before, after in pairwise(starts))
+
+
+def test_fewer_come_where_the_recording_holds_no_more() -> None:
+    assert len(meter_of(playing((0, 6), seconds=7)[None]).most_active(3, 5 * METER_RATE)) == 1
+
+
+def test_blocks_change_nothing() -> None:
+    samples = np.stack([playing((3, 9)), playing((30, 37))])
+    assert meter_of(samples, 37).most_active(2, 500) == meter_of(samples, 1000).most_active(2, 500)
+
+
+def test_silence_has_stretches_too() -> None:
+    assert len(meter_of(np.zeros((2, 6000), np.float32)).most_active(2, 500)) == 2

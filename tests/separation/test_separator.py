@@ -14,6 +14,7 @@ from divisi.separation.survey import survey
 ROUNDING = 1e-6
 # -90 dBFS, what the service promises; here reached by rounding alone.
 PROMISED = 10 ** (-90 / 20)
+STEMS = ("soprano", "alto", "tenor", "bass")
 
 
 def separate(separator, samples, sample_rate=16_000, block_length=5000, options=None, on_progress=None):
@@ -205,3 +206,17 @@ def test_memory_does_not_grow_with_the_recording(make_card, make_passthrough, no
 
     peak_bytes(2)  # what is allocated once and kept
     assert peak_bytes(120) < 1.1 * peak_bytes(30)
+
+
+def test_all_stems_are_wanted_unless_some_are_named() -> None:
+    assert SeparationOptions().indices(STEMS) == [0, 1, 2, 3]
+
+
+def test_stems_come_in_the_models_order_and_once() -> None:
+    assert SeparationOptions(stems=("bass", "alto", "bass")).indices(STEMS) == [1, 3]
+
+
+def test_an_unknown_stem_is_told_with_those_there_are() -> None:
+    with pytest.raises(InputError, match="no stem 'tuba'; it has soprano, alto, tenor, bass") as raised:
+        SeparationOptions(stems=("alto", "tuba")).indices(STEMS)
+    assert raised.value.code == "unknown-stem"
