@@ -26,9 +26,9 @@ from rich.table import Table
 from divisi.contract.job import Job, new_job_id
 from divisi.contract.manifest import Manifest, ManifestStem
 from divisi.contract.request import Lane
-from divisi.queue.figures import Figures
 from divisi.queue.job_queue import JobQueue
 from divisi.queue.redis_door import QueueOptions, RedisDoor
+from divisi.queue.watching import Figures
 from divisi.queue.worker_side import Claim, WorkerSide
 from divisi.standalone import redis_executable
 

@@ -32,8 +32,8 @@ from divisi.bootstrap import open_door
 from divisi.client import Client
 from divisi.contract.job import Job, JobState
 from divisi.machine.service import free_port
-from divisi.queue.figures import Figures
 from divisi.queue.job_queue import JobQueue
+from divisi.queue.watching import Figures
 from divisi.sample import mixture_path
 from divisi.settings import Settings, child_environment
 

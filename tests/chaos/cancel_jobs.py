@@ -23,7 +23,7 @@ from bars import Row, at_most, exactly, report, told
 from deployment import Deployment, deployment
 
 from divisi.contract.job import Job, JobState
-from divisi.queue.figures import Figures
+from divisi.queue.watching import Figures
 from divisi.storage.names import attempt_prefix
 
 QUEUED_SECONDS, FREED_SECONDS = 0.1, 2.0

@@ -28,7 +28,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from deployment import SAMPLE_RATE, Deployment, deployment
 
 from divisi.contract.job import JobState
-from divisi.queue.figures import Figures
+from divisi.queue.watching import Figures
 from divisi.settings import child_environment
 
 LEASE_SECONDS = 2.0

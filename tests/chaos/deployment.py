@@ -36,9 +36,8 @@ from divisi.contract.errors import UnavailableError
 from divisi.contract.job import ENDED_STATES, Job, JobEvent, JobState, new_job_id
 from divisi.contract.request import Lane
 from divisi.models.bundle import CARD_FILE, write_card, write_checksums
-from divisi.queue.events import EventReader
-from divisi.queue.figures import Figures
 from divisi.queue.job_queue import JobQueue
+from divisi.queue.watching import EventReader, Figures
 from divisi.settings import Settings, child_environment
 from divisi.standalone import redis_executable
 from divisi.storage.names import accepted_key, attempt_prefix, mixture_key

@@ -19,7 +19,7 @@ from bars import Row, at_most, exactly, report, rows_of, told
 from deployment import Deployment, deployment, event_time
 
 from divisi.contract.job import JobState
-from divisi.queue.events import EventReader
+from divisi.queue.watching import EventReader
 
 LEASE_SECONDS = 15.0  # the default: nothing here may wait for a lease to run out
 DRAIN_SECONDS = 0.2

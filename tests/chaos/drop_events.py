@@ -20,7 +20,7 @@ import httpx
 from bars import Row, exactly, report, told
 from deployment import Deployment, deployment, noise_wav
 
-from divisi.queue.events import EventReader
+from divisi.queue.watching import EventReader
 
 AUDIO_SECONDS = 120.0  # 12 s of work, a few events a second
 LONGEST_CONNECTION_SECONDS = 1.5

@@ -19,7 +19,7 @@ import psutil
 from bars import Row, at_most, exactly, report, rows_of, told
 from deployment import LONGEST_SECONDS, Deployment, deployment
 
-from divisi.queue.figures import Figures
+from divisi.queue.watching import Figures
 
 LEASE_SECONDS = 1.5
 AUDIO_SECONDS = 6.0  # 0.6 s: done well within a freeze

@@ -18,7 +18,7 @@ from bars import Row, at_most, exactly, report, rows_of, told
 from deployment import LONGEST_SECONDS, Deployment, deployment
 
 from divisi.contract.errors import UnavailableError
-from divisi.queue.figures import Figures
+from divisi.queue.watching import Figures
 
 LEASE_SECONDS = 5.0
 AUDIO_SECONDS = 3.0  # 0.3 s of work

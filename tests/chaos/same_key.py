@@ -19,7 +19,7 @@ import httpx
 from bars import Row, exactly, report, told
 from deployment import deployment, noise_wav
 
-from divisi.queue.figures import Figures
+from divisi.queue.watching import Figures
 
 AUDIO_SECONDS = 2.0
 PATIENCE_SECONDS = 120.0

@@ -14,7 +14,7 @@ import soundfile
 from tests.gateway.conftest import publish_model
 
 from divisi.contract.card import Fitting
-from divisi.queue.figures import RollCall, WorkerState, WorkerStatus
+from divisi.queue.worker_side import RollCall, WorkerState, WorkerStatus
 from divisi.storage.names import mixture_key
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from divisi.contract.job import Problem
 from divisi.gateway.open_routes import COUNTER_NAMES
-from divisi.queue.figures import COUNTERS, RollCall, WorkerState, WorkerStatus
 from divisi.queue.job_queue import JobQueue
-from divisi.queue.worker_side import WorkerSide
+from divisi.queue.watching import COUNTERS
+from divisi.queue.worker_side import RollCall, WorkerSide, WorkerState, WorkerStatus
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, WorkOff

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from divisi.queue.figures import Figures
 from divisi.queue.job_queue import JobQueue
 from divisi.queue.redis_door import RedisDoor
+from divisi.queue.watching import Figures
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, WorkOff

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from divisi.contract.job import Job, JobState, Problem, new_job_id
-from divisi.queue.figures import Figures
 from divisi.queue.job_queue import JobQueue
+from divisi.queue.watching import Figures
 from divisi.queue.worker_side import WorkerSide
 
 if TYPE_CHECKING:

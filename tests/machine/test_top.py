@@ -12,9 +12,8 @@ from rich.console import Console
 from divisi.contract.job import Job, Problem, new_job_id
 from divisi.contract.request import Lane
 from divisi.machine.service import Snapshot, frame, look
-from divisi.queue.figures import RollCall, WorkerState, WorkerStatus
 from divisi.queue.job_queue import JobQueue
-from divisi.queue.worker_side import WorkerSide
+from divisi.queue.worker_side import RollCall, WorkerSide, WorkerState, WorkerStatus
 
 if TYPE_CHECKING:
     from tests.machine.conftest import Divisi

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from divisi.contract.request import Lane
 from divisi.gateway.middleware import GatewayMetrics
 from divisi.gateway.open_routes import exposition
-from divisi.queue.figures import LaneDepth, Overview
+from divisi.queue.watching import LaneDepth, Overview
 from divisi.timing import WorkFigures
 from divisi.worker.health import WorkerMetrics
 

@@ -11,8 +11,8 @@ from tests.patience import PATIENCE_SECONDS
 from divisi.contract.errors import InputError, NotFoundError
 from divisi.contract.job import Job, JobEvent, JobState, Problem, new_job_id
 from divisi.contract.manifest import Manifest
-from divisi.queue.events import EventReader
 from divisi.queue.job_queue import JobQueue
+from divisi.queue.watching import EventReader
 from divisi.queue.worker_side import Claim, WorkerSide
 
 pytestmark = pytest.mark.anyio

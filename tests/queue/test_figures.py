@@ -9,8 +9,8 @@ import redis
 from divisi.contract.job import Job, Problem, new_job_id
 from divisi.contract.manifest import Manifest
 from divisi.contract.request import Lane
-from divisi.queue.figures import Figures
 from divisi.queue.job_queue import JobQueue
+from divisi.queue.watching import Figures
 from divisi.queue.worker_side import Claim, WorkerSide
 
 pytestmark = pytest.mark.anyio

@@ -11,9 +11,9 @@ from divisi.contract.errors import ConflictError, InputError, NotFoundError, Una
 from divisi.contract.job import Job, JobState, Problem, new_job_id
 from divisi.contract.manifest import Manifest
 from divisi.contract.request import Lane
-from divisi.queue.figures import Figures
 from divisi.queue.job_queue import JobQueue
 from divisi.queue.redis_door import QueueOptions, RedisDoor
+from divisi.queue.watching import Figures
 from divisi.queue.worker_side import Claim, WorkerSide
 
 pytestmark = pytest.mark.anyio

@@ -12,9 +12,9 @@ from tests.conftest import free_port, running_redis
 
 from divisi.contract.errors import UnavailableError
 from divisi.contract.job import Job, new_job_id
-from divisi.queue.figures import Figures
 from divisi.queue.job_queue import JobQueue
 from divisi.queue.redis_door import RedisDoor
+from divisi.queue.watching import Figures
 from divisi.queue.worker_side import WorkerSide
 from divisi.standalone import redis_executable
 

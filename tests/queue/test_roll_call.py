@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import redis
 
-from divisi.queue.figures import FORGET_SECONDS, RollCall, WorkerState, WorkerStatus
 from divisi.queue.job_queue import JobQueue
+from divisi.queue.worker_side import FORGET_SECONDS, RollCall, WorkerState, WorkerStatus
 
 pytestmark = pytest.mark.anyio
 

@@ -10,10 +10,10 @@ from tests.patience import PATIENCE_SECONDS
 from divisi.contract.job import Job, JobState, Problem
 from divisi.contract.manifest import Manifest
 from divisi.contract.request import Lane
-from divisi.queue.figures import Figures, RollCall, WorkerState, WorkerStatus
 from divisi.queue.job_queue import JobQueue
 from divisi.queue.redis_door import QueueOptions, RedisDoor
-from divisi.queue.worker_side import MAX_DEFERRALS, Claim, LeaseAnswer, WorkerSide
+from divisi.queue.watching import Figures
+from divisi.queue.worker_side import MAX_DEFERRALS, Claim, LeaseAnswer, RollCall, WorkerSide, WorkerState, WorkerStatus
 
 pytestmark = pytest.mark.anyio
 

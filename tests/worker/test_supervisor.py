@@ -21,11 +21,10 @@ from tests.patience import PATIENCE_SECONDS
 from divisi.bootstrap import open_store
 from divisi.contract.job import Job, JobEvent, JobState, Problem
 from divisi.contract.request import Lane
-from divisi.queue.events import EventReader
-from divisi.queue.figures import RollCall
 from divisi.queue.job_queue import JobQueue
 from divisi.queue.redis_door import RedisDoor
-from divisi.queue.worker_side import WorkerSide
+from divisi.queue.watching import EventReader
+from divisi.queue.worker_side import RollCall, WorkerSide
 from divisi.scratch import Scratch
 from divisi.settings import Settings, child_environment
 from divisi.storage.names import attempt_prefix

@@ -34,10 +34,10 @@ from divisi.contract.errors import AccessError, LimitError, NotFoundError
 from divisi.contract.manifest import ManifestFile
 from divisi.gateway.middleware import GatewayMetrics
 from divisi.models.bundle import BundleStore
-from divisi.queue.events import EventReader
-from divisi.queue.figures import Figures, RollCall
 from divisi.queue.job_queue import JobQueue
 from divisi.queue.redis_door import RedisDoor
+from divisi.queue.watching import EventReader, Figures
+from divisi.queue.worker_side import RollCall
 from divisi.scratch import Scratch
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore

@@ -20,7 +20,7 @@ from divisi.gateway.acceptance import accept_upload
 from divisi.gateway.answers import group_url, job_body, job_problem, job_url
 from divisi.gateway.dependencies import GatewayCaller, GatewayServices, Services
 from divisi.gateway.openapi import EVENT, IDEMPOTENCY_REPLAYED, JOB_LINKS, SUBMIT_REQUEST, problems
-from divisi.queue.events import EventReader
+from divisi.queue.watching import EventReader
 from divisi.telemetry import get_logger
 from divisi.webhooks.deliveries import DeliveryStatus
 

@@ -24,7 +24,7 @@ from divisi.gateway.dependencies import GatewayServices, Services
 from divisi.gateway.openapi import problems
 from divisi.models.bundle import BundleStore
 from divisi.models.plan import FitRequest, Voices, check_voices, fit_request_of, fitting_of, parse_voices, plan_fit
-from divisi.queue.figures import WorkerStatus
+from divisi.queue.worker_side import WorkerStatus
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 

@@ -29,7 +29,8 @@ from divisi.gateway.answers import problem_of, problem_response
 from divisi.gateway.dependencies import GatewayServices, Services, admit
 from divisi.gateway.middleware import GatewayMetrics
 from divisi.gateway.openapi import GUARDED, problems
-from divisi.queue.figures import COUNTERS, Overview, WorkerState, overview
+from divisi.queue.watching import COUNTERS, Overview, overview
+from divisi.queue.worker_side import WorkerState
 from divisi.sample import MIXTURE, SOURCES, mixture_path, source_path
 from divisi.scratch import require_room
 from divisi.timing import in_time

@@ -18,9 +18,9 @@ from divisi.bootstrap import open_door
 from divisi.cli.terminal import EXIT_FAILED, errors, exit_on_error, printable, say, show_table
 from divisi.contract.errors import InputError
 from divisi.contract.job import Job, JobEvent
-from divisi.queue.events import EventReader
 from divisi.queue.job_queue import DeadLetter, JobQueue
 from divisi.queue.redis_door import RedisDoor
+from divisi.queue.watching import EventReader
 from divisi.settings import Settings, settings_with
 
 T = TypeVar("T")

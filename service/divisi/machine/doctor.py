@@ -26,8 +26,8 @@ from divisi.bootstrap import open_bundles, open_door, open_store
 from divisi.contract.errors import DivisiError, ModelError, UnavailableError
 from divisi.models.bundle import BundleStore
 from divisi.models.engine import EngineOptions, open_engine
-from divisi.queue.figures import Figures
 from divisi.queue.redis_door import RedisDoor, RedisFacts, server_facts
+from divisi.queue.watching import Figures
 from divisi.separation.separator import Separator
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore

@@ -24,9 +24,10 @@ from divisi.cli.terminal import console, exit_on_error, printable, progress_bar,
 from divisi.contract.errors import NotFoundError, UnavailableError
 from divisi.contract.job import Job, JobState
 from divisi.machine.deployment import Data, with_door
-from divisi.queue.figures import Overview, WorkerState, WorkerStatus, overview
 from divisi.queue.job_queue import JobQueue
 from divisi.queue.redis_door import RedisDoor
+from divisi.queue.watching import Overview, overview
+from divisi.queue.worker_side import WorkerState, WorkerStatus
 from divisi.settings import settings_with
 from divisi.telemetry import configure_logging
 

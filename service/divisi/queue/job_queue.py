@@ -1,8 +1,8 @@
 """The job queue as its users see it: submit, look, list, cancel, erase, dead letters.
 
 Stands between gateway and worker. Redis Streams with a consumer group, entry = job id, truth in a hash, every change
-of state one Lua script (queue/scripts/). The worker's calls are in worker_side.py, events in events.py, numbers and
-who works in figures.py. All methods may raise UnavailableError (code `redis-unavailable`).
+of state one Lua script (queue/scripts/). The worker's calls are in worker_side.py, events and numbers in
+watching.py. All methods may raise UnavailableError (code `redis-unavailable`).
 """
 
 from __future__ import annotations

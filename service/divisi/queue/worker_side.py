@@ -1,14 +1,20 @@
-"""The worker's side of the queue: claim, beat, report, commit, fail, hand back, reclaim.
+"""The worker's side of the queue: claim, beat, report, commit, fail, hand back, reclaim; and the roll call.
 
 Every call names its claim; the script behind it does nothing unless the claim still holds the lease (attempt number
 and consumer are the fencing token), so a worker that was frozen or cut off cannot publish, fail or prolong what another
 runs.
+
+In the roll call each worker says every few seconds what it does. No work depends on it: a job's lease is its own, and a
+worker that cannot say anything works on. The gateway asks it whether anybody can run a model that is fitted to the
+recording, before it takes a job for one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from pydantic import TypeAdapter
 
 from divisi.contract.job import Job, Problem
 from divisi.contract.manifest import Manifest
@@ -164,3 +170,71 @@ def _token(claim: Claim) -> tuple[str, int, str]:
 
 def _lease_answer(answer: str) -> LeaseAnswer:
     return {"stale": LeaseAnswer.LOST, "cancelled": LeaseAnswer.CANCELLED}.get(answer, LeaseAnswer.OK)
+
+
+# A worker that has said nothing for this long is no longer listed.
+FORGET_SECONDS = 60.0
+
+
+class WorkerState(StrEnum):
+    """What a worker does."""
+
+    STARTING = "starting"  # its engine is not warm (yet)
+    IDLE = "idle"
+    BUSY = "busy"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """What one worker says of itself.
+
+    Args:
+        consumer: its name in the queue, unlike any other process's.
+        engine, device: what runs the model, and where; None before the engine is warm.
+        job_id: the job at hand.
+        attempts: attempts ended since it started.
+        started_at: Unix seconds.
+        problem: why it is not ready.
+        can_fit: True where it can run models that are fitted to the recording; None before the engine is warm.
+        silent_seconds: since it said so, by Redis's clock.
+    """
+
+    consumer: str
+    state: WorkerState
+    started_at: float
+    engine: str | None = None
+    device: str | None = None
+    job_id: str | None = None
+    attempts: int = 0
+    problem: str | None = None
+    can_fit: bool | None = None
+    silent_seconds: float = 0.0
+
+
+_STATUS: TypeAdapter[WorkerStatus] = TypeAdapter(WorkerStatus)
+
+
+class RollCall:
+    """Workers announce themselves; whoever watches asks for all of them."""
+
+    def __init__(self, door: RedisDoor) -> None:
+        self.door = door
+
+    async def announce(self, status: WorkerStatus) -> None:
+        """Notes what a worker says of itself."""
+        text = _STATUS.dump_json(status, exclude_defaults=True).decode()
+        await self.door.run("announce", status.consumer, text, int(FORGET_SECONDS * 1000))
+
+    async def sign_off(self, consumer: str) -> None:
+        """Forgets a worker that stops."""
+        await self.door.run("announce", consumer, "", int(FORGET_SECONDS * 1000))
+
+    async def workers(self) -> tuple[WorkerStatus, ...]:
+        """All workers that were seen within a minute, by name."""
+        answer = await self.door.run("roll_call", int(FORGET_SECONDS * 1000))
+        seen = [
+            replace(_STATUS.validate_json(text), silent_seconds=int(ago_ms) / 1000)
+            for text, ago_ms in zip(answer[::2], answer[1::2], strict=True)
+        ]
+        return tuple(sorted(seen, key=lambda status: status.consumer))

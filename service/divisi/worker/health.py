@@ -21,7 +21,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
-from divisi.queue.figures import WorkerState, WorkerStatus
+from divisi.queue.worker_side import WorkerState, WorkerStatus
 from divisi.storage.store_health import StoreErrors
 from divisi.timing import WorkFigures
 

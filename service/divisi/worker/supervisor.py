@@ -22,10 +22,9 @@ import structlog
 from divisi.bootstrap import end_process, open_door, open_store
 from divisi.contract.errors import DivisiError, UnavailableError
 from divisi.life import sweep_attempt, sweep_expired
-from divisi.queue.figures import RollCall
 from divisi.queue.job_queue import JobQueue
 from divisi.queue.redis_door import RedisDoor
-from divisi.queue.worker_side import Claim, WorkerSide
+from divisi.queue.worker_side import Claim, RollCall, WorkerSide
 from divisi.scratch import Scratch
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore

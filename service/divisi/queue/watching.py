@@ -1,22 +1,105 @@
-"""For whoever watches the queue: position, estimate, depth, counts, and who works.
+"""For whoever watches: the events of one job, and what the queue can say about itself. Nothing is written.
 
-Each read costs O(log n) in the queue's length. The one thing written is the roll call: what each worker says of itself
-every few seconds. No work depends on it: a job's lease is its own, and a worker that cannot say anything works on. The
-gateway asks it whether anybody can run a model that is fitted to the recording, before it takes a job for one.
+A job's event stream begins with its first claim and lives for an hour after its end (an almost empty stream costs
+4 KiB). Before and after, the one event that matters, `queued` or the last, is made up from the job's hash with the very
+id that it has, or will have, in the stream; so an id seen before resumes rightly whatever has happened in between.
+
+Each figure costs O(log n) in the queue's length.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import statistics
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
-from pydantic import TypeAdapter
-
-from divisi.contract.job import Job, JobState
+from divisi.contract.errors import InputError, NotFoundError
+from divisi.contract.job import ENDED_STATES, Job, JobEvent, JobState
 from divisi.contract.request import Lane
-from divisi.queue.redis_door import GROUP, NoGroupError, RedisDoor
+from divisi.queue.redis_door import GROUP, MOST_BLOCKING_SECONDS, NoGroupError, RedisDoor
+from divisi.queue.worker_side import RollCall, WorkerStatus
+
+_EVENT_ID = re.compile(r"\d{1,16}-\d{1,16}")
+_BEGINNING = "0-0"
+
+
+class EventReader:
+    """Reads the events of jobs."""
+
+    def __init__(self, door: RedisDoor) -> None:
+        self.door = door
+
+    async def events(
+        self, job_id: str, after_id: str | None = None, idle_seconds: float = 15.0
+    ) -> AsyncIterator[JobEvent | None]:
+        """The job's events after `after_id` (None: from the beginning) until its last; then stops.
+
+        Yields None when nothing happened for `idle_seconds`: time for a sign of life to the listener.
+
+        Raises:
+            InputError: `after_id` is not an event id (code `invalid-event-id`).
+            NotFoundError: no such job, or it was erased meanwhile (code `unknown-job`).
+        """
+        after = after_id or _BEGINNING
+        if not _EVENT_ID.fullmatch(after):
+            raise InputError(f"{after_id!r} is not the id of an event", code="invalid-event-id")
+        clock = asyncio.get_running_loop()
+        signed_at = clock.time()
+        while True:
+            # Asked before the stream is read: whatever ended the job is then in the stream or past its life there.
+            made_up, is_ended = await self._made_up_event(job_id)
+            found = await self._read(job_id, after)
+            if not found and made_up and _order(made_up.event_id) > _order(after):
+                found = [made_up]
+            for event in found:
+                yield event
+                after = event.event_id
+                if event.is_last:
+                    return
+            if found:
+                signed_at = clock.time()
+                continue
+            if is_ended:
+                return
+            left = signed_at + idle_seconds - clock.time()
+            if left <= 0:
+                yield None
+                signed_at = clock.time()
+                continue
+            await self._wait(job_id, after, min(left, MOST_BLOCKING_SECONDS))
+
+    async def _read(self, job_id: str, after: str) -> list[JobEvent]:
+        stream = self.door.key("events", job_id)
+        entries = await self.door.ask(self.door.redis.xrange(stream, f"({after}", "+", count=500))
+        return [JobEvent.from_entry(event_id, values) for event_id, values in entries]
+
+    async def _wait(self, job_id: str, after: str, seconds: float) -> None:
+        block_ms = max(1, int(seconds * 1000))
+        stream = self.door.key("events", job_id)
+        await self.door.ask(self.door.redis.xread({stream: after}, count=1, block=block_ms), seconds)
+
+    async def _made_up_event(self, job_id: str) -> tuple[JobEvent | None, bool]:
+        """The event that stands for the job's hash when its stream is not there; second: whether the job has ended."""
+        names = ["state", "queued_at", "last_event", "attempt", "progress", "problem"]
+        found = await self.door.ask(self.door.redis.hmget(self.door.key("job", job_id), names))
+        values = {name: value for name, value in zip(names, found, strict=True) if value is not None}
+        state = values.pop("state", None)
+        if state is None:
+            raise NotFoundError(f"There is no job {job_id}", code="unknown-job")
+        values["kind"] = state
+        if state in ENDED_STATES:
+            return JobEvent.from_entry(values["last_event"], values), True
+        if state == "queued":
+            return JobEvent.from_entry(f"{int(values['queued_at']) // 1000}-1", values), False
+        return None, False
+
+
+def _order(event_id: str) -> tuple[int, int]:
+    milliseconds, _, sequence = event_id.partition("-")
+    return int(milliseconds), int(sequence)
+
 
 # Consumers of the group that stand for nobody, see queue/scripts/shared.lua.
 _NOBODY = frozenset({"returned", "deferred", "fits"})
@@ -133,74 +216,6 @@ class Figures:
         """Redis's own time, Unix seconds: ages are differences of one clock."""
         seconds, microseconds = await self.door.ask(self.door.redis.time())
         return int(seconds) + int(microseconds) / 1e6
-
-
-# A worker that has said nothing for this long is no longer listed.
-FORGET_SECONDS = 60.0
-
-
-class WorkerState(StrEnum):
-    """What a worker does."""
-
-    STARTING = "starting"  # its engine is not warm (yet)
-    IDLE = "idle"
-    BUSY = "busy"
-    DRAINING = "draining"
-
-
-@dataclass(frozen=True)
-class WorkerStatus:
-    """What one worker says of itself.
-
-    Args:
-        consumer: its name in the queue, unlike any other process's.
-        engine, device: what runs the model, and where; None before the engine is warm.
-        job_id: the job at hand.
-        attempts: attempts ended since it started.
-        started_at: Unix seconds.
-        problem: why it is not ready.
-        can_fit: True where it can run models that are fitted to the recording; None before the engine is warm.
-        silent_seconds: since it said so, by Redis's clock.
-    """
-
-    consumer: str
-    state: WorkerState
-    started_at: float
-    engine: str | None = None
-    device: str | None = None
-    job_id: str | None = None
-    attempts: int = 0
-    problem: str | None = None
-    can_fit: bool | None = None
-    silent_seconds: float = 0.0
-
-
-_STATUS: TypeAdapter[WorkerStatus] = TypeAdapter(WorkerStatus)
-
-
-class RollCall:
-    """Workers announce themselves; whoever watches asks for all of them."""
-
-    def __init__(self, door: RedisDoor) -> None:
-        self.door = door
-
-    async def announce(self, status: WorkerStatus) -> None:
-        """Notes what a worker says of itself."""
-        text = _STATUS.dump_json(status, exclude_defaults=True).decode()
-        await self.door.run("announce", status.consumer, text, int(FORGET_SECONDS * 1000))
-
-    async def sign_off(self, consumer: str) -> None:
-        """Forgets a worker that stops."""
-        await self.door.run("announce", consumer, "", int(FORGET_SECONDS * 1000))
-
-    async def workers(self) -> tuple[WorkerStatus, ...]:
-        """All workers that were seen within a minute, by name."""
-        answer = await self.door.run("roll_call", int(FORGET_SECONDS * 1000))
-        seen = [
-            replace(_STATUS.validate_json(text), silent_seconds=int(ago_ms) / 1000)
-            for text, ago_ms in zip(answer[::2], answer[1::2], strict=True)
-        ]
-        return tuple(sorted(seen, key=lambda status: status.consumer))
 
 
 @dataclass(frozen=True)
