@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from divisi.models.agreement import PassthroughEngine
 from divisi.models.bundle import ModelBundle
 from divisi.models.engine import EngineOptions
-from divisi.models.passthrough import PassthroughEngine
 
 SLOW_SEGMENT_SECONDS = 0.1
 # A segment with a sample of this level kills the process.

@@ -13,7 +13,7 @@ from divisi.contract.errors import ModelError
 from divisi.models.bundle import ModelBundle
 from divisi.models.engine import EngineOptions, open_fitter
 from divisi.models.plan import FitPlan, FitRequest, Spot, plan_fit
-from divisi.models.script_fitter import ScriptFitter
+from divisi.models.torch_script import ScriptFitter
 from divisi_workshop.metrics import si_sdr_db
 
 SUM_BAR = 10 ** (-90 / 20)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from divisi.contract.card import ModelCard
+from divisi.models.agreement import PassthroughEngine
 from divisi.models.bundle import ModelBundle
 from divisi.models.engine import EngineOptions
-from divisi.models.passthrough import PassthroughEngine
 
 MakeCard = Callable[..., ModelCard]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from divisi.audio.resample import resample
+from divisi.audio.recording import resample
 from divisi.separation.full_band import Analysis, BandPlan, FullBand, Synthesis, window_length_near
 from divisi.separation.survey import survey
 

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from divisi.audio.decode import open_decoder
-from divisi.audio.resample import resample
+from divisi.audio.recording import resample
 from divisi.contract.errors import InputError, NotFoundError
 from divisi.contract.job import Job, new_job_id
 from divisi.contract.manifest import Manifest, ManifestFile

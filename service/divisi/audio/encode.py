@@ -19,8 +19,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 import soundfile
 
-from divisi.audio.ogg import set_serial_number
 from divisi.audio.recording import Samples, check_samples, to_fixed_point, vorbis_from_wav_order
+from divisi.audio.xiph import set_serial_number
 from divisi.contract.errors import InputError
 from divisi.contract.files import StemFormat
 

@@ -17,9 +17,7 @@ import numpy as np
 import soundfile
 
 from divisi.audio.chunks import read_aiff, read_caf, read_riff
-from divisi.audio.flac import count_samples, find_flac_streams, read_flac_header
 from divisi.audio.frames import read_mpeg_stream
-from divisi.audio.ogg import OggStream, as_last_page, read_ogg_links, read_opus_head, with_checksum
 from divisi.audio.recording import AudioFacts, Samples, check_sample_rate, wav_from_vorbis_order
 from divisi.audio.sniff import Sniffed
 from divisi.audio.source import (
@@ -33,6 +31,16 @@ from divisi.audio.source import (
     open_spliced,
     part_of,
     undecodable,
+)
+from divisi.audio.xiph import (
+    OggStream,
+    as_last_page,
+    count_samples,
+    find_flac_streams,
+    read_flac_header,
+    read_ogg_links,
+    read_opus_head,
+    with_checksum,
 )
 
 SNDFILE_CONTAINERS = frozenset({"wav", "rf64", "aiff", "caf", "flac", "ogg", "mp3"})
@@ -210,9 +218,9 @@ def _ogg_sound(path: Path, whole: range, stream: OggStream) -> _Sound:
             return _Sound(tuple(pieces), is_decoder_right=True)
         page_bytes, packet_bytes = len(stream.pages[0]), len(stream.contents[0])
         page_head = bytes_at(file, 0, page_bytes - packet_bytes)
-        opus = read_opus_head(file.read(packet_bytes))
-    shown = with_checksum(bytearray(page_head + opus.shown))
-    return _Sound((shown, *part_of(pieces, page_bytes, length)), is_decoder_right=True, skip=opus.skip)
+        skip, packet = read_opus_head(file.read(packet_bytes))
+    shown = with_checksum(bytearray(page_head + packet))
+    return _Sound((shown, *part_of(pieces, page_bytes, length)), is_decoder_right=True, skip=skip)
 
 
 def _mpeg_sound(path: Path, pieces: Sequence[Piece]) -> _Sound:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from divisi.audio.encode import AudioEncoder, StemFormat
 from divisi.audio.mp3 import QUICK, Mp3Writer
-from divisi.audio.recording import Samples, as_held
-from divisi.audio.resample import StreamResampler
+from divisi.audio.recording import Samples, StreamResampler, as_held
 from divisi.contract.card import RESIDUAL, RESYNTHESIS
 from divisi.contract.files import FILES, media_type_of
 from divisi.delivery.pitch_files import PitchFiles

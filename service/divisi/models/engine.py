@@ -26,11 +26,11 @@ ENGINES = {
     "onnx_runtime": "divisi.models.onnx_runtime:OnnxRuntimeEngine",
     "torch_script": "divisi.models.torch_script:TorchScriptEngine",
     "torch_serve": "divisi.models.torch_serve:TorchServeEngine",
-    "passthrough": "divisi.models.passthrough:PassthroughEngine",
+    "passthrough": "divisi.models.agreement:PassthroughEngine",
 }
 
-# Of models that are fitted to each recording, see `fitter`; whatever engine a worker runs its graphs in.
-FITTER = "divisi.models.script_fitter:ScriptFitter"
+# Of models that are fitted to each recording, see `Fitter`; whatever engine a worker runs its graphs in.
+FITTER = "divisi.models.torch_script:ScriptFitter"
 
 # The extra of this project that brings each adapter's library.
 _EXTRA_OF_LIBRARY = {"onnxruntime": "worker", "torch": "torch", "safetensors": "torch-serve"}

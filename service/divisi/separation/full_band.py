@@ -12,8 +12,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from divisi.audio.recording import SampleQueue, Samples
-from divisi.audio.resample import StreamResampler
+from divisi.audio.recording import SampleQueue, Samples, StreamResampler
 from divisi.contract.card import ModelCard
 from divisi.contract.errors import InputError
 from divisi.separation.images import DownmixImages, Spectra, own_images

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from divisi.audio.recording import SampleQueue, Samples, check_samples
-from divisi.audio.resample import StreamResampler, fit_length
+from divisi.audio.recording import SampleQueue, Samples, StreamResampler, check_samples, fit_length
 from divisi.contract.card import AUTO, ModelCard
 from divisi.contract.errors import InputError
 from divisi.contract.request import DeliveryOptions

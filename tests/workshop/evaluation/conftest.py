@@ -10,9 +10,9 @@ import pytest
 import soundfile
 
 from divisi.contract.card import ModelCard
+from divisi.models.agreement import PassthroughEngine
 from divisi.models.bundle import ModelBundle
 from divisi.models.engine import EngineOptions
-from divisi.models.passthrough import PassthroughEngine
 from divisi.separation.separator import Separator
 from divisi_workshop.evaluation.datasets import SAMPLE_RATE, VOICES
 

@@ -15,8 +15,7 @@ import soxr
 from tqdm import tqdm
 
 from divisi.audio.decode import open_decoder
-from divisi.audio.recording import Samples
-from divisi.audio.resample import resample
+from divisi.audio.recording import Samples, resample
 from divisi.contract.errors import InputError
 
 VOICES = ("soprano", "alto", "tenor", "bass")

@@ -21,8 +21,7 @@ from torch.onnx import register_custom_op_symbolic, symbolic_helper, unregister_
 from divisi.contract.card import CardDraft
 from divisi.contract.errors import ModelError
 from divisi.models.agreement import signature_of
-from divisi.models.script_fitter import METHODS
-from divisi.models.torch_script import SIGNATURE_FILE
+from divisi.models.torch_script import METHODS, SIGNATURE_FILE
 from divisi_workshop.export.packing import pack_onnx, pack_torch_script
 
 # Every runtime of today knows it. The newest that the exporter writes, 20, runs no faster.

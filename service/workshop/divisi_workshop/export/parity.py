@@ -15,7 +15,7 @@ import soundfile
 import torch
 from torch import nn
 
-from divisi.audio.resample import resample
+from divisi.audio.recording import resample
 from divisi.contract.card import ArtifactKind, CardDraft, Parity
 from divisi.contract.errors import ModelError
 from divisi.models.bundle import ModelBundle
