@@ -241,27 +241,8 @@ def resampled_length(num_samples: int, from_rate: int, to_rate: int) -> int:
     return (2 * num_samples * to_rate + from_rate) // (2 * from_rate)
 
 
-def resample(samples: Samples, from_rate: int, to_rate: int) -> Samples:
-    """Resamples with soxr's high quality (linear phase, 20 bit).
-
-    Args:
-        samples: float32 `(C, T)`.
-        from_rate: its rate in Hz.
-        to_rate: the wanted rate in Hz.
-
-    Returns:
-        float32 `(C, T')`, T' as `resampled_length` says; a copy of the input where the rates are equal.
-    """
-    check_samples(samples)
-    if from_rate == to_rate:
-        return samples.copy()
-    length = resampled_length(samples.shape[1], from_rate, to_rate)
-    resampled = soxr.resample(np.ascontiguousarray(samples.T), from_rate, to_rate, quality="HQ").T
-    return fit_length(resampled, length)
-
-
 class StreamResampler:
-    """The same as `resample`, block by block, in flat memory: the concatenated output equals the offline one.
+    """Resamples with soxr's high quality (linear phase, 20 bit), block by block, in flat memory.
 
     Args:
         num_channels: C of every block.
@@ -275,11 +256,9 @@ class StreamResampler:
         self._to_rate = to_rate
         self._taken = 0
         self._given = 0
-        self._stream = (
-            None
-            if from_rate == to_rate
-            else soxr.ResampleStream(from_rate, to_rate, num_channels, dtype="float32", quality="HQ")
-        )
+        self._stream = None
+        if from_rate != to_rate:
+            self._stream = soxr.ResampleStream(from_rate, to_rate, num_channels, dtype="float32", quality="HQ")
 
     def push(self, block: Samples, *, is_last: bool = False) -> Samples:
         """Takes a block, gives what is ready.
@@ -301,6 +280,11 @@ class StreamResampler:
             ready = fit_length(ready, left)
         self._given += ready.shape[1]
         return np.ascontiguousarray(ready)
+
+
+def resample(samples: Samples, from_rate: int, to_rate: int) -> Samples:
+    """All samples at once, as `StreamResampler` does; a copy where the rates are equal."""
+    return StreamResampler(len(samples), from_rate, to_rate).push(samples.copy(), is_last=True)
 
 
 def fit_length(samples: Samples, length: int) -> Samples:
