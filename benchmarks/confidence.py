@@ -22,7 +22,8 @@ from divisi.models.bundle import BundleStore, ModelBundle
 from divisi.models.engine import EngineOptions, open_engine
 from divisi.separation.separator import Separator
 from divisi.settings import load_settings
-from divisi_workshop.evaluation.datasets import SAMPLE_RATE, VOICES, read_in_sync
+from divisi_workshop.choirs.takes import SAMPLE_RATE, VOICES
+from divisi_workshop.evaluation.datasets import read_in_sync
 from divisi_workshop.metrics import QUIETEST_MEAN_SQUARE, si_sdr_db
 
 BAR = 0.5

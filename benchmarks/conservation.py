@@ -23,7 +23,8 @@ import soundfile
 from rich.console import Console
 from rich.table import Table
 
-from divisi.audio.encode import StemFormat, open_encoder
+from divisi.audio.encode import open_encoder
+from divisi.contract.files import StemFormat
 from divisi.delivery.deliver import SeparatedFile, separate_file
 from divisi.models.bundle import BundleStore
 from divisi.models.engine import EngineOptions, batch_size_for, open_engine

@@ -45,7 +45,7 @@ from quintet import NUM_MICROPHONES, NUM_SPOTS, ImageScores, QuintetRoom, score_
 from rich.console import Console
 
 from divisi.audio.decode import open_decoder
-from divisi.audio.encode import StemFormat
+from divisi.contract.files import StemFormat
 from divisi.delivery.deliver import separate_file
 from divisi.models.bundle import BundleStore
 from divisi.models.engine import EngineOptions, open_fitter

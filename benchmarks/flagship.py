@@ -35,7 +35,8 @@ from divisi.models.engine import EngineOptions, open_engine
 from divisi.separation.separator import SeparationOptions, Separator
 from divisi.separation.survey import survey
 from divisi.settings import load_settings
-from divisi_workshop.evaluation.datasets import SAMPLE_RATE, load_dataset
+from divisi_workshop.choirs.takes import SAMPLE_RATE
+from divisi_workshop.evaluation.datasets import load_dataset
 from divisi_workshop.metrics import si_sdr_db
 
 VOICES = ("soprano", "alto", "tenor", "bass")

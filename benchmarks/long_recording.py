@@ -21,7 +21,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from divisi.audio.encode import StemFormat, open_encoder
+from divisi.audio.encode import open_encoder
+from divisi.contract.files import StemFormat
 from divisi.delivery.deliver import separate_file
 from divisi.models.bundle import BundleStore
 from divisi.models.engine import EngineOptions, batch_size_for, open_engine

@@ -16,8 +16,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from divisi_workshop.choirs.takes import LABEL_HOP_SECONDS
-from divisi_workshop.evaluation.datasets import SAMPLE_RATE, VOICES, load_dataset
+from divisi_workshop.choirs.takes import LABEL_HOP_SECONDS, SAMPLE_RATE, VOICES
+from divisi_workshop.evaluation.datasets import load_dataset
 from divisi_workshop.published.checkpoints import load_assigner, load_multi_f0
 from divisi_workshop.published.multi_f0 import MultiF0, VoiceAssigner
 from divisi_workshop.published.salience_to_f0 import LinkConfig

@@ -25,8 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from divisi.models.bundle import BundleStore, ModelBundle
-from divisi.models.engine import Engine, EngineOptions, open_engine
-from divisi.models.torch_serve import ModelServerOptions
+from divisi.models.engine import Engine, EngineOptions, ModelServerOptions, open_engine
 from divisi.settings import load_settings
 from divisi_workshop.export.torch_serve_archive import HANDLER, write_archive
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from divisi.audio.decode import open_decoder
-from divisi.audio.encode import StemFormat, check_encoding, open_encoder
+from divisi.audio.encode import check_encoding, open_encoder
 from divisi.contract.errors import InputError
+from divisi.contract.files import StemFormat
 
 LOSSLESS = [stem_format for stem_format in StemFormat if stem_format.is_lossless]
 # Half a step of each format; float is exact.

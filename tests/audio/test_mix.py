@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from divisi.audio.encode import StemFormat
 from divisi.audio.sandbox import MixPart, mix_files
 from divisi.contract.errors import InputError
+from divisi.contract.files import StemFormat
 
 RATE = 16_000
 # Half a step of 24 bits, and float32.

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from divisi.audio.sandbox import AudioFacts, AudioLimits, inspect_audio, inspect_audio_in_child
+from divisi.audio.recording import AudioFacts, AudioLimits
+from divisi.audio.sandbox import inspect_audio, inspect_audio_in_child
 from divisi.contract.errors import InputError
 
 MakeFile = Callable[..., Path]

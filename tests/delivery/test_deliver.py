@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from divisi.audio.encode import StemFormat
 from divisi.contract.errors import InputError, ModelError
+from divisi.contract.files import StemFormat
 from divisi.delivery.deliver import separate_file
 from divisi.separation.separator import SeparationOptions, Separator
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from divisi.audio.encode import StemFormat
+from divisi.contract.files import StemFormat
 from divisi.delivery.deliver import SeparatedFile, separate_file
 from divisi.separation.separator import SeparationOptions, Separator
 

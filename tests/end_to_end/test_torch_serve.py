@@ -18,8 +18,8 @@ from tests.models.running_torch_serve import RunningTorchServe
 from tests.models.tiny_bundle import STEMS, noise
 from tests.patience import PATIENCE_SECONDS
 
-from divisi.audio.encode import StemFormat
 from divisi.client import Client
+from divisi.contract.files import StemFormat
 from divisi.delivery.deliver import separate_file
 from divisi.models.bundle import ModelBundle
 from divisi.models.engine import EngineOptions, open_engine

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 from tests.fitted_bundle import RATE, publish_fitted, two_players
 
-from divisi.audio.encode import StemFormat
 from divisi.contract.errors import InputError
+from divisi.contract.files import StemFormat
 from divisi.delivery.deliver import separate_file
 from divisi.models.engine import EngineOptions, open_fitter
 from divisi.models.plan import FitRequest, Spot

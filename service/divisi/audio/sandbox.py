@@ -26,9 +26,10 @@ from typing import Any
 import numpy as np
 
 from divisi.audio.decode import open_decoder
-from divisi.audio.encode import StemFormat, open_encoder
+from divisi.audio.encode import open_encoder
 from divisi.audio.recording import AudioFacts, AudioLimits, Samples
 from divisi.contract.errors import InputError
+from divisi.contract.files import StemFormat
 
 # Long enough that Python's share of the time is small, short enough to look at the clock often: 1.5 s at 44.1 kHz.
 _BLOCK_LENGTH = 65_536

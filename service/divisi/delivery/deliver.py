@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from divisi.audio.decode import open_decoder
-from divisi.audio.encode import StemFormat, check_encoding, open_encoder
+from divisi.audio.encode import check_encoding, open_encoder
 from divisi.audio.recording import AudioLimits, SampleQueue
 from divisi.contract.card import AUTO, RESIDUAL, RESYNTHESIS, ModelCard
+from divisi.contract.files import StemFormat
 from divisi.contract.manifest import ResultWarning
 from divisi.delivery.files import (
     DeliveredFile,

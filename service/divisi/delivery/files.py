@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from divisi.audio.encode import AudioEncoder, StemFormat
+from divisi.audio.encode import AudioEncoder
 from divisi.audio.mp3 import QUICK, Mp3Writer
 from divisi.audio.recording import Samples, StreamResampler, as_held
 from divisi.contract.card import RESIDUAL, RESYNTHESIS
-from divisi.contract.files import FILES, media_type_of
+from divisi.contract.files import FILES, StemFormat, media_type_of
 from divisi.delivery.pitch_files import PitchFiles
 from divisi.delivery.scores import ReferenceScore, ReferenceScores
 from divisi.delivery.views import ViewFiles, ViewPaths, true_source_name

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from divisi.audio.encode import StemFormat
+from divisi.contract.files import StemFormat
 from divisi.contract.manifest import ResultWarning
 from divisi.delivery.files import Energies, StemFile
 from divisi.separation.independent_fit import independent_channels

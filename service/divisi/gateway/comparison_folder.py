@@ -22,10 +22,11 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from divisi.contract.answers import ComparisonBody, SystemBody
 from divisi.contract.errors import ConflictError
 from divisi.contract.job import Job
 from divisi.contract.manifest import ManifestFile
-from divisi.gateway.comparisons import ComparisonBody, GroupJobs, SystemBody, comparison_body, table_of
+from divisi.gateway.comparisons import GroupJobs, comparison_body, table_of
 from divisi.gateway.dependencies import GatewayServices, Services
 from divisi.gateway.on_demand import zip_answer, zip_of
 from divisi.gateway.open_routes import static_files

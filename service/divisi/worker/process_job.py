@@ -18,7 +18,8 @@ from typing import Any
 
 from divisi import DISTRIBUTION
 from divisi.audio.decode import FILES_CONTAINER, unpack_files
-from divisi.audio.sandbox import AudioLimits, inspect_audio_in_child
+from divisi.audio.recording import AudioLimits
+from divisi.audio.sandbox import inspect_audio_in_child
 from divisi.contract.job import Job
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, StemConfidence, StemScore
 from divisi.delivery.deliver import Recording, SeparatedFile, separate_file

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from divisi_workshop.choirs.formant_voices import Note, SingerTraits, draw_singer, sing
-from divisi_workshop.choirs.singer import CONSONANTS, VOWELS
+from divisi_workshop.choirs.formant_voices import sing
+from divisi_workshop.choirs.singer import CONSONANTS, VOWELS, Note, SingerTraits, draw_singer
 
 VOICES = ("soprano", "alto", "tenor", "bass")
 # What stands between the harmonics of a steady tone: the side lobes of the window used here lie below.

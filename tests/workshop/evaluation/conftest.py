@@ -14,7 +14,7 @@ from divisi.models.agreement import PassthroughEngine
 from divisi.models.bundle import ModelBundle
 from divisi.models.engine import EngineOptions
 from divisi.separation.separator import Separator
-from divisi_workshop.evaluation.datasets import SAMPLE_RATE, VOICES
+from divisi_workshop.choirs.takes import SAMPLE_RATE, VOICES
 
 PITCHES_HZ = dict(zip(VOICES, (523.0, 330.0, 196.0, 110.0), strict=True))
 

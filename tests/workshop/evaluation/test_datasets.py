@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from divisi.contract.errors import InputError, NotFoundError
-from divisi_workshop.evaluation.datasets import EXCERPT_LENGTH, SAMPLE_RATE, VOICES, load_dataset
+from divisi_workshop.choirs.takes import EXCERPT_LENGTH, SAMPLE_RATE, VOICES
+from divisi_workshop.evaluation.datasets import load_dataset
 
 
 def test_singers_are_cut_to_the_shortest_and_their_sum_is_the_mixture(data: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from divisi.contract.errors import InputError
 from divisi.models.plan import Voices
 from divisi.separation.separator import Separator
-from divisi_workshop.evaluation.datasets import VOICES, load_dataset
+from divisi_workshop.choirs.takes import VOICES
+from divisi_workshop.evaluation.datasets import load_dataset
 from divisi_workshop.evaluation.evaluate import MIXTURE, ORACLE, evaluate
 
 MakeSeparator = Callable[..., Separator]

@@ -7,14 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from divisi_workshop.evaluation.datasets import (
-    EXCERPT_LENGTH,
-    SAMPLE_RATE,
-    Dataset,
-    Stretch,
-    load_dataset,
-    score,
-)
+from divisi_workshop.choirs.takes import EXCERPT_LENGTH, SAMPLE_RATE
+from divisi_workshop.evaluation.datasets import Dataset, Stretch, load_dataset, score
 
 
 def noise_dataset(num_samples: int, start: int = 0) -> Dataset:

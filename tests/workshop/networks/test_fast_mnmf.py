@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from divisi_workshop.networks.fast_mnmf import FastMnmf, Fit
+from divisi_workshop.networks.fast_mnmf import FastMnmf
+from divisi_workshop.networks.mnmf_steps import Fit
 
 FFT, S, C, K, T = 256, 2, 3, 3, 8000
 NUM_BINS = FFT // 2 + 1

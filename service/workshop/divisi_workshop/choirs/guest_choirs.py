@@ -19,10 +19,11 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from divisi_workshop.choirs.formant_voices import SINGER_SEEDS, draw_singer, to_notes
+from divisi_workshop.choirs.formant_voices import SINGER_SEEDS, to_notes
 from divisi_workshop.choirs.formant_voices import sing as sing_formants
 from divisi_workshop.choirs.melodies import REST, STYLES, draw_melody
 from divisi_workshop.choirs.scores import draw_score, draw_texture
+from divisi_workshop.choirs.singer import draw_singer
 from divisi_workshop.choirs.speech_voices import SpeechVoice, analyse_speech, load_voice, save_voice
 from divisi_workshop.choirs.takes import SAMPLE_RATE, VOICES, load_chorales
 from divisi_workshop.choirs.wide_choirs import speak

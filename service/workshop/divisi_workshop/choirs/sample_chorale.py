@@ -16,7 +16,8 @@ import yaml
 from numpy.typing import NDArray
 
 from divisi.sample import MIXTURE, SOURCES, sample_folder
-from divisi_workshop.choirs.formant_voices import Note, draw_singer, sing
+from divisi_workshop.choirs.formant_voices import sing
+from divisi_workshop.choirs.singer import Note, draw_singer
 
 SAMPLE_RATE = 44_100
 SECONDS_PER_QUARTER = 0.6
