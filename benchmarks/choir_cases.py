@@ -17,8 +17,8 @@ from mido import MidiFile
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
-from divisi.delivery.notes import Note, NoteFinder
-from divisi.delivery.pitch_files import write_midi
+from divisi.notation.midi_file import write_midi
+from divisi.notation.notes import Note, NoteFinder
 from divisi_workshop.choirs.shoebox_rooms import Shoebox, shoebox_responses
 from divisi_workshop.choirs.world_voices import VOICE_RANGES_HZ, label_f0
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from mido import MidiFile
 
-from divisi.delivery.notes import Note
-from divisi.delivery.pitch_files import PitchFiles, write_midi
+from divisi.delivery.pitch_files import PitchFiles
 
 HOP_SECONDS = 0.032
 STEMS = ("soprano", "alto")
@@ -132,83 +131,3 @@ def test_memory_does_not_grow_with_the_tracks(tmp_path: Path) -> None:
 
     peak_bytes(10)  # what is allocated once and kept
     assert peak_bytes(80) < 1.1 * peak_bytes(20)
-
-
-def frequencies_of(path: Path) -> list[float]:
-    """What a player that honours General MIDI's fine tuning sounds, note by note, in Hz."""
-    chosen, tuning = [127, 127], [64, 0]
-    heard = []
-    for message in MidiFile(path).tracks[0]:
-        if message.type == "control_change" and message.control in (101, 100):
-            chosen[101 - message.control] = message.value
-        elif message.type == "control_change" and chosen == [0, 1]:
-            tuning[{6: 0, 38: 1}[message.control]] = message.value
-        elif message.type == "note_on":
-            cents = ((tuning[0] << 7 | tuning[1]) - 8192) * 100 / 8192
-            heard.append(440 * 2 ** ((message.note - 69 + cents / 100) / 12))
-    assert chosen == [127, 127], "a controller sent later would change the tuning"
-    return heard
-
-
-def notes_of(path: Path) -> dict[str, list[tuple[int, float, float]]]:
-    """Of each track by its name: key, start and end in seconds, as a player hears them."""
-    file = MidiFile(path)
-    assert (file.type, file.ticks_per_beat) == (1, 480)
-    tempos = [message.tempo for track in file.tracks for message in track if message.type == "set_tempo"]
-    assert tempos == [500_000]
-    heard = {}
-    for track in file.tracks:
-        now, began, notes = 0, {}, []
-        for message in track:
-            now += message.time
-            if message.type == "note_on":
-                began[message.note] = now
-            elif message.type == "note_off":
-                notes.append((message.note, began.pop(message.note) / 960, now / 960))
-        assert began == {}
-        heard[track.name] = notes
-    return heard
-
-
-def test_each_voice_has_a_track_with_its_name_and_notes(tmp_path: Path) -> None:
-    path = tmp_path / "notes.mid"
-    alto = [Note(10, 20, 69, 440.0), Note(20, 25, 67, 392.0)]
-    write_midi(path, {"soprano": [Note(0, 50, 76, 660.0)], "alto": alto, "bass": []}, HOP_SECONDS, 0.0)
-    assert notes_of(path) == {
-        "soprano": [(76, 0.0, 1.6)],
-        "alto": [(69, 307 / 960, 614 / 960), (67, 614 / 960, 768 / 960)],
-        "bass": [],
-    }
-
-
-def test_times_do_not_drift_over_an_hour(tmp_path: Path) -> None:
-    path = tmp_path / "notes.mid"
-    notes = [Note(start, start + 7, 60, 261.6) for start in range(0, 112_500, 9)]
-    write_midi(path, {"tenor": notes}, HOP_SECONDS, 0.0)
-    written = notes_of(path)["tenor"]
-    assert len(written) == 12_500
-    assert abs(written[-1][1] - notes[-1].start * HOP_SECONDS) <= 0.5 / 960
-
-
-def test_every_voice_has_a_channel_and_none_is_the_drums(tmp_path: Path) -> None:
-    path = tmp_path / "notes.mid"
-    write_midi(path, {f"voice-{n}": [Note(0, 9, 60, 261.6)] for n in range(17)}, HOP_SECONDS, 0.0)
-    channels = [{m.channel for m in track if m.type == "note_on"} for track in MidiFile(path).tracks]
-    assert all(len(channel) == 1 for channel in channels)
-    assert {9} not in channels
-    assert len(set.union(*channels)) == 15
-
-
-def test_the_same_notes_are_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        write_midi(tmp_path / name, {"alto": [Note(0, 9, 60, 261.6)]}, HOP_SECONDS, 0.0)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-@pytest.mark.parametrize("cents", [-49.0, -14.37, 0.0, 31.77, 50.0, 51.0])
-def test_a_player_sounds_at_the_choir_s_tuning(tmp_path: Path, cents: float) -> None:
-    path = tmp_path / "notes.mid"
-    write_midi(path, {"alto": [Note(0, 9, 69, 440.0), Note(9, 18, 57, 220.0)]}, HOP_SECONDS, cents)
-    a4_hz = 440 * 2 ** (cents / 1200)
-    # The parameter goes in steps of a hundredth of a cent.
-    assert frequencies_of(path) == pytest.approx([a4_hz, a4_hz / 2], rel=1e-5)

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from divisi.audio.recording import Samples
 from divisi.contract.card import MIXTURE, RESIDUAL
-from divisi.delivery.notes import TuningMeter
 from divisi.delivery.pictures import (
     Images,
     PowerFrames,
@@ -28,6 +27,7 @@ from divisi.delivery.pictures import (
     write_report,
 )
 from divisi.delivery.scores import Confidence, ConfidenceResult
+from divisi.notation.tuning import TuningMeter
 from divisi.separation.separator import SeparatedBlock, SeparationOptions
 
 PEAKS_NAME, CONFIDENCE_NAME, REPORT_NAME = "peaks.json", "confidence.json", "report.png"

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from divisi.delivery.notes import Note, NoteFinder
+from divisi.notation.notes import Note, NoteFinder
 
 HOP_SECONDS = 0.032
 # Frames of one second, as the shipped models give them.

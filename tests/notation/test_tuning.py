@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from divisi.delivery.notes import Note, NoteFinder, Tuning, TuningMeter
+from divisi.notation.notes import Note, NoteFinder
+from divisi.notation.tuning import Tuning, TuningMeter
 
 HOP_SECONDS = 0.032
 SECOND = round(1 / HOP_SECONDS)
