@@ -31,9 +31,12 @@ ROOMS = {"0.6 s": (0.6, 2.5, (9.0, 8.0, 4.0)), "1.8 s": (1.8, 5.0, (16.0, 13.0, 
 GROUPS = (
     "dry",
     "pairs",
+    "SAB",
+    "stereo",
     "rooms",
     "sections",
     "sections in rooms",
+    "soloist",
     "guests",
     "transposed",
     "noise",
@@ -41,6 +44,10 @@ GROUPS = (
     "accompaniment",
     "chorales",
 )
+PANNED_DEGREES = (-36.0, -12.0, 12.0, 36.0)
+"""From left to right, of 45 on either side."""
+SOLOIST_DB = 6.0
+"""Above the part to which the soloist belongs."""
 SEMITONES = (-5, 5)
 NOISE_DB = (-20, -10)
 """Of pink noise against the choir."""
@@ -55,7 +62,7 @@ EVERYBODY = tuple(range(len(VOICES)))
 class Case:
     """One recording: true parts (4, T), who sings, and what else is in it, an accompaniment or noise (T,).
 
-    `mixture` (T,) is given where the recording is not the sum of these.
+    `mixture`, (T,) or (2, T), is given where the recording is not the sum of these; of two channels, the first counts.
     """
 
     condition: str
@@ -71,7 +78,7 @@ class Case:
 
     @property
     def recording(self) -> NDArray[np.float32]:
-        """Shape: (T,)."""
+        """Shape: (T,) or (2, T)."""
         return self.everything.sum(0) if self.mixture is None else self.mixture
 
 
@@ -133,6 +140,20 @@ def taped(sources: NDArray[np.float32], semitones: int) -> NDArray[np.float32]:
     """Faster and higher, or slower and lower. Shape: (4, T) -> (4, T')."""
     ratio = 2 ** (semitones / 12)
     return np.stack([soxr.resample(row, SAMPLE_RATE * ratio, SAMPLE_RATE) for row in sources]).astype(np.float32)
+
+
+def panned(sources: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Between two loudspeakers, part by part from left to right, by level alone. Shape: (4, T) -> (2, 4, T)."""
+    angles = np.radians(45.0 + np.array(PANNED_DEGREES))
+    return np.stack([gain[:, None] * sources for gain in (np.cos(angles), np.sin(angles))]).astype(np.float32)
+
+
+def before_choir(soloist: NDArray[np.float32], choir: NDArray[np.float32], part: int) -> NDArray[np.float32]:
+    """A soloist (T,), dry, joins a part of a choir (4, T), louder than that part by SOLOIST_DB. Shape: (4, T)."""
+    gain = 10 ** (SOLOIST_DB / 20) * np.sqrt(np.mean(choir[part] ** 2) / np.mean(soloist**2))
+    joined = choir.copy()
+    joined[part] += gain * soloist
+    return joined
 
 
 def at_level(other: NDArray[np.float32], takes: NDArray[np.float32], level_db: float) -> NDArray[np.float32]:
@@ -199,6 +220,19 @@ def cases(group: str, data: Path, cache: Path, fonts: Sequence[Path] = ()) -> It
             sung = np.zeros_like(solo[:, 0])
             sung[list(pair)] = solo[list(pair), 0]
             yield Case("pairs, roster given", sung, pair)
+    elif group == "SAB":
+        three = solo[:, 0].copy()
+        three[VOICES.index("tenor")] = 0
+        yield Case("soprano, alto, bass, roster given", three, (0, 1, 3))
+    elif group == "stereo":
+        left, right = panned(solo[:, 0])
+        yield Case("stereo pair, left channel", left, mixture=np.stack([left.sum(0), right.sum(0)]))
+    elif group == "soloist":
+        trained = load_takes(data, [1, 2, 3])
+        for seed in range(ROOM_SEEDS):
+            choir = in_room(trained, responses(cache, "1.8 s", seed))
+            for part in EVERYBODY:
+                yield Case("soloist before three a part in a room 1.8 s", before_choir(solo[part, 0], choir, part))
     elif group == "noise":
         for level_db in NOISE_DB:
             yield Case(

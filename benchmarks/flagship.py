@@ -102,9 +102,14 @@ class Scores:
 
 
 def separate(separator: Separator, mixture: NDArray[np.float32], voices: tuple[str, ...] | None) -> Result:
-    """One recording (T,) at peak 1, as a worker does it; estimates at the level of the recording given."""
+    """One recording (T,) or (C, T) at peak 1, as a worker does it; the first channel of the estimates, at the level of
+    the recording given.
+    """
     level = float(np.abs(mixture).max()) or 1.0
-    blocks = list(separator.separate([mixture[None] / level], SAMPLE_RATE, 1, options=SeparationOptions(voices=voices)))
+    heard = np.atleast_2d(mixture) / level
+    found = survey([heard], SAMPLE_RATE, len(heard))
+    options = SeparationOptions(voices=voices)
+    blocks = list(separator.separate([heard], SAMPLE_RATE, len(heard), found, options=options))
     tracks = [block.f0 for block in blocks if block.f0 is not None]
     stems = np.concatenate([block.stems[:, 0] for block in blocks], axis=-1) * level
     return Result(stems, np.concatenate(tracks, axis=-1))

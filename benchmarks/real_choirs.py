@@ -8,9 +8,13 @@ and holds `guests_held_back/` as `divisi_workshop.choirs.guest_choirs --held-bac
 
 - dry: singer 4 of Niño Dios, seconds 30 to 50, as one recording.
 - pairs: the same, two voices at a time, the roster given.
+- SAB: the same without the tenor, the roster given.
+- stereo: the same, panned from left to right by level; scores are those of the left channel.
 - rooms: the same in shoebox rooms of 0.6 s at 2.5 m and 1.8 s at 5 m, four rooms each.
 - sections: two (singers 3 and 4) and four singers a part. Singers 1 to 3 were trained on, though not these seconds.
 - sections in rooms: four a part in the same rooms.
+- soloist: singer 4, dry, before singers 1 to 3 of all parts in the room of 1.8 s, 6 dB louder than the part to which
+  the soloist is counted; each part in turn.
 - guests: singers and speakers nobody trained on sing chorales and hymns kept back; dry, and in a room of each kind.
 - transposed: dry, five semitones down and up as a tape is.
 - noise: dry, pink noise 20 and 10 dB below the choir.
@@ -53,8 +57,9 @@ def add_scores(columns: dict[str, Scores], separators: dict[str, Separator], cas
     """One recording, as every column separates it."""
     mixture = case.recording
     told = None if case.sings == EVERYBODY else tuple(VOICES[place] for place in case.sings)
-    columns["mixture"].add(np.tile(mixture, (len(VOICES), 1)), case.sources, case.sings)
-    columns["oracle"].add(ratio_masked(mixture, case.everything)[: len(VOICES)], case.sources, case.sings)
+    first = np.atleast_2d(mixture)[0]
+    columns["mixture"].add(np.tile(first, (len(VOICES), 1)), case.sources, case.sings)
+    columns["oracle"].add(ratio_masked(first, case.everything)[: len(VOICES)], case.sources, case.sings)
     for name, separator in separators.items():
         columns[name].add(separate(separator, mixture, told).estimates, case.sources, case.sings)
 
