@@ -136,7 +136,7 @@ def rosters(separator: Separator, sources: NDArray[np.float32]) -> dict[str, flo
             alone.add(separate(separator, excerpt.sum(0), names).estimates, excerpt, chosen)
         told.add(separate(separator, sung.sum(0), names).estimates, sung, chosen)
         mixture = sung.sum(0)
-        heard = separator.hear_voices([mixture[None]], survey([mixture[None]], SAMPLE_RATE, 1)) or VOICES
+        heard = separator.detect_voices([mixture[None]], survey([mixture[None]], SAMPLE_RATE, 1)) or VOICES
         if heard != names:
             wrong.append(f"{'+'.join(names)} heard as {'+'.join(heard)}")
         auto.add(separate(separator, sung.sum(0), heard).estimates, sung, chosen)

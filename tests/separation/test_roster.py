@@ -9,12 +9,12 @@ from divisi.contract.errors import InputError
 from divisi.separation import roster
 from divisi.separation.roster import (
     BY_LOUDNESS,
-    TOLD,
-    UNTOLD,
+    OF_FULL_ROSTER,
+    OF_SMALLER_ROSTER,
     Evidence,
-    hear_roster,
+    detect_roster,
+    gather_evidence,
     join,
-    listen,
     share_notes,
     spread_segments,
 )
@@ -79,7 +79,7 @@ def choir(seconds_of: dict[str, tuple[float, float]], seconds: float, sample_rat
 
 
 def hear(card, samples, sample_rate=16_000) -> tuple[str, ...]:
-    return Separator(ByTone(), card).hear_voices([samples], survey([samples], sample_rate, len(samples)))
+    return Separator(ByTone(), card).detect_voices([samples], survey([samples], sample_rate, len(samples)))
 
 
 @pytest.mark.parametrize("voices", [("soprano", "bass"), ("alto",), ("soprano", "alto", "tenor"), QUARTET])
@@ -123,7 +123,7 @@ class Doubling(ByTone):
 def test_a_voice_heard_by_mistake_is_struck_when_the_model_is_told(quartet_card) -> None:
     engine = Doubling()
     samples = choir(dict.fromkeys(("alto", "bass"), (0, 6)), 6)
-    heard = Separator(engine, quartet_card).hear_voices([samples], survey([samples], 16_000, 1))
+    heard = Separator(engine, quartet_card).detect_voices([samples], survey([samples], 16_000, 1))
     assert heard == ("alto", "bass")
     assert engine.rosters[0] is None
     assert [0, 1, 1, 1] in engine.rosters
@@ -138,8 +138,8 @@ def test_a_note_that_two_voices_share_is_no_voices_own() -> None:
 
 def test_louder_and_more_often_on_its_own_note_is_surer() -> None:
     heard = Evidence(np.array([[50.0, 5, 45]]), np.array([[0.02, 0.5, 0.5]]), np.zeros((1, 3)))
-    for ear in (UNTOLD, TOLD):
-        odds = heard.log_odds(ear)[0]
+    for weights in (OF_FULL_ROSTER, OF_SMALLER_ROSTER):
+        odds = heard.log_odds(weights)[0]
         assert odds[0] < odds[1] < odds[2]
         assert odds[0] < 0 < odds[2]
 
@@ -159,7 +159,7 @@ def test_a_model_that_does_not_say_who_sings_is_judged_by_loudness(extra, make_c
             return {name: outputs[name] for name in card.output_names}
 
     samples = choir(dict.fromkeys(("alto", "tenor"), (0, 4)), 4)
-    assert Separator(Silent(), card).hear_voices([samples], survey([samples], 16_000, 1)) == ("alto", "tenor")
+    assert Separator(Silent(), card).detect_voices([samples], survey([samples], 16_000, 1)) == ("alto", "tenor")
 
 
 def test_a_few_stretches_where_a_voice_is_plain_outweigh_its_rests_but_a_slip_does_not() -> None:
@@ -171,7 +171,7 @@ def test_a_few_stretches_where_a_voice_is_plain_outweigh_its_rests_but_a_slip_do
 
 def test_noise_is_nobodys_voice(quartet_card, noise) -> None:
     unpitched = 1e-3 * noise(1, 50_000)
-    assert hear_roster(ByTone(), quartet_card, [Segment(0, unpitched, 50_000)]) == []
+    assert detect_roster(ByTone(), quartet_card, [Segment(0, unpitched, 50_000)]) == []
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.5, 2, 7, 30, 61])
@@ -220,7 +220,7 @@ def test_frames_beyond_the_recording_do_not_count(quartet_card) -> None:
     samples = choir({"alto": (0, 0.1)}, 0.1)
     plan = SegmentPlan.from_card(quartet_card)
     segments = spread_segments([samples], quartet_card, plan, survey([samples], 16_000, 1))
-    found = listen(ByTone(), quartet_card, segments, range(4))
+    found = gather_evidence(ByTone(), quartet_card, segments, range(4))
     np.testing.assert_allclose(found.own_note_shares, [[0, 1, 0, 0]])
 
 
@@ -252,7 +252,7 @@ def test_absent_stems_are_silent_in_full_band_on_all_channels(num_channels, samp
 
 
 def test_who_is_not_known_beforehand_cannot_be_separated_in_one_pass(quartet_card) -> None:
-    with pytest.raises(ValueError, match="hear_voices first"):
+    with pytest.raises(ValueError, match="detect_voices first"):
         Separator(ByTone(), quartet_card).separate([], 16_000, 1, options=SeparationOptions(voices="auto"))
 
 
@@ -265,5 +265,5 @@ def test_a_voice_that_the_model_lacks_is_refused_before_anything_is_read(voices,
 
 def test_a_model_that_cannot_be_told_hears_nobody(make_card) -> None:
     with pytest.raises(InputError) as refused:
-        Separator(ByTone(), make_card()).hear_voices([], survey([], 16_000, 1))
+        Separator(ByTone(), make_card()).detect_voices([], survey([], 16_000, 1))
     assert refused.value.code == "voices-not-supported"

@@ -144,7 +144,7 @@ def separate_file(
         destination.check(_file_names(options, card, names, encoding, separator.f0_hop_seconds))
         surveyed, heard = _survey(source), None
         if voices == AUTO:
-            voices = heard = _hear_voices(source, separator, surveyed)
+            voices = heard = _detect_voices(source, separator, surveyed)
             on_progress = on_progress and partial(_report_after_listening, on_progress)
             options = options.model_copy(update={"voices": heard or card.stems})
         music = without_offset(clock.each("decode", decoder.blocks(_BLOCK_LENGTH)), sample_rate, num_channels)
@@ -288,12 +288,12 @@ def _survey(source: Recording) -> Survey:
         return survey(decoder.blocks(_BLOCK_LENGTH), decoder.facts.sample_rate, decoder.facts.num_channels)
 
 
-def _hear_voices(source: Recording, separator: AnySeparator, surveyed: Survey) -> tuple[str, ...]:
+def _detect_voices(source: Recording, separator: AnySeparator, surveyed: Survey) -> tuple[str, ...]:
     """Who sings in the recording, which is read once for this alone."""
     with open_decoder(source.path) as decoder, source.clock.stage("separate"):
         blocks = source.clock.each("decode", decoder.blocks(_BLOCK_LENGTH))
         music = without_offset(blocks, surveyed.sample_rate, surveyed.num_channels)
-        return separator.hear_voices(music, surveyed)
+        return separator.detect_voices(music, surveyed)
 
 
 def _report_after_listening(on_progress: OnProgress, done: float) -> None:

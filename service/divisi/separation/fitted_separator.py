@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -28,10 +27,13 @@ from divisi.models.engine import Fitter
 from divisi.models.plan import FitPlan, plan_fit
 from divisi.separation.independent_fit import IndependentFit, covariance_of, independent_channels
 from divisi.separation.segments import OverlapAdd, Segment, Segmenter, SegmentPlan, Stems
-from divisi.separation.separator import OnProgress, SeparatedBlock, SeparationOptions, Separator
+from divisi.separation.separator import OnProgress, SeparatedBlock, SeparationOptions, Separator, rest_of
 from divisi.separation.survey import Survey
 
 _BLOCK_LENGTH = 1 << 16
+_SAMPLE_BYTES = 4  # float32
+# Of how loud each microphone is.
+_ACTIVITY_SECONDS = 0.5
 # Steps of an adaptation leave the spatial half alone and take about half the time.
 _WORK_OF_FIT_STEP, _WORK_OF_ADAPT_STEP = 2, 1
 
@@ -85,8 +87,8 @@ class FittedSeparator:
         stems = self.plan(sample_rate, num_channels, options).stems
         return self.card.model_copy(update={"stems": stems})
 
-    def hear_voices(self, blocks: Iterable[Samples], survey: Survey) -> tuple[str, ...]:
-        """Never asked: the card takes no roster, which `check_voices` tells before."""
+    def detect_voices(self, blocks: Iterable[Samples], survey: Survey) -> tuple[str, ...]:
+        """Never called: the card takes no roster, which `check_voices` refuses before."""
         raise InputError(f"{self.card.id} takes no names of voices", code="voices-not-supported")
 
     def separate(
@@ -174,17 +176,17 @@ AnySeparator = Separator | FittedSeparator
 """A trained model's, or a fitted one's."""
 
 
+@dataclass
 class _Advance:
     """Counts work done and reports it as a share of all."""
 
-    def __init__(self, work: int, on_progress: OnProgress) -> None:
-        self._work = work
-        self._done = 0
-        self._on_progress = on_progress
+    work: int
+    on_progress: OnProgress
+    done: int = 0
 
     def __call__(self, work: int) -> None:
-        self._done += work
-        self._on_progress(min(self._done / self._work, 1.0))
+        self.done += work
+        self.on_progress(min(self.done / self.work, 1.0))
 
 
 def _cut(spool: Spool, plan: SegmentPlan, num_channels: int) -> Iterator[Segment]:
@@ -195,14 +197,12 @@ def _cut(spool: Spool, plan: SegmentPlan, num_channels: int) -> Iterator[Segment
 
 
 def _block(mixture: Samples, stems: Stems) -> SeparatedBlock:
-    return SeparatedBlock(mixture, stems, (mixture - stems.sum(axis=0, dtype=np.float64)).astype(np.float32))
-
-
-_BYTES = np.dtype(np.float32).itemsize
+    return SeparatedBlock(mixture, stems, rest_of(mixture, stems))
 
 
 class Spool:
-    """A nameless temporary file, gone when the context ends.
+    """A recording on disk while it is fitted: written once as it comes, read in any order. A nameless temporary file,
+    gone when the context ends.
 
     Args:
         num_channels: C.
@@ -217,7 +217,7 @@ class Spool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def write(self, block: Samples) -> None:
@@ -228,8 +228,8 @@ class Spool:
     def read(self, start: int, length: int) -> Samples:
         """Samples `start` … `start + length`, as far as there are: float32 (C, n)."""
         length = max(min(length, self.num_samples - start), 0)
-        self._file.seek(start * self._num_channels * _BYTES)
-        content = self._file.read(length * self._num_channels * _BYTES)
+        self._file.seek(start * self._num_channels * _SAMPLE_BYTES)
+        content = self._file.read(length * self._num_channels * _SAMPLE_BYTES)
         return np.ascontiguousarray(np.frombuffer(content, np.float32).reshape(length, self._num_channels).T)
 
     def blocks(self, length: int) -> Iterator[Samples]:
@@ -238,11 +238,8 @@ class Spool:
             yield self.read(start, length)
 
 
-_BLOCK_SECONDS = 0.5
-
-
 class ActivityMeter:
-    """Follows how loud each microphone is.
+    """Where in a long recording a fit learns the room: in stretches in which, together, every microphone hears much.
 
     Args:
         num_channels: C.
@@ -250,7 +247,7 @@ class ActivityMeter:
     """
 
     def __init__(self, num_channels: int, sample_rate: int) -> None:
-        self._block_length = max(round(_BLOCK_SECONDS * sample_rate), 1)
+        self._block_length = max(round(_ACTIVITY_SECONDS * sample_rate), 1)
         self._energies = [np.zeros(num_channels)]
         self._num_in_block = 0
 

@@ -1,11 +1,16 @@
-"""A recording as its model hears it: blocks at the recording's rate → downmix → model's rate → segments.
+"""From the recording's rate and channels to the model's, and back.
 
-The first half of the way through `separator`; `roster` listens along the same way, and so hears the same.
+    blocks ─► downmix ─► resample ─► segments            ModelInput; `roster` listens along the same way
+    estimates ─► resample ─► spectra ─► images ─► stems  FullBand; the recording is pushed first, stems come in step
+
+Going back, the estimates are split over the recording's channels in short-time spectra (`images`), with windows of the
+same duration whatever the rate. They are Hann windows (periodic) at analysis and synthesis with hops of a quarter
+window: their squares add up to 3/2 everywhere, so what is analysed and not changed comes back exact. The first frame
+starts three hops before the first sample. Memory does not grow with the recording.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,6 +23,19 @@ from divisi.contract.errors import InputError
 from divisi.separation.images import DownmixImages, Spectra, own_images
 from divisi.separation.segments import Segment, Segmenter, SegmentPlan, Stems
 from divisi.separation.survey import Survey
+
+# 2048 samples at 16 kHz: partials of low voices stand apart, consonants do not smear.
+_WINDOW_SECONDS = 0.128
+# Of half the lower rate: beyond, resampling filters fade.
+_USABLE_BAND = 0.9
+# Singers hardly move; five seconds tell their gains well.
+_GAIN_MEMORY_SECONDS = 5.0
+# About a second at once: long enough for fast array work, short enough to stay in cache.
+_CHUNK_FRAMES = 32
+_OVERLAP = 4
+_WINDOW_POWER = 1.5
+# Sizes of the fast paths of the FFT.
+_SMALL_PRIMES = (2, 3, 5, 7, 11)
 
 
 class ModelInput:
@@ -81,16 +99,6 @@ def model_channels(card: ModelCard, num_channels: int) -> int:
     raise InputError(message, code="unsupported-channels", num_channels=num_channels, model_channels=card.num_channels)
 
 
-# 2048 samples at 16 kHz: partials of low voices stand apart, consonants do not smear.
-_WINDOW_SECONDS = 0.128
-# Of half the lower rate: beyond, resampling filters fade.
-_USABLE_BAND = 0.9
-# Singers hardly move; five seconds tell their gains well.
-_GAIN_MEMORY_SECONDS = 5.0
-# About a second at once: long enough for fast array work, short enough to stay in cache.
-_CHUNK_FRAMES = 32
-
-
 @dataclass(frozen=True)
 class BandPlan:
     """How two rates and two numbers of channels meet.
@@ -129,21 +137,26 @@ class FullBand:
 
     def __init__(self, plan: BandPlan, downmix_weights: NDArray[np.float32] | None) -> None:
         self._plan = plan
-        self._downmix_weights = downmix_weights
-        self._window_length = window_length_near(_WINDOW_SECONDS * plan.sample_rate)
-        self._chunk_length = _CHUNK_FRAMES * self._window_length // 4
-        self._num_low_bins = _num_low_bins(self._window_length, plan.sample_rate, plan.model_rate)
+        window_length = window_length_near(_WINDOW_SECONDS * plan.sample_rate)
+        hop_length = window_length // _OVERLAP
+        self._chunk_length = _CHUNK_FRAMES * hop_length
+        self._num_low_bins = _num_low_bins(window_length, plan.sample_rate, plan.model_rate)
+        self._images: DownmixImages | None = None
+        if downmix_weights is not None:
+            memory_frames = _GAIN_MEMORY_SECONDS * plan.sample_rate / hop_length
+            self._images = DownmixImages(
+                downmix_weights, plan.num_stems, self._num_low_bins, plan.mask_exponent, memory_frames
+            )
         self._resampler = StreamResampler(plan.num_stems * plan.model_channels, plan.model_rate, plan.sample_rate)
         self._mixture = SampleQueue(plan.num_channels)
         self._estimates = SampleQueue(plan.num_stems, plan.model_channels)
-        self._analyse_mixture = Analysis(self._window_length, plan.num_channels)
-        self._analyse_estimates = Analysis(self._window_length, plan.num_stems, plan.model_channels)
-        self._synthesise = [Synthesis(self._window_length, plan.num_channels) for _ in plan.selected]
-        self._images: DownmixImages | None = None
+        self._analyse_mixture = Analysis(window_length, plan.num_channels)
+        self._analyse_estimates = Analysis(window_length, plan.num_stems, plan.model_channels)
+        self._synthesise = [Synthesis(window_length, plan.num_channels) for _ in plan.selected]
         self._num_pushed = 0
         self._num_analysed = 0
         # Samples that the synthesis gives before the recording's first.
-        self._lead = self._window_length // 4 * 3
+        self._lead = (_OVERLAP - 1) * hop_length
         self._num_given = -self._lead
 
     def push_mixture(self, block: Samples) -> None:
@@ -179,22 +192,15 @@ class FullBand:
             queue.push(np.zeros((*queue.axes, max(missing, 0)), np.float32))
 
     def _next_chunk(self) -> Stems:
+        plan = self._plan
         mixture = self._analyse_mixture.push(self._mixture.pop(self._chunk_length))
         estimates = self._analyse_estimates.push(self._estimates.pop(self._chunk_length))
         self._num_analysed += self._chunk_length
-        images = self._split(mixture, estimates)
-        return np.stack([synthesise.push(image) for synthesise, image in zip(self._synthesise, images, strict=True)])
-
-    def _split(self, mixture: Spectra, estimates: Spectra) -> Iterator[Spectra]:
-        plan = self._plan
-        if self._downmix_weights is None:
-            return own_images(mixture, estimates, self._num_low_bins, plan.mask_exponent, plan.selected)
         if self._images is None:
-            memory_frames = _GAIN_MEMORY_SECONDS * plan.sample_rate / (self._window_length // 4)
-            self._images = DownmixImages(
-                self._downmix_weights, plan.num_stems, self._num_low_bins, plan.mask_exponent, memory_frames
-            )
-        return self._images.split(mixture, estimates[:, 0], plan.selected)
+            images = own_images(mixture, estimates, self._num_low_bins, plan.mask_exponent, plan.selected)
+        else:
+            images = self._images.split(mixture, estimates[:, 0], plan.selected)
+        return np.stack([synthesise.push(image) for synthesise, image in zip(self._synthesise, images, strict=True)])
 
     def _within_recording(self, chunks: list[Stems]) -> Stems:
         """The chunks as one, without what the windows reach over the recording's ends."""
@@ -214,23 +220,6 @@ def _num_low_bins(window_length: int, sample_rate: int, model_rate: int) -> int:
     return min(num_bins, int(_USABLE_BAND * min(sample_rate, model_rate) / 2 * window_length / sample_rate) + 1)
 
 
-Stream = NDArray[np.float32]
-
-_OVERLAP = 4
-_WINDOW_POWER = 1.5
-# Sizes of the fast paths of the FFT.
-_SMALL_PRIMES = (2, 3, 5, 7, 11)
-
-
-def window_length_near(samples: float) -> int:
-    """The window length nearest to `samples` whose quarter is whole and whose transform is fast; at least 16."""
-    best = 16
-    for length in range(16, 2 * max(int(samples), 16), _OVERLAP):
-        if abs(length - samples) < abs(best - samples) and _is_smooth(length):
-            best = length
-    return best
-
-
 class Analysis:
     """Spectra of a stream.
 
@@ -245,7 +234,7 @@ class Analysis:
         # What the next frames reach back to; silence before the first sample.
         self._before = np.zeros((*axes, window_length - self._hop_length), np.float32)
 
-    def push(self, samples: Stream) -> Spectra:
+    def push(self, samples: NDArray[np.float32]) -> Spectra:
         """Takes float32 (..., N * hop), gives complex64 (..., N, F): the frames that end with these hops."""
         stream = np.concatenate([self._before, samples], axis=-1)
         self._before = stream[..., samples.shape[-1] :].copy()
@@ -267,7 +256,7 @@ class Synthesis:
         self._hop_length = window_length // _OVERLAP
         self._after = np.zeros((*axes, _OVERLAP - 1, self._hop_length), np.float32)
 
-    def push(self, spectra: Spectra) -> Stream:
+    def push(self, spectra: Spectra) -> NDArray[np.float32]:
         """Takes complex64 (..., N, F), gives float32 (..., N * hop): the hops that these frames complete."""
         *axes, num_frames, _ = spectra.shape
         frames = np.fft.irfft(spectra, len(self._window))
@@ -281,8 +270,14 @@ class Synthesis:
         return hops[..., :num_frames, :].reshape(*axes, -1)
 
 
-def _hann(length: int) -> Stream:
+def _hann(length: int) -> NDArray[np.float32]:
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)).astype(np.float32)
+
+
+def window_length_near(samples: float) -> int:
+    """The window length nearest to `samples` whose quarter is whole and whose transform is fast; at least 16."""
+    lengths = filter(_is_smooth, range(16, 2 * max(int(samples), 16), _OVERLAP))
+    return min(lengths, key=lambda length: abs(length - samples))
 
 
 def _is_smooth(number: int) -> bool:

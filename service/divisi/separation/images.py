@@ -17,6 +17,10 @@ this gave 0.3 to 7 dB more than masks of exponent 2 on the channels (four real v
 two microphones without a room), the most where voices stand apart.
 
 Above the network's band only its masks are known: those of its top band, frame by frame, go for all that is there.
+
+Covariances are Hermitian matrices, one for each bin, kept as their upper triangle. Its elements are whole arrays over
+frames and bins, so that a matrix of a few channels costs a few array operations however many bins there are. Of very
+many channels the pairs would cost too much; then only the diagonal is kept, and each channel stands for itself.
 """
 
 from __future__ import annotations
@@ -28,21 +32,16 @@ from numpy.typing import NDArray
 
 Spectra = NDArray[np.complex64]
 Reals = NDArray[np.float32]
+Pairs = Sequence[tuple[int, int]]
+"""(row, column) of the elements that are kept, row <= column, row by row."""
 
 # Share of a source's power that reaches the channels without any relation between them.
 _DIFFUSE_SHARE = 0.05
 # Of the channels' power: a downmix weaker than this has lost a source by cancellation and cannot tell its gains.
 _LEAST_DOWNMIX_POWER = np.float32(0.01)
-
-
-def ratio_masks(magnitudes: Reals, exponent: float) -> Reals:
-    """Each estimate's share, by magnitude to the power of `exponent`; zero where all estimates are silent.
-
-    Args:
-        magnitudes: float32 (S, ...).
-    """
-    powers = magnitudes**exponent
-    return powers / (powers.sum(axis=0) + TINY)
+_MAX_RELATED_CHANNELS = 8
+# Below any recording's noise; keeps silence from being divided by zero.
+_TINY = np.float32(1e-20)
 
 
 def own_images(
@@ -62,10 +61,7 @@ def own_images(
     """
     top_masks = _top_band_masks(np.sqrt(_power(estimates[..., :num_low_bins]).sum(axis=1)), exponent)
     for place in selected:
-        image = np.empty_like(mixture)
-        image[..., :num_low_bins] = estimates[place, ..., :num_low_bins]
-        image[..., num_low_bins:] = top_masks[place] * mixture[..., num_low_bins:]
-        yield image
+        yield _extended(estimates[place, ..., :num_low_bins], top_masks[place], mixture)
 
 
 class DownmixImages:
@@ -106,7 +102,7 @@ class DownmixImages:
         channels, sources = mixture[..., :num_low_bins], estimates[..., :num_low_bins]
         downmix = (self._weights[:, None, None] * channels).sum(axis=0)
         magnitudes = np.abs(sources)
-        covariances, gains = self._follow(channels, downmix, ratio_masks(magnitudes, 1))
+        covariances, gains = self._follow(channels, downmix, _ratio_masks(magnitudes, 1))
         powers = magnitudes**self._exponent
         rest = channels - gains[-1] * (downmix - sources.sum(axis=0))
         for gain, source in zip(gains, sources, strict=False):
@@ -115,64 +111,32 @@ class DownmixImages:
         filtered = solve(totals, self._pairs, rest)
         top_masks = _top_band_masks(magnitudes, self._exponent)
         for place in selected:
-            image = np.empty_like(mixture)
             share_of_rest = multiply(covariances[place], self._pairs, powers[place] * filtered)
-            image[..., :num_low_bins] = gains[place] * sources[place] + share_of_rest
-            image[..., num_low_bins:] = top_masks[place] * mixture[..., num_low_bins:]
-            yield image
+            yield _extended(gains[place] * sources[place] + share_of_rest, top_masks[place], mixture)
 
     def _follow(self, channels: Spectra, downmix: Spectra, shares: Reals) -> tuple[Spectra, Spectra]:
         """Covariances complex64 (S, pairs, F) and gains (S + 1, C, 1, F), this chunk included."""
         downmix_power = np.maximum(_power(downmix), _LEAST_DOWNMIX_POWER * _power(channels).mean(axis=0))
-        products = np.stack([*outer_products(channels, self._pairs), *(channels * downmix.conj()), downmix_power])
+        own_products = [channels[row] * channels[column].conj() for row, column in self._pairs]
+        products = np.stack([*own_products, *(channels * downmix.conj()), downmix_power])
         self._moments *= np.float32(np.exp(-downmix.shape[0] / self._memory_frames))
         for moments, share in zip(self._moments, shares, strict=False):
             # Fourth powers: bins where sources meet say little about any of them.
             moments += (share**4 * products).sum(axis=1)
         self._moments[-1] += products.sum(axis=1)
-        unit = self._moments / (self._moments[:, -1:].real + TINY)
+        unit = self._moments / (self._moments[:, -1:].real + _TINY)
         covariances, gains = unit[:-1, : len(self._pairs)], unit[:, len(self._pairs) : -1, None]
         return add_to_diagonal(covariances, self._pairs, _DIFFUSE_SHARE), gains
 
 
-def _top_band_masks(magnitudes: Reals, exponent: float) -> Reals:
-    """Masks for what lies above the network's band, from the estimates in the band's upper third.
-
-    Args:
-        magnitudes: float32 (S, N, F) of the estimates in the network's band.
-
-    Returns:
-        float32 (S, 1, N, 1), axes of stems, channels, frames, bins.
-    """
-    top = magnitudes[..., -(magnitudes.shape[-1] // 3) :]
-    levels = np.sqrt((top * top).sum(axis=-1, keepdims=True))
-    return ratio_masks(levels, exponent)[:, None]
-
-
-def _power(spectra: Spectra) -> Reals:
-    return spectra.real**2 + spectra.imag**2
-
-
-Pairs = Sequence[tuple[int, int]]
-
-_MAX_RELATED_CHANNELS = 8
-# Below any recording's noise; keeps silence from being divided by zero.
-TINY = np.float32(1e-20)
-
-
 def related_pairs(num_channels: int) -> Pairs:
-    """(row, column) of the elements that are kept, row <= column, row by row."""
+    """Of covariances of so many channels."""
     return [
         (row, column)
         for row in range(num_channels)
         for column in range(row, num_channels)
         if row == column or num_channels <= _MAX_RELATED_CHANNELS
     ]
-
-
-def outer_products(channels: Spectra, pairs: Pairs) -> list[Spectra]:
-    """Of each pair X_row conj(X_column), complex64 (N, F). Takes complex64 (C, N, F)."""
-    return [channels[row] * channels[column].conj() for row, column in pairs]
 
 
 def add_to_diagonal(covariances: Spectra, pairs: Pairs, share: float) -> Spectra:
@@ -206,7 +170,7 @@ def solve(matrices: Sequence[Spectra], pairs: Pairs, vectors: Spectra) -> Spectr
     solution = vectors.copy()
     num_channels = len(vectors)
     for pivot in range(num_channels):
-        element[pivot, pivot] = element[pivot, pivot] + TINY
+        element[pivot, pivot] = element[pivot, pivot] + _TINY
         for row in range(pivot + 1, num_channels):
             if (pivot, row) not in element:
                 continue
@@ -220,3 +184,36 @@ def solve(matrices: Sequence[Spectra], pairs: Pairs, vectors: Spectra) -> Spectr
                 solution[row] -= element[row, column] * solution[column]
         solution[row] /= element[row, row]
     return solution
+
+
+def _ratio_masks(magnitudes: Reals, exponent: float) -> Reals:
+    """Each estimate's share, by magnitude to the power of `exponent`; zero where all estimates are silent.
+
+    Args:
+        magnitudes: float32 (S, ...).
+    """
+    powers = magnitudes**exponent
+    return powers / (powers.sum(axis=0) + _TINY)
+
+
+def _top_band_masks(magnitudes: Reals, exponent: float) -> Reals:
+    """Masks for what lies above the network's band, from the estimates in the band's upper third.
+
+    Args:
+        magnitudes: float32 (S, N, F) of the estimates in the network's band.
+
+    Returns:
+        float32 (S, 1, N, 1), axes of stems, channels, frames, bins.
+    """
+    top = magnitudes[..., -(magnitudes.shape[-1] // 3) :]
+    levels = np.sqrt((top * top).sum(axis=-1, keepdims=True))
+    return _ratio_masks(levels, exponent)[:, None]
+
+
+def _extended(image: Spectra, top_mask: Reals, mixture: Spectra) -> Spectra:
+    """An image in the network's band, and above it the mask's share of the mixture: complex64 (C, N, F)."""
+    return np.concatenate([image, top_mask * mixture[..., image.shape[-1] :]], axis=-1)
+
+
+def _power(spectra: Spectra) -> Reals:
+    return spectra.real**2 + spectra.imag**2

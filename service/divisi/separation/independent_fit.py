@@ -1,7 +1,9 @@
 """A fit of the channels that do not depend on others, and what it means for all channels and all stems of the plan.
 
-Channels made of others (`channel_relations`) are left out of the fit: its images are spread to them. As many sources
-can be told apart as there are independent channels; stems beyond them are silent.
+Channels made of others (copies, safety tracks, upmixes, mid and side beside left and right) say nothing that the others
+do not. They are left out of the fit, and its images are spread to them. As many sources can be separated as there are
+independent channels; stems beyond them are silent. Only what holds for the whole recording and all frequencies counts
+here; copies that are delayed, or alike in some bands, are the business of the fit (`noise_for_rank` of the networks).
 """
 
 from __future__ import annotations
@@ -16,6 +18,14 @@ from divisi.audio.recording import Samples
 from divisi.models.engine import Fitter
 from divisi.models.plan import FitPlan
 from divisi.separation.segments import Stems
+
+# -50 dB: what a channel may hold beside what others make of it. A safety track's rounding is far less, another
+# microphone's sound far more.
+_LEAST_OWN = 1e-5
+# Of the largest such share: as good as it, so that the order may decide.
+_PLAIN_OWN = 0.1
+# -40 dB of a channel: less than its parts.
+_LEAST_PART = 0.01
 
 
 class IndependentFit:
@@ -105,15 +115,6 @@ def order_sources(levels: NDArray[np.float64], plan: FitPlan) -> list[int]:
     others = [source for source in range(plan.num_sources) if source not in source_of.values()]
     others.sort(key=lambda source: (int(shares[source].argmax()), -float(levels[source].sum())))
     return [source_of[place] if place in source_of else others.pop(0) for place in range(plan.num_sources)]
-
-
-# -50 dB: what a channel may hold beside what others make of it. A safety track's rounding is far less, another
-# microphone's sound far more.
-_LEAST_OWN = 1e-5
-# Of the largest such share: as good as it, so that the order may decide.
-_PLAIN_OWN = 0.1
-# -40 dB of a channel: less than its parts.
-_LEAST_PART = 0.01
 
 
 @dataclass(frozen=True)

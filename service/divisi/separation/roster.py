@@ -1,15 +1,15 @@
-"""Who sings in a recording: `voices=auto`. The model separates some stretches as if all might; who is heard, sings.
+"""Who sings in a recording: `voices=auto`. The model separates some stretches as if all might sing.
 
 An absent voice is not quite silent then: it takes some partials of the others, now here, now there, and doubles their
 notes. So a voice counts by its share of the sound, by how often it has a note that no other voice has, and by how sure
-the model itself is that it sings. Then the model is told who was heard and listens again: a voice that was heard by
-mistake has less to say now, since the others say more. Whoever is in doubt is struck from the roster, the most doubtful
-first, until all that remain convince.
+the model itself is that it sings. Then the model separates the same stretches with the roster of those detected: a
+voice that was detected by mistake has less left, since the others take more. Whoever is in doubt is struck from the
+roster, the most doubtful first, until all that remain convince.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from divisi.separation.segments import Segment, SegmentPlan
 from divisi.separation.survey import Survey
 
 MOST_SEGMENTS = 8
-"""Stretches that are listened to, evenly spread over all that are no pauses; of many no fewer than half as many."""
+"""Stretches that are separated, evenly spread over all that are no pauses; of many no fewer than half as many."""
 WHOLE_SECONDS = 8.0
 """Length of a stretch for models that take a recording in one piece."""
 QUIETEST_SEGMENT = 1e-4
@@ -33,14 +33,14 @@ SAME_NOTE_OCTAVES = 0.06
 QUIETEST_SHARE = 1e-5
 """Of the energy (-50 dB): with less, a voice is as good as silent."""
 SUNG_SHARE = 0.3
-"""Of the stretches, in which a voice that sings is expected to be heard: a few where it is plain outweigh its rests."""
+"""Of the stretches, in which a voice that sings is expected to show: a few where it is plain outweigh its rests."""
 
 
 @dataclass(frozen=True)
-class Ear:
-    """How the log odds that a voice sings in a stretch follow from what was heard of it: so much for every dB of its
-    share of the energy, so much times the share of frames in which it has a note of its own, so much times the log odds
-    that the model gives, and a constant.
+class Weights:
+    """How the log odds that a voice sings in a stretch follow from the evidence: so much for every dB of its share of
+    the energy, for the share of frames in which it has a note of its own, for the log odds that the model gives, and a
+    constant.
     """
 
     by_decibel: float
@@ -50,15 +50,15 @@ class Ear:
 
 
 # Logistic regressions over singers 1 to 3 of each part and synthetic choirs, in all fifteen sets: docs/flagship.md.
-UNTOLD = Ear(0.069, 1.75, 0.75, -0.14)
-TOLD = Ear(0.083, 2.26, 0.66, -0.30)
-BY_LOUDNESS = Ear(0.5, 0.0, 0.0, 8.5)
+OF_FULL_ROSTER = Weights(0.069, 1.75, 0.75, -0.14)
+OF_SMALLER_ROSTER = Weights(0.083, 2.26, 0.66, -0.30)
+BY_LOUDNESS = Weights(0.5, 0.0, 0.0, 8.5)
 """For models that give no pitch or no presence: -17 dB are even odds."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was heard of K stretches.
+    """What K stretches show.
 
     Attributes:
         energies: float64 (K, S), of each voice's estimate, full scale squared times samples.
@@ -72,54 +72,43 @@ class Evidence:
     presence: NDArray[np.float64]
 
     def of(self, stretches: NDArray[np.intp]) -> Evidence:
-        """What was heard of some of the stretches."""
+        """What some of the stretches show."""
         return Evidence(self.energies[stretches], self.own_note_shares[stretches], self.presence[stretches])
 
     def features(self) -> NDArray[np.float64]:
-        """What an `Ear` weighs: share of energy in dB, share of frames with a note of its own, the model's log odds.
+        """What `Weights` weigh: share of energy in dB, share of frames with a note of its own, the model's log odds.
         Shape: (K, S, 3).
         """
         total = np.maximum(self.energies.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
         decibels = 10 * np.log10(np.maximum(self.energies / total, QUIETEST_SHARE))
         return np.stack([decibels, self.own_note_shares, self.presence], axis=-1)
 
-    def log_odds(self, ear: Ear) -> NDArray[np.float64]:
+    def log_odds(self, weights: Weights) -> NDArray[np.float64]:
         """That a voice sings in a stretch. Shape: (K, S)."""
-        weights = np.array([ear.by_decibel, ear.by_note, ear.by_presence])
-        odds: NDArray[np.float64] = self.features() @ weights + ear.constant
+        slopes = np.array([weights.by_decibel, weights.by_note, weights.by_presence])
+        odds: NDArray[np.float64] = self.features() @ slopes + weights.constant
         return odds
 
 
-def hear_roster(engine: Engine, card: ModelCard, segments: Sequence[Segment]) -> list[int]:
-    """Places on axis S of the voices that sing, in order; none when nobody is heard.
+def detect_roster(engine: Engine, card: ModelCard, segments: Sequence[Segment]) -> list[int]:
+    """Places on axis S of the voices that sing, in order; may be none.
 
     Separates the segments once with a roster of all, and again with every roster that it tries, at most S - 2 more.
     Raises ModelError when the engine fails.
     """
     says_enough = {"f0", "presence"} <= set(card.output_names)
-    untold, told = (UNTOLD, TOLD) if says_enough else (BY_LOUDNESS, BY_LOUDNESS)
-    evidence = listen(engine, card, segments, range(len(card.stems)))
+    of_full, of_smaller = (OF_FULL_ROSTER, OF_SMALLER_ROSTER) if says_enough else (BY_LOUDNESS, BY_LOUDNESS)
+    evidence = gather_evidence(engine, card, segments, range(len(card.stems)))
     totals = evidence.energies.sum(axis=1)
     sounding = np.flatnonzero(totals > QUIETEST_SEGMENT * totals.max(initial=0))
     if not len(sounding):
         return []
-    segments = [segments[int(place)] for place in sounding]
-    return settle(evidence.of(sounding), lambda told_who: listen(engine, card, segments, told_who), untold, told)
-
-
-def settle(first: Evidence, listen_to: Callable[[list[int]], Evidence], untold: Ear, told: Ear) -> list[int]:
-    """Strike voices in doubt until all that remain convince; none may remain.
-
-    Args:
-        first: what was heard with a roster of all.
-        listen_to: what is heard when the model is told a roster.
-        untold, told: what to make of the one and of the other.
-    """
-    num_voices = first.energies.shape[1]
-    roster: list[int] = np.flatnonzero(join(first.log_odds(untold)) > 0).tolist()
+    evidence, segments = evidence.of(sounding), [segments[int(place)] for place in sounding]
+    roster: list[int] = np.flatnonzero(join(evidence.log_odds(of_full)) > 0).tolist()
     while len(roster) > 1:
-        evidence = listen_to(roster) if len(roster) < num_voices else first
-        convinces = join(evidence.log_odds(told))[roster]
+        if len(roster) < len(card.stems):
+            evidence = gather_evidence(engine, card, segments, roster)
+        convinces = join(evidence.log_odds(of_smaller))[roster]
         if convinces.min() > 0:
             break
         del roster[int(convinces.argmin())]
@@ -136,41 +125,38 @@ def spread_segments(blocks: Iterable[Samples], card: ModelCard, plan: SegmentPla
     if plan.segment_length is None:
         length = -(-round(WHOLE_SECONDS * card.sample_rate) // plan.length_multiple) * plan.length_multiple
         plan = SegmentPlan(length, 0, 0, plan.length_multiple, plan.grid)
-    heard = ModelInput(card, plan, survey.sample_rate, survey.num_channels, survey)
+    model_input = ModelInput(card, plan, survey.sample_rate, survey.num_channels, survey)
+
+    def segments() -> Iterator[Segment]:
+        for block in blocks:
+            yield from model_input.push(block)
+        yield from model_input.push(np.zeros((survey.num_channels, 0), np.float32), is_last=True)
+
     kept: list[Segment] = []
     num_segments, stride = 0, 1
-
-    def keep(segments: Iterable[Segment]) -> None:
-        nonlocal num_segments, stride
-        for segment in segments:
-            power = np.square(segment.samples[:, : segment.num_real], dtype=np.float64).mean()
-            if power <= QUIETEST_SEGMENT * survey.loud_power:
-                continue
-            if num_segments % stride == 0:
-                kept.append(segment)
-            num_segments += 1
-            if len(kept) > MOST_SEGMENTS:
-                del kept[1::2]
-                stride *= 2
-
-    for block in blocks:
-        keep(heard.push(block))
-    keep(heard.push(np.zeros((survey.num_channels, 0), np.float32), is_last=True))
+    for segment in segments():
+        power = np.square(segment.samples[:, : segment.num_real], dtype=np.float64).mean()
+        if power <= QUIETEST_SEGMENT * survey.loud_power:
+            continue
+        if num_segments % stride == 0:
+            kept.append(segment)
+        num_segments += 1
+        if len(kept) > MOST_SEGMENTS:
+            del kept[1::2]
+            stride *= 2
     return kept
 
 
-def listen(engine: Engine, card: ModelCard, segments: Sequence[Segment], roster: Sequence[int]) -> Evidence:
+def gather_evidence(engine: Engine, card: ModelCard, segments: Sequence[Segment], roster: Sequence[int]) -> Evidence:
     """Separates each segment with a roster. Raises ModelError when the engine fails."""
     num_stems = len(card.stems)
-    energies = np.zeros((len(segments), num_stems))
-    shares = np.zeros((len(segments), num_stems))
-    presence = np.zeros((len(segments), num_stems))
-    told = None
+    energies, shares, presence = np.zeros((3, len(segments), num_stems))
+    is_listed = None
     if len(roster) < num_stems:
-        told = np.zeros((1, num_stems), np.float32)
-        told[:, roster] = 1
+        is_listed = np.zeros((1, num_stems), np.float32)
+        is_listed[:, roster] = 1
     for number, segment in enumerate(segments):
-        outputs = engine.run(segment.samples[None], told)
+        outputs = engine.run(segment.samples[None], is_listed)
         estimates = outputs["estimates"][0, ..., : segment.num_real]
         energies[number] = np.square(estimates, dtype=np.float64).sum(axis=(1, 2))
         if card.hop_length is not None:

@@ -1,6 +1,6 @@
-"""Cuts a recording of any length into the segments that a network takes, each with real context at both ends.
+"""Cuts a recording of any length into the segments that a network takes, and joins what it makes of them.
 
-First half of the Separator's work; `overlap_add` joins what the network makes of them. Samples are at the model's rate.
+Samples are at the model's rate; each segment has real context at both ends:
 
     recording  |----------------------------------------------------------|  T samples
     segment 1  |======context|
@@ -8,6 +8,10 @@ First half of the Separator's work; `overlap_add` joins what the network makes o
     last segment                                      |context============|  moved back: it ends with the recording
 
 Where a segment starts depends on the plan and on T alone, never on the blocks the samples came in.
+
+Neighbours meet in the middle of their overlap, away from either's edge. Waveforms cross-fade, linearly: both estimate
+the same source, so amplitudes (not powers) add up to one. Frames of pitch change over in the middle of that cross-fade:
+a pitch between two neighbours' is nobody's.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from divisi.contract.errors import ModelError
 
 Stems = NDArray[np.float32]
 """float32 (S, C, T): stems, channels, samples."""
+Tracks = NDArray[np.float32]
+"""float32 (S, N): pitch of each stem in Hz, 0 where unvoiced; frame n stands for sample n * hop at the model's rate."""
 
 # Long enough to hide that two neighbours disagree, short enough not to smear an onset over both.
 _FADE_SECONDS = 0.05
@@ -112,8 +118,7 @@ class Segmenter:
         segments = []
         length = self._plan.segment_length
         while length is not None and self._next_start + length <= self.num_samples:
-            self._drop_before(self._next_start)
-            segments.append(Segment(self._next_start, self._held[:, :length].copy(), length))
+            segments.append(self._segment(self._next_start, length))
             self._next_start += self._plan.step
         return segments
 
@@ -121,29 +126,20 @@ class Segmenter:
         """The segment that brings the end of the recording, if no earlier one did."""
         length = self._plan.segment_length
         if length is None or self._next_start == 0:
-            return [self._padded_to_multiple()] if self.num_samples else []
-        last_start = self._next_start - self._plan.step
-        if last_start + length >= self.num_samples:
+            # A short recording is not stretched to a segment: silence would change what a network normalises by.
+            padded_length = _round_up(self.num_samples, self._plan.length_multiple)
+            return [self._segment(0, padded_length)] if padded_length else []
+        if self._next_start - self._plan.step + length >= self.num_samples:
             return []
-        start = _round_up(self.num_samples - length, self._plan.grid)
-        self._drop_before(start)
-        return [self._padded(start, length)]
+        return [self._segment(_round_up(self.num_samples - length, self._plan.grid), length)]
 
-    def _padded_to_multiple(self) -> Segment:
-        """A short recording is not stretched to a segment: silence would change what a network normalises by."""
-        return self._padded(0, _round_up(self.num_samples, self._plan.length_multiple))
-
-    def _padded(self, start: int, length: int) -> Segment:
-        num_real = self._held.shape[1]
-        return Segment(start, np.pad(self._held, ((0, 0), (0, length - num_real))), num_real)
-
-    def _drop_before(self, start: int) -> None:
+    def _segment(self, start: int, length: int) -> Segment:
+        """The next segment; what lies before it is let go of."""
         self._held = self._held[:, start - self._held_start :]
         self._held_start = start
-
-
-def _round_up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
+        samples = self._held[:, :length]
+        num_real = samples.shape[1]
+        return Segment(start, np.pad(samples, ((0, 0), (0, length - num_real))), num_real)
 
 
 @dataclass(frozen=True)
@@ -167,35 +163,33 @@ class OutputJoin:
     """Takes what the graph made of segments, in order; gives what no later segment can change."""
 
     def __init__(self, card: ModelCard, plan: SegmentPlan) -> None:
-        self._waves: dict[str, OverlapAdd] = {}
-        self._frames: dict[str, PitchJoin] = {}
+        # Of each output, samples from one element to the next, and what joins them.
+        self._joins: dict[str, tuple[int, OverlapAdd]] = {}
         for name in card.output_names:
             if name in ("estimates", "resynthesis"):
-                self._waves[name] = OverlapAdd(plan.context_length, plan.fade_length)
+                self._joins[name] = 1, OverlapAdd(plan.context_length, plan.fade_length)
             elif name in ("f0", "voicing"):
-                self._frames[name] = PitchJoin(plan)
+                frames_unused = (plan.context_length + plan.fade_length // 2) // plan.grid
+                self._joins[name] = plan.grid, OverlapAdd(frames_unused, 0)
 
     def push(self, segment: Segment, outputs: Mapping[str, np.ndarray]) -> JoinedOutputs:
         """Takes the outputs of one segment, by their names in the card, without the axis B."""
-        waves = {
-            name: join.push(segment.start, outputs[name][..., : segment.num_real]) for name, join in self._waves.items()
-        }
-        frames = {name: join.push(segment, outputs[name]) for name, join in self._frames.items()}
-        return JoinedOutputs(**waves, **frames)
+        return JoinedOutputs(
+            **{
+                name: join.push(segment.start // hop, outputs[name][..., : -(-segment.num_real // hop)])
+                for name, (hop, join) in self._joins.items()
+            }
+        )
 
     def finish(self, num_samples: int) -> JoinedOutputs:
         """The rest of a recording of `num_samples`, at least 1."""
-        return JoinedOutputs(
-            **{name: join.finish(num_samples) for name, join in self._waves.items()},
-            **{name: join.finish(num_samples) for name, join in self._frames.items()},
-        )
-
-
-Stream = NDArray[np.float32]
+        return JoinedOutputs(**{name: join.finish(-(-num_samples // hop)) for name, (hop, join) in self._joins.items()})
 
 
 class OverlapAdd:
     """Takes segments in order, gives what no later segment can change; holds less than one segment.
+
+    Works along the last axis, on samples and on frames alike.
 
     Args:
         context_length: elements at the end of each segment, and at the start of its successor, that are not used.
@@ -204,13 +198,12 @@ class OverlapAdd:
 
     def __init__(self, context_length: int, fade_length: int) -> None:
         self._margin = context_length + fade_length
-        self._fade_length = fade_length
         # Symmetric and never 0 or 1: each element hears both neighbours.
         self._fade_in = ((np.arange(fade_length) + 0.5) / max(fade_length, 1)).astype(np.float32)
-        self._tail: Stream | None = None
+        self._tail: NDArray[np.float32] | None = None
         self._tail_start = 0
 
-    def push(self, start: int, segment: Stream) -> Stream:
+    def push(self, start: int, segment: NDArray[np.float32]) -> NDArray[np.float32]:
         """Takes one segment.
 
         Args:
@@ -222,14 +215,16 @@ class OverlapAdd:
             float32 (..., n): the elements that follow those given before; n may be 0.
         """
         if self._tail is None:
-            stream, stream_start = segment, start
+            stream, self._tail_start = segment, start
         else:
-            stream, stream_start = self._joined(self._tail, segment[..., self._tail_start - start :]), self._tail_start
+            stream, fade_length = segment[..., self._tail_start - start :].copy(), len(self._fade_in)
+            stream[..., :fade_length] *= self._fade_in
+            stream[..., :fade_length] += self._tail[..., :fade_length] * (1 - self._fade_in)
         ready = max(stream.shape[-1] - self._margin, 0)
-        self._tail, self._tail_start = stream[..., ready:].copy(), stream_start + ready
+        self._tail, self._tail_start = stream[..., ready:].copy(), self._tail_start + ready
         return stream[..., :ready]
 
-    def finish(self, length: int) -> Stream:
+    def finish(self, length: int) -> NDArray[np.float32]:
         """The rest of a whole of `length` elements: the last segment up to its very end."""
         if self._tail is None:
             raise ValueError("there was no segment to finish")
@@ -238,29 +233,6 @@ class OverlapAdd:
             raise ValueError(f"the segments end at {self._tail_start + rest.shape[-1]}, {length} are asked for")
         return rest
 
-    def _joined(self, tail: Stream, successor: Stream) -> Stream:
-        joined = successor.copy()
-        joined[..., : self._fade_length] *= self._fade_in
-        joined[..., : self._fade_length] += tail[..., : self._fade_length] * (1 - self._fade_in)
-        return joined
 
-
-Tracks = NDArray[np.float32]
-"""float32 (S, N): pitch of each stem in Hz, 0 where unvoiced; frame n stands for sample n * hop at the model's rate."""
-
-
-class PitchJoin:
-    """Takes the tracks of segments in order, gives what no later segment can change."""
-
-    def __init__(self, plan: SegmentPlan) -> None:
-        self._hop_length = plan.grid
-        self._join = OverlapAdd((plan.context_length + plan.fade_length // 2) // plan.grid, 0)
-
-    def push(self, segment: Segment, tracks: Tracks) -> Tracks:
-        """Takes float32 (S, N) of the segment; gives the frames that follow those given before."""
-        num_frames = -(-segment.num_real // self._hop_length)
-        return self._join.push(segment.start // self._hop_length, tracks[:, :num_frames])
-
-    def finish(self, num_samples: int) -> Tracks:
-        """The remaining frames of a recording of `num_samples` at the model's rate."""
-        return self._join.finish(-(-num_samples // self._hop_length))
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple

@@ -24,11 +24,51 @@ from divisi.contract.request import DeliveryOptions
 from divisi.models.engine import Engine
 from divisi.models.plan import FitRequest, Voices, check_voices
 from divisi.separation.full_band import BandPlan, FullBand, ModelInput
-from divisi.separation.roster import hear_roster, spread_segments
+from divisi.separation.roster import detect_roster, spread_segments
 from divisi.separation.segments import JoinedOutputs, OutputJoin, Segment, SegmentPlan, Stems, Tracks
 from divisi.separation.survey import Survey
 
 OnProgress = Callable[[float], None]
+
+
+class SeparationOptions(DeliveryOptions):
+    """What one request asks of a separation: options as they came, and what was made of them. (What belongs to the
+    model is in its card, to the deployment in Settings.)
+
+    Attributes:
+        stems: names of the wanted stems; None for all of the model's.
+        include_pitch: also deliver pitch tracks and notes of the wanted stems, where the model has them.
+        include_resynthesis: also deliver the mixture as the model sings it again, where it can.
+        include_views: also deliver what people look at: peaks, spectrograms, confidence, a picture of it all.
+        include_previews: also deliver stems and residual as small files to listen to at once.
+        include_report: also deliver the picture, where not all of those are wanted.
+        voices: who may sing, by name; None: all of the model's stems; `auto`: whoever is detected. Stems of the others
+            are silent.
+        fit: what is asked of a model that is fitted to the recording; None: what its card says.
+    """
+
+    stems: tuple[str, ...] | None = None
+    include_pitch: bool = False
+    include_resynthesis: bool = False
+    include_views: bool = False
+    include_previews: bool = False
+    include_report: bool = False
+    voices: Voices = None
+    fit: FitRequest | None = None
+
+    def indices(self, model_stems: Sequence[str]) -> list[int]:
+        """Places of the wanted stems on the model's axis S, in the model's order.
+
+        Raises:
+            InputError: code `unknown-stem`.
+        """
+        if self.stems is None:
+            return list(range(len(model_stems)))
+        for name in self.stems:
+            if name not in model_stems:
+                message = f"the model has no stem {name[:80]!r}; it has {', '.join(model_stems)}"
+                raise InputError(message, code="unknown-stem", stems=list(model_stems))
+        return [place for place, name in enumerate(model_stems) if name in self.stems]
 
 
 @dataclass(frozen=True)
@@ -51,6 +91,12 @@ class SeparatedBlock:
     f0: Tracks | None = None
     voicing: Tracks | None = None
     resynthesis: Samples | None = None
+
+
+def rest_of(mixture: Samples, stems: Stems) -> Samples:
+    """What no stem holds, float32 (C, n), of float32 (C, n) and (S, C, n)."""
+    # In double precision, so that each stem's rounding is not added to the rest's.
+    return (mixture - stems.sum(axis=0, dtype=np.float64)).astype(np.float32)
 
 
 class Separator:
@@ -81,7 +127,7 @@ class Separator:
         """The card with the stems that a request will give: those of a trained model are always the same."""
         return self.card
 
-    def hear_voices(self, blocks: Iterable[Samples], survey: Survey) -> tuple[str, ...]:
+    def detect_voices(self, blocks: Iterable[Samples], survey: Survey) -> tuple[str, ...]:
         """Which voices sing in a recording; takes as long as separating `roster.MOST_SEGMENTS` segments once or twice.
 
         Args:
@@ -89,14 +135,14 @@ class Separator:
             survey: of the same.
 
         Returns:
-            their names; none when nobody is heard.
+            their names; may be none.
 
         Raises:
             InputError, ModelError: as `separate`; `voices-not-supported` when the model takes no roster.
         """
         check_voices(AUTO, self.card)
         segments = spread_segments(blocks, self.card, self.plan, survey)
-        places = hear_roster(self.engine, self.card, segments)
+        places = detect_roster(self.engine, self.card, segments)
         return tuple(self.card.stems[place] for place in places)
 
     def separate(
@@ -114,10 +160,10 @@ class Separator:
             blocks: the recording, float32 (C, n) each; how it is cut into blocks does not change the result.
             sample_rate: Hz.
             num_channels: C.
-            survey: of the same; needed where the model hears fewer channels than there are, and for the progress.
+            survey: of the same; needed where the model takes fewer channels than there are, and for the progress.
             on_progress: called with rising numbers in 0..1, at the end with 1.
-            options: what to deliver; default everything. Voices must be given by name: `auto` needs to hear the whole
-                recording first, see `hear_voices`.
+            options: what to deliver; default everything. Voices must be given by name: `auto` needs the whole
+                recording first, see `detect_voices`.
 
         Raises:
             InputError: `unknown-stem`, `unknown-voice`, `voices-not-supported`, `unsupported-channels`, or what
@@ -128,7 +174,7 @@ class Separator:
         selected = options.indices(self.card.stems)
         voices = check_voices(options.voices, self.card)
         if voices == AUTO:
-            raise ValueError("hear_voices first, then separate with the voices that it gives")
+            raise ValueError("detect_voices first, then separate with the voices that it gives")
         roster = None if voices is None else np.array([name in voices for name in self.card.stems], np.float32)
         separation = _Separation(self, sample_rate, num_channels, selected, roster, survey)
         return _watched(separation.run(blocks), survey, on_progress)
@@ -161,7 +207,7 @@ class _Separation:
         self._waiting: list[Segment] = []
         self._join = OutputJoin(card, separator.plan)
         self._resynthesis = StreamResampler(self._input.num_channels, card.sample_rate, sample_rate)
-        self._num_sung_again = 0
+        self._num_resynthesised = 0
         band = BandPlan(
             sample_rate=sample_rate,
             num_channels=num_channels,
@@ -207,7 +253,7 @@ class _Separation:
         num_samples = self._input.num_samples
         if num_samples:
             return self._block(self._join.finish(num_samples), is_last=True)
-        # Shorter than half a sample at the model's rate: there was nothing to hear.
+        # Shorter than half a sample at the model's rate: there was nothing to separate.
         nothing = np.zeros((self._num_stems, self._input.num_channels, 0), np.float32)
         return self._block(JoinedOutputs(nothing, resynthesis=nothing[0]), is_last=True)
 
@@ -217,23 +263,23 @@ class _Separation:
         else:
             stems = self._full_band.push_estimates(joined.estimates, is_last=is_last)
         mixture = self._mixture.pop(stems.shape[-1])
-        # In double precision, so that each stem's rounding is not added to the residual's.
-        residual = (mixture - stems.sum(axis=0, dtype=np.float64)).astype(np.float32)
         return SeparatedBlock(
             mixture,
             stems,
-            residual,
+            rest_of(mixture, stems),
             f0=None if joined.f0 is None else joined.f0[self._selected],
             voicing=None if joined.voicing is None else joined.voicing[self._selected],
-            resynthesis=None if joined.resynthesis is None else self._sing_again(joined.resynthesis, is_last=is_last),
+            resynthesis=None
+            if joined.resynthesis is None
+            else self._at_recording_rate(joined.resynthesis, is_last=is_last),
         )
 
-    def _sing_again(self, resynthesis: Samples, *, is_last: bool) -> Samples:
+    def _at_recording_rate(self, resynthesis: Samples, *, is_last: bool) -> Samples:
         """At the recording's rate, and at its end neither shorter nor longer than it."""
         samples = self._resynthesis.push(resynthesis, is_last=is_last)
         if is_last:
-            samples = fit_length(samples, self._num_taken - self._num_sung_again)
-        self._num_sung_again += samples.shape[1]
+            samples = fit_length(samples, self._num_taken - self._num_resynthesised)
+        self._num_resynthesised += samples.shape[1]
         return samples
 
 
@@ -248,42 +294,3 @@ def _watched(
             on_progress(min(num_given / survey.num_samples, 1.0))
     if on_progress is not None:
         on_progress(1.0)
-
-
-class SeparationOptions(DeliveryOptions):
-    """What to deliver: what was asked as it came, and what was made of it.
-
-    Attributes:
-        stems: names of the wanted stems; None for all of the model's.
-        include_pitch: also deliver pitch tracks and notes of the wanted stems, where the model has them.
-        include_resynthesis: also deliver the mixture as the model sings it again, where it can.
-        include_views: also deliver what people look at: peaks, spectrograms, confidence, a picture of it all.
-        include_previews: also deliver stems and residual as small files to listen to at once.
-        include_report: also deliver the picture, where not all of those are wanted.
-        voices: who may sing, by name; None: all of the model's stems; `auto`: whoever is heard. Stems of the others
-            are silent.
-        fit: what is asked of a model that is fitted to the recording; None: what its card says.
-    """
-
-    stems: tuple[str, ...] | None = None
-    include_pitch: bool = False
-    include_resynthesis: bool = False
-    include_views: bool = False
-    include_previews: bool = False
-    include_report: bool = False
-    voices: Voices = None
-    fit: FitRequest | None = None
-
-    def indices(self, model_stems: Sequence[str]) -> list[int]:
-        """Places of the wanted stems on the model's axis S, in the model's order.
-
-        Raises:
-            InputError: code `unknown-stem`.
-        """
-        if self.stems is None:
-            return list(range(len(model_stems)))
-        for name in self.stems:
-            if name not in model_stems:
-                message = f"the model has no stem {name[:80]!r}; it has {', '.join(model_stems)}"
-                raise InputError(message, code="unknown-stem", stems=list(model_stems))
-        return [place for place, name in enumerate(model_stems) if name in self.stems]

@@ -122,7 +122,7 @@ def _separate(
     """Stems of the data set's voices, in its order. Takes float32 (T,), gives float32 (V, T)."""
     surveyed = survey([mixture[None]], SAMPLE_RATE, 1)
     if voices == AUTO:
-        voices = separator.hear_voices([mixture[None]], surveyed) or None
+        voices = separator.detect_voices([mixture[None]], surveyed) or None
     options = SeparationOptions(voices=voices)
     blocks = separator.separate([mixture[None]], SAMPLE_RATE, 1, surveyed, on_progress, options)
     stems = np.concatenate([block.stems[:, 0] for block in blocks], axis=-1)
