@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fastapi.routing import APIRoute
 from tests.k8s.manifests import (
     Resource,
     containers,
@@ -23,6 +24,7 @@ from tests.k8s.manifests import (
 from divisi.bootstrap import open_bundles, open_door, open_store
 from divisi.contract.request import Lane
 from divisi.gateway.app import STOP_SECONDS, create_app
+from divisi.gateway.open_routes import asset_router, page_router
 from divisi.settings import Settings
 from divisi.timing import ANSWER_SECONDS
 from divisi.worker.health import STALE_HEARTBEAT_SECONDS
@@ -158,7 +160,7 @@ def test_images_are_of_this_version(resources: list[Resource]) -> None:
 
 
 @pytest.mark.parametrize("overlay", ["production-cpu", "production-gpu"])
-def test_the_ingress_leads_to_the_whole_api_and_to_nothing_else(
+def test_the_ingress_leads_to_page_and_api_and_to_nothing_else(
     rendered: dict[str, list[Resource]], overlay: str
 ) -> None:
     (ingress,) = of_kind(rendered[overlay], "Ingress")
@@ -172,7 +174,9 @@ def test_the_ingress_leads_to_the_whole_api_and_to_nothing_else(
 
     unused = Settings(store_url="memory://")
     app = create_app(unused, open_door(unused), open_store(unused), open_bundles(unused))
-    paths = set(app.openapi()["paths"]) | {"/openapi.json"}
+    shown = [*page_router.routes, *asset_router.routes]
+    paths = {*app.openapi()["paths"], *(route.path for route in shown if isinstance(route, APIRoute))}
+    assert {"/", "/page/{name}", "/docs", "/docs/{name}", "/openapi.json"} < paths
     assert {path for path in paths if not is_led_to(path)} == INSIDE
 
 
