@@ -28,6 +28,17 @@ def raised_codes() -> dict[str, set[type[DivisiError]]]:
     return found
 
 
+def answered_codes() -> set[str]:
+    """Every code that the package's sources write into a problem without raising an error."""
+    return {
+        node.args[0].value
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("Problem", "problem_of")
+        if node.args and isinstance(node.args[0], ast.Constant)
+    }
+
+
 def fault_of(error: type[DivisiError]) -> Fault:
     return "service" if issubclass(error, (ModelError, UnavailableError)) else "caller"
 
@@ -38,6 +49,10 @@ def test_every_code_that_is_raised_is_in_the_table_and_never_the_other_sides_fau
     assert sorted(set(raised) - set(KINDS) - {None}) == []
     for code in set(raised) - {None}:
         assert {fault_of(error) for error in raised[code]} == {KINDS[code].fault}, code
+
+
+def test_every_code_that_is_answered_is_in_the_table() -> None:
+    assert {"not-ready", "internal-error", "worker-lost"} <= answered_codes() <= set(KINDS)
 
 
 @pytest.mark.parametrize("code", KINDS)

@@ -204,6 +204,7 @@ KINDS: dict[str, Kind] = {
     "not-a-dead-letter": Kind(ConflictError),
     # What is away for a while.
     "unavailable": Kind(UnavailableError, retry_seconds=OUTAGE_SECONDS),
+    "not-ready": Kind(UnavailableError, retry_seconds=OUTAGE_SECONDS),
     "redis-unavailable": Kind(UnavailableError, retry_seconds=OUTAGE_SECONDS),
     "redis-missing": Kind(UnavailableError),
     "store-unavailable": Kind(UnavailableError, retry_seconds=OUTAGE_SECONDS),
