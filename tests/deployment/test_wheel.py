@@ -41,6 +41,15 @@ def test_service_and_client_have_every_file_once(wheels: dict[str, Path], unpack
     assert written <= service | client
 
 
+def test_every_distribution_carries_the_licence(unpacked: Path) -> None:
+    licence = (ROOT / "LICENSE").read_bytes()
+    assert [path.read_bytes() for path in unpacked.glob("*.dist-info/licenses/LICENSE")] == [licence] * 2
+    for folder in ("service", "service/workshop"):  # copies: a source distribution reaches no file outside of it
+        project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
+        assert project["license-files"] == ["LICENSE"]
+        assert (ROOT / folder / "LICENSE").read_bytes() == licence
+
+
 def test_the_service_requires_the_client_of_its_own_version() -> None:
     service, client = (
         tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"] for folder in (".", "service")
