@@ -78,8 +78,8 @@ class EngineOptions:
         return cls(settings.device, settings.engine_threads, settings.half_precision, server)
 
 
-class Engine(Protocol):
-    """One opened model. Not thread-safe; one engine serves one caller at a time."""
+class Opened(Protocol):
+    """An opened model of whatever kind. Not thread-safe; it serves one caller at a time."""
 
     @property
     def name(self) -> str:
@@ -92,6 +92,13 @@ class Engine(Protocol):
     @property
     def provider(self) -> str:
         """What computes there, for people: an execution provider, the name of a GPU, the address of a server."""
+
+    def close(self) -> None:
+        """Gives the memory back; may be called twice."""
+
+
+class Engine(Opened, Protocol):
+    """An opened model that runs one graph."""
 
     def run(self, mixture: np.ndarray, roster: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Separates a batch of segments; nothing is kept from one call to the next.
@@ -109,9 +116,6 @@ class Engine(Protocol):
         Raises:
             ModelError: code `wrong-input`, `wrong-output`, `non-finite-estimates`, `engine-failed` or `engine-closed`.
         """
-
-    def close(self) -> None:
-        """Gives the memory back; may be called twice."""
 
 
 def open_engine(name: str, bundle: ModelBundle, options: EngineOptions) -> Engine:
@@ -152,20 +156,8 @@ def open_fitter(bundle: ModelBundle, options: EngineOptions) -> Fitter:
     return cast(Fitter, open_engine(FITTER, bundle, options))
 
 
-class Fitter(Protocol):
-    """One opened fitted model. Not thread-safe; holds one recording at a time."""
-
-    @property
-    def name(self) -> str:
-        """The adapter's name in `ENGINES`."""
-
-    @property
-    def device(self) -> str:
-        """Where it really runs, such as `cpu` or `cuda:0`."""
-
-    @property
-    def provider(self) -> str:
-        """What computes there, as `Engine.provider`."""
+class Fitter(Opened, Protocol):
+    """An opened model that is fitted to each recording; holds one recording at a time."""
 
     def num_steps(self, plan: FitPlan) -> int:
         """Iterations of all kinds that `fit` takes."""
@@ -196,9 +188,6 @@ class Fitter(Protocol):
         Raises:
             ModelError: code `non-finite-estimates`.
         """
-
-    def close(self) -> None:
-        """Gives the memory back; may be called twice."""
 
 
 LARGEST_BATCH = 64

@@ -12,8 +12,8 @@ import pytest
 from tests.models.test_bundle import publish
 
 from divisi.contract.errors import ConflictError, DivisiError, InputError, UnavailableError
+from divisi.machine.separation import pull_bundle
 from divisi.models.bundle import BundleStore
-from divisi.models.pull import pull_bundle
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
