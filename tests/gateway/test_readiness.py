@@ -22,7 +22,6 @@ import redis
 from tests.conftest import free_port
 from tests.patience import PATIENCE_SECONDS
 
-from divisi import scratch
 from divisi.gateway.app import create_app
 from divisi.models.bundle import BundleStore
 from divisi.queue.redis_door import RedisDoor
@@ -213,10 +212,10 @@ def test_a_disk_without_room_for_a_recording_is_not_ready(
 ) -> None:
     def usage(path: Path) -> SimpleNamespace:
         is_full = path.is_relative_to(gateway.folder / folder)
-        return SimpleNamespace(free=scratch.LEAST_FREE_BYTES - is_full)
+        return SimpleNamespace(free=store_health.LEAST_FREE_BYTES - is_full)
 
     assert is_ready(http)
-    monkeypatch.setattr(scratch.shutil, "disk_usage", usage)
+    monkeypatch.setattr(store_health.shutil, "disk_usage", usage)
     assert os.strerror(errno.ENOSPC) in why_not(http, "store")
 
 

@@ -18,14 +18,13 @@ from prometheus_client import generate_latest
 from tests.conftest import free_port
 from tests.patience import PATIENCE_SECONDS
 
-from divisi.bootstrap import open_store
+from divisi.bootstrap import Scratch, open_store
 from divisi.contract.job import Job, JobEvent, JobState, Problem
 from divisi.contract.request import Lane
 from divisi.queue.job_queue import JobQueue
 from divisi.queue.redis_door import RedisDoor
 from divisi.queue.watching import EventReader
 from divisi.queue.worker_side import RollCall, WorkerSide
-from divisi.scratch import Scratch
 from divisi.settings import Settings, child_environment
 from divisi.storage.names import attempt_prefix
 from divisi.storage.object_store import ObjectStore

@@ -30,6 +30,7 @@ from divisi.access.callers import (
 from divisi.access.key_ring import KeyRing, Scope
 from divisi.access.signing import EXPIRES, SIGNATURE, Link, check_link
 from divisi.audio.recording import AudioLimits
+from divisi.bootstrap import Scratch
 from divisi.contract.errors import AccessError, LimitError, NotFoundError
 from divisi.contract.manifest import ManifestFile
 from divisi.gateway.middleware import GatewayMetrics
@@ -38,7 +39,6 @@ from divisi.queue.job_queue import JobQueue
 from divisi.queue.redis_door import RedisDoor
 from divisi.queue.watching import EventReader, Figures
 from divisi.queue.worker_side import RollCall
-from divisi.scratch import Scratch
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
 from divisi.webhooks.deliveries import Deliveries

@@ -32,7 +32,7 @@ from divisi.gateway.openapi import GUARDED, problems
 from divisi.queue.watching import COUNTERS, Overview, overview
 from divisi.queue.worker_side import WorkerState
 from divisi.sample import MIXTURE, SOURCES, mixture_path, source_path
-from divisi.scratch import require_room
+from divisi.storage.store_health import require_room
 from divisi.timing import in_time
 
 router = APIRouter(tags=["health"])

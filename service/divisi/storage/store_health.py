@@ -6,7 +6,11 @@ The write probe is asked often, so it is cheap, and leaves nothing of use behind
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
+import os
+import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +28,6 @@ from obstore.exceptions import (
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from divisi.contract.errors import UnavailableError
-from divisi.scratch import require_room
 from divisi.storage.names import JOBS_PREFIX, UPLOADS_PREFIX
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ PING_KEY = "ping"
 REMEMBERED_SECONDS = 1.0
 # Some stores call the condition an error of theirs, and are asked again and again; a probe is waited for two seconds.
 CONDITION_SECONDS = 1.0
+# A short recording. Larger ones may still find too little and are refused as they come; below this nothing fits.
+LEAST_FREE_BYTES = 8 * 1024**2
 OPERATIONS = ("put", "get", "head", "list", "delete", "sign")
 
 
@@ -92,6 +97,18 @@ def _require_folder(folder: Path) -> None:
     except OSError as error:
         message = f"the object store's folder cannot be written to ({error.strerror})"
         raise UnavailableError(message, code="store-unavailable") from error
+
+
+def require_room(folder: Path) -> None:
+    """Returns when a file can be written to the folder; leaves none behind, even when it is killed.
+
+    Raises:
+        OSError: with the reason, such as a disk that is full.
+    """
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as probe:
+        probe.write(b"1")
+    if shutil.disk_usage(folder).free < LEAST_FREE_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class StoreErrors:

@@ -19,13 +19,12 @@ from typing import Any, NoReturn
 
 import structlog
 
-from divisi.bootstrap import end_process, open_door, open_store
+from divisi.bootstrap import Scratch, end_process, open_door, open_store
 from divisi.contract.errors import DivisiError, UnavailableError
 from divisi.life import sweep_attempt, sweep_expired
 from divisi.queue.job_queue import JobQueue
 from divisi.queue.redis_door import RedisDoor
 from divisi.queue.worker_side import Claim, RollCall, WorkerSide
-from divisi.scratch import Scratch
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import Span, configure_tracing, current_traceparent, get_logger, span, stop_tracing

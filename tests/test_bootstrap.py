@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from divisi.bootstrap import Scratch
 from divisi.contract.errors import InputError
-from divisi.scratch import Scratch
 
 
 def test_the_folder_and_all_in_it_are_gone_at_the_end(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_folder_is_fresh_each_time(tmp_path: Path) -> None:
 
 def test_what_a_killed_worker_left_is_removed_and_a_living_one_keeps_its_own(tmp_path: Path) -> None:
     killed = (
-        "import os, signal, sys; from pathlib import Path; from divisi.scratch import Scratch\n"
+        "import os, signal, sys; from pathlib import Path; from divisi.bootstrap import Scratch\n"
         "scratch = Scratch(Path(sys.argv[1]), 'worker').__enter__()\n"
         "(scratch.fresh_folder('job') / 'mixture').write_bytes(b'audio')\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
