@@ -25,12 +25,12 @@ from divisi.delivery.files import (
     PreviewFiles,
     StemFile,
     StemWriter,
-    preview_name,
+    file_names,
     publish,
 )
-from divisi.delivery.pitch_files import PITCH_NAMES, PitchFiles
+from divisi.delivery.pitch_files import PitchFiles
 from divisi.delivery.scores import ConfidenceResult, ReferenceScore, ReferenceScores
-from divisi.delivery.views import ViewFiles, view_names, views_of
+from divisi.delivery.views import ViewFiles, view_names
 from divisi.delivery.warnings import Outcome, warnings_of
 from divisi.models.plan import check_voices
 from divisi.separation.fitted_separator import AnySeparator
@@ -42,8 +42,8 @@ from divisi.whole_files import Destination, PlainFolder
 
 # Samples decoded at a time: a second or two.
 _BLOCK_LENGTH = 1 << 16
-# Of the progress, where the voices have to be heard first.
-_LISTENING_SHARE = 0.1
+# Of the progress, where the voices have to be detected first.
+_DETECTION_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ class SeparatedFile:
         files: stems in the model's order, the residual last.
         previews: of stems and residual, where they were asked for.
         pitch: `pitch.csv`, `pitch.json` and `notes.mid`, where they were asked for and the model has pitch tracks.
-        resynthesis: the mixture as the model sings it again, on the channels that the model hears, where it was asked
+        resynthesis: the mixture as the model sings it again, on the channels that the model takes, where it was asked
             for and the model has one; no part of the sum of stems and residual.
         views: `peaks.json`, `confidence.json`, `report.png` and a spectrogram a track, where they were asked for.
         confidence: how far each stem is to be believed, with the views.
         scores: of the stems whose true sources were given.
         voices: who was taken to sing, in the model's order; stems of others are silent.
-        are_voices_detected: True when they were heard (`auto`), False when the caller or the model's card named them.
+        are_voices_detected: True with `auto`, False when the caller or the model's card named them.
         sample_rate: of the recording and of every file, Hz.
         num_channels: of the recording, its stems and residual.
         num_samples: likewise, counted.
@@ -141,15 +141,15 @@ def separate_file(
         voices = check_voices(options.voices, card)
         check_encoding(encoding, sample_rate, num_channels)
         destination = PlainFolder(out, source.path) if isinstance(out, Path) else out
-        destination.check(_file_names(options, card, names, encoding, separator.f0_hop_seconds))
-        surveyed, heard = _survey(source), None
+        destination.check(file_names(options, card, names, encoding, separator.f0_hop_seconds))
+        surveyed, detected = _survey(source), None
         if voices == AUTO:
-            voices = heard = _detect_voices(source, separator, surveyed)
-            on_progress = on_progress and partial(_report_after_listening, on_progress)
-            options = options.model_copy(update={"voices": heard or card.stems})
+            voices = detected = _detect_voices(source, separator, surveyed)
+            on_progress = on_progress and partial(_report_after_detection, on_progress)
+            options = options.model_copy(update={"voices": detected or card.stems})
         music = without_offset(clock.each("decode", decoder.blocks(_BLOCK_LENGTH)), sample_rate, num_channels)
         blocks = separator.separate(music, sample_rate, num_channels, surveyed, on_progress, options)
-        delivery = _Delivery(card, names, tuple(voices or card.stems), heard, encoding, options, surveyed)
+        delivery = _Delivery(card, names, tuple(voices or card.stems), detected, encoding, options, surveyed)
         with destination.unfinished() as scratch, ExitStack() as open_files:
             files = delivery.open(source, scratch, separator.f0_hop_seconds, open_files)
             with clock.stage("encode"):
@@ -166,17 +166,22 @@ class _Delivery:
     Attributes:
         names: of the wanted stems.
         voices: who is taken to sing.
-        heard: who was heard, where nobody said who sings.
+        detected: who was detected, where nobody said who sings.
         asked: the format asked for.
     """
 
     card: ModelCard
     names: Sequence[str]
     voices: tuple[str, ...]
-    heard: tuple[str, ...] | None
+    detected: tuple[str, ...] | None
     asked: StemFormat
     options: SeparationOptions
     survey: Survey
+
+    @property
+    def tracks(self) -> list[str]:
+        """Names of the stems, and of the residual where it is asked for."""
+        return [*self.names, *([RESIDUAL] if self.options.include_residual else [])]
 
     @property
     def encoding(self) -> StemFormat:
@@ -198,11 +203,10 @@ class _Delivery:
         files = DeliveryFiles([stem(name) for name in self.names])
         if options.include_residual:
             files.residual = stem(RESIDUAL)
-        if options.include_resynthesis and "resynthesis" in self.card.output_names:
+        if options.include_resynthesis and RESYNTHESIS in self.card.output_names:
             files.resynthesis = stem(RESYNTHESIS, model_channels(self.card, num_channels))
         if options.include_previews:
-            tracks = [*self.names, *([RESIDUAL] if options.include_residual else [])]
-            files.previews = open_files.enter_context(PreviewFiles(scratch, tracks, sample_rate, num_channels))
+            files.previews = open_files.enter_context(PreviewFiles(scratch, self.tracks, sample_rate, num_channels))
         if options.include_pitch and f0_hop_seconds is not None:
             has_voicing = "voicing" in self.card.output_names
             files.pitch = open_files.enter_context(
@@ -212,15 +216,8 @@ class _Delivery:
             scores = ReferenceScores(source.references, self.names, sample_rate, num_channels)
             files.scores = open_files.enter_context(scores)
         if options.include_views or options.include_report:
-            files.views = ViewFiles(
-                scratch,
-                source.title or source.path.name,
-                self.names,
-                sample_rate,
-                self.survey.num_samples,
-                f0_hop_seconds,
-                include_residual=options.include_residual,
-            )
+            title = source.title or source.path.name
+            files.views = ViewFiles(scratch, title, self.tracks, sample_rate, self.survey.num_samples, f0_hop_seconds)
         return files
 
     def publish(
@@ -230,43 +227,28 @@ class _Delivery:
         audio = tuple(writer.publish(destination) for writer in files.audio)
         resynthesis = files.resynthesis.publish(destination) if files.resynthesis else None
         has_all_stems = len(self.names) == len(self.card.stems)
-        outcome = Outcome(files.energies, self.heard == (), has_all_stems, is_fitted=self.card.fitting is not None)
+        outcome = Outcome(files.energies, self.detected == (), has_all_stems, is_fitted=self.card.fitting is not None)
         written = [*audio, *([resynthesis] if resynthesis else [])]
+        views = view_names(self.options, self.tracks)
         adds_up = files.residual and self.encoding.is_lossless
         return SeparatedFile(
             files=audio,
             previews=tuple(publish(path, destination) for path in beside.previews),
             pitch=tuple(publish(path, destination) for path in beside.pitch),
             resynthesis=resynthesis,
-            views=tuple(publish(path, destination) for path in views_of(self.options, beside.views)),
-            confidence=beside.views.confidence if beside.views else None,
+            views=tuple(publish(path, destination) for path in beside.views if path.name in views),
+            confidence=beside.confidence,
             scores=beside.scores,
             voices=self.voices,
-            are_voices_detected=self.heard is not None,
+            are_voices_detected=self.detected is not None,
             sample_rate=self.survey.sample_rate,
             num_channels=self.survey.num_channels,
             num_samples=self.survey.num_samples,
             conservation_dbfs=files.conservation_dbfs if adds_up else None,
-            warnings=warnings_of(self.survey, self.asked, self.encoding, written, outcome),
+            warnings=warnings_of(self.survey, self.asked, written, outcome),
             wall_seconds=wall_seconds,
             real_time_factor=wall_seconds * self.survey.sample_rate / self.survey.num_samples,
         )
-
-
-def _file_names(
-    options: SeparationOptions,
-    card: ModelCard,
-    names: Sequence[str],
-    encoding: StemFormat,
-    f0_hop_seconds: float | None,
-) -> list[str]:
-    """All files that a request will give."""
-    audio = [*names, *([RESIDUAL] if options.include_residual else [])]
-    previews = [preview_name(name) for name in audio if options.include_previews]
-    if options.include_resynthesis and "resynthesis" in card.output_names:
-        audio.append(RESYNTHESIS)
-    pitch = PITCH_NAMES if options.include_pitch and f0_hop_seconds is not None else ()
-    return [*(f"{name}{encoding.extension}" for name in audio), *previews, *pitch, *view_names(options, names)]
 
 
 def _write_all(files: DeliveryFiles, blocks: Iterable[SeparatedBlock], source: Recording) -> None:
@@ -296,5 +278,5 @@ def _detect_voices(source: Recording, separator: AnySeparator, surveyed: Survey)
         return separator.detect_voices(music, surveyed)
 
 
-def _report_after_listening(on_progress: OnProgress, done: float) -> None:
-    on_progress(_LISTENING_SHARE + (1 - _LISTENING_SHARE) * done)
+def _report_after_detection(on_progress: OnProgress, done: float) -> None:
+    on_progress(_DETECTION_SHARE + (1 - _DETECTION_SHARE) * done)

@@ -1,4 +1,9 @@
-"""Files of one separation: written in a scratch folder, described, and moved to their own when all are complete."""
+"""The open files of one delivery: each block of the result goes into all of them, and what they hold is added up. They
+are written in a scratch folder, and moved to their own when all are complete.
+
+Previews are at 32 kHz, which is all that so few bits can hold, and makes every frame of MP3 as long as the next, in
+samples and in bytes: 36 ms, 432 bytes of stereo. So a page asks for the bytes of the seconds that it needs.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +20,19 @@ from numpy.typing import NDArray
 from divisi.audio.encode import AudioEncoder
 from divisi.audio.mp3 import QUICK, Mp3Writer
 from divisi.audio.recording import Samples, StreamResampler, as_held
-from divisi.contract.card import RESIDUAL, RESYNTHESIS
+from divisi.contract.card import RESIDUAL, RESYNTHESIS, ModelCard
 from divisi.contract.files import FILES, StemFormat, media_type_of
-from divisi.delivery.pitch_files import PitchFiles
-from divisi.delivery.scores import ReferenceScore, ReferenceScores
-from divisi.delivery.views import ViewFiles, ViewPaths, true_source_name
-from divisi.separation.separator import SeparatedBlock
+from divisi.delivery.pitch_files import PITCH_NAMES, PitchFiles
+from divisi.delivery.scores import ConfidenceResult, ReferenceScore, ReferenceScores
+from divisi.delivery.views import ViewFiles, true_source_name, view_names
+from divisi.separation.separator import SeparatedBlock, SeparationOptions, rest_of
 from divisi.whole_files import Destination, digests_of
+
+# Said of files that add up exactly, in place of minus infinity, which JSON cannot hold; no float32 sample is as small.
+_EXACT_DBFS = -400.0
+PREVIEW_RATE = 32_000
+# Of previews, by channels. Ten minutes of stereo in five files take 36 MB.
+_KBPS = {1: 64, 2: 96}
 
 
 @dataclass(frozen=True)
@@ -111,10 +122,6 @@ def _moved(path: Path, destination: Destination) -> dict[str, Any]:
     return {"path": path, "bytes": path.stat().st_size, "sha256": digests.sha256, "crc32": digests.crc32}
 
 
-# Said of files that add up exactly, in place of minus infinity, which JSON cannot hold; no float32 sample is as small.
-_EXACT_DBFS = -400.0
-
-
 @dataclass
 class Energies:
     """Where the sound of a recording went.
@@ -138,12 +145,13 @@ class Energies:
 
 @dataclass(frozen=True)
 class FilesBeside:
-    """What stands beside the audio: paths of previews and pitch files, scores against true sources, views."""
+    """What stands beside the audio: paths of previews, pitch files and views, and what was found of the stems."""
 
     previews: Sequence[Path] = ()
     pitch: Sequence[Path] = ()
+    views: Sequence[Path] = ()
     scores: tuple[ReferenceScore, ...] = ()
-    views: ViewPaths | None = None
+    confidence: ConfidenceResult | None = None
 
 
 @dataclass
@@ -172,7 +180,7 @@ class DeliveryFiles:
 
     def write(self, block: SeparatedBlock, recording: Samples) -> None:
         """Takes the next block, made of the recording's music, and the recording itself, float32 (C, n)."""
-        rest = (recording - block.stems.sum(axis=0, dtype=np.float64)).astype(np.float32)
+        rest = rest_of(recording, block.stems)
         self.energies.add(block, recording)
         total = np.zeros(recording.shape)
         cut = np.zeros(recording.shape)
@@ -203,6 +211,7 @@ class DeliveryFiles:
         return FilesBeside(
             self.previews.finish() if self.previews else (),
             self.pitch.finish() if self.pitch else (),
+            self.views.paths if self.views else (),
             self.scores.finish() if self.scores else (),
             self.views.finish() if self.views else None,
         )
@@ -214,13 +223,9 @@ class DeliveryFiles:
         return max(20 * math.log10(difference), _EXACT_DBFS) if difference else _EXACT_DBFS
 
 
-SAMPLE_RATE = 32_000
-# By channels. Ten minutes of stereo in five files take 36 MB.
-_KBPS = {1: 64, 2: 96}
-
-
 class PreviewFiles:
-    """The previews of one delivery, being written; a context manager that closes them.
+    """Previews: stems and residual once more as small files, which a page plays before it has the stems. A context
+    manager.
 
     Args:
         folder: where to create them.
@@ -232,11 +237,11 @@ class PreviewFiles:
     def __init__(self, folder: Path, tracks: Sequence[str], sample_rate: int, num_channels: int) -> None:
         self.paths = [folder / preview_name(track) for track in tracks]
         self._num_channels = num_channels if num_channels <= 2 else 1
-        self._resampler = StreamResampler(len(tracks) * self._num_channels, sample_rate, SAMPLE_RATE)
+        self._resampler = StreamResampler(len(tracks) * self._num_channels, sample_rate, PREVIEW_RATE)
         kbps = _KBPS[self._num_channels]
         with ExitStack() as opened:
             self._writers = [
-                opened.enter_context(Mp3Writer(path, SAMPLE_RATE, self._num_channels, kbps, QUICK))
+                opened.enter_context(Mp3Writer(path, PREVIEW_RATE, self._num_channels, kbps, QUICK))
                 for path in self.paths
             ]
             self._opened = opened.pop_all()
@@ -270,3 +275,18 @@ class PreviewFiles:
 def preview_name(track: str) -> str:
     """Name of a track's preview."""
     return FILES["preview"].name_at(track)
+
+
+def file_names(
+    options: SeparationOptions,
+    card: ModelCard,
+    names: Sequence[str],
+    encoding: StemFormat,
+    f0_hop_seconds: float | None,
+) -> list[str]:
+    """All files that a request will give."""
+    tracks = [*names, *([RESIDUAL] if options.include_residual else [])]
+    audio = [*tracks, *([RESYNTHESIS] if options.include_resynthesis and RESYNTHESIS in card.output_names else [])]
+    previews = [preview_name(name) for name in tracks if options.include_previews]
+    pitch = PITCH_NAMES if options.include_pitch and f0_hop_seconds is not None else ()
+    return [*(f"{name}{encoding.extension}" for name in audio), *previews, *pitch, *view_names(options, tracks)]

@@ -1,6 +1,13 @@
-"""SI-SDR of stems against true sources that came with the recording, in flat memory.
+"""How near each stem is to its voice, second by second: measured where true sources came with the recording, expected
+where they did not.
 
-Whole-length ratios and, of every second, the ratio of that second alone; no mean is removed (Le Roux et al., 2019).
+SI-SDR against true sources is that of the whole length and, of every second, that of the second alone; no mean is
+removed (Le Roux et al., 2019).
+
+Without them, what speaks for a stem is: bins in which it stands alone, neither other stems (mask ambiguity) nor the
+residual beside it; its share of the recording; a steady pitch. A linear model, fitted to true SI-SDR
+(`benchmarks/confidence.py`), makes of these the SI-SDR to expect; the confidence is the share of energy that such a
+ratio leaves to the voice itself: 1 / (1 + 10^(-dB/10)).
 """
 
 from __future__ import annotations
@@ -18,15 +25,28 @@ from numpy.typing import NDArray
 from divisi.audio.decode import open_decoder
 from divisi.audio.recording import SampleQueue, Samples, check_true_source, mismatch
 from divisi.delivery.pictures import Powers
-from divisi.separation.segments import Tracks
+from divisi.separation.segments import Stems, Tracks
 
-FRAME_SECONDS = 1.0
+Values = NDArray[np.float64]
+
+STEP_SECONDS = 1.0
 MOST_IN_SUMMARY = 64
+FEATURES = ("log_purity", "log_share", "unsteadiness")
+# dB for one unit of each feature, and a constant; without pitch the first two alone.
+WITH_PITCH = (2.8, 0.84, -1.8, 1.9)
+WITHOUT_PITCH = (2.9, 0.82, 1.2)
 _BLOCK_LENGTH = 1 << 16
 # A ratio of nothing, or to nothing; JSON holds no infinity.
 _LIMIT_DB = 80.0
 # A source below this mean square is silent: its ratio says nothing.
 _SILENT_MEAN_SQUARE = 1e-7
+# Where voices have most of their power.
+_LOWEST_HZ, _HIGHEST_HZ = 60.0, 5000.0
+_TINY = 1e-12
+# A stem this far below the recording says nothing.
+_SILENT_SHARE = 1e-4
+# Steps from frame to frame beyond this are new notes or octave errors: all count the same.
+_MOST_SEMITONES = 2.0
 
 
 @dataclass(frozen=True)
@@ -46,10 +66,8 @@ class ReferenceScore:
     frames_si_sdr_db: tuple[float | None, ...]
 
     def summary(self) -> tuple[float, tuple[float | None, ...]]:
-        """Seconds a step, and the mean of the frames in each of at most MOST_IN_SUMMARY steps."""
-        factor = max(1, -(-len(self.frames_si_sdr_db) // MOST_IN_SUMMARY))
-        steps = [self.frames_si_sdr_db[at : at + factor] for at in range(0, len(self.frames_si_sdr_db), factor)]
-        return FRAME_SECONDS * factor, tuple(_mean(step) for step in steps)
+        """Seconds a step, and at most MOST_IN_SUMMARY values."""
+        return _summary(np.array(self.frames_si_sdr_db, np.float64))
 
 
 class ReferenceScores:
@@ -68,9 +86,8 @@ class ReferenceScores:
     def __init__(
         self, references: Mapping[str, Path], stems: Sequence[str], sample_rate: int, num_channels: int
     ) -> None:
-        self._frame_length = round(sample_rate * FRAME_SECONDS)
-        self._num_samples = 0
-        self._tracks: list[_Track] = []
+        step_length = round(sample_rate * STEP_SECONDS)
+        self._sources: dict[int, _TrueSource] = {}
         with ExitStack() as opened:
             for place, stem in enumerate(stems):
                 if stem not in references:
@@ -78,8 +95,9 @@ class ReferenceScores:
                 decoder = opened.enter_context(open_decoder(references[stem]))
                 facts = decoder.facts
                 check_true_source(stem, facts.sample_rate, facts.num_channels, sample_rate, num_channels)
-                blocks = iter(decoder.blocks(_BLOCK_LENGTH))
-                self._tracks.append(_Track(stem, place, blocks, SampleQueue(facts.num_channels)))
+                self._sources[place] = _TrueSource(
+                    stem, iter(decoder.blocks(_BLOCK_LENGTH)), facts.num_channels, step_length
+                )
             self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
@@ -88,14 +106,9 @@ class ReferenceScores:
     def __exit__(self, *_: object) -> None:
         self._opened.close()
 
-    def push(self, mixture: Samples, stems: NDArray[np.float32]) -> dict[str, Samples]:
+    def push(self, mixture: Samples, stems: Stems) -> dict[str, Samples]:
         """Takes the next float32 (C, n) and (S, C, n); gives the true sources of the same stretch by stem."""
-        length = mixture.shape[-1]
-        references = {track.stem: track.read(length) for track in self._tracks}
-        for track in self._tracks:
-            track.add(self._num_samples, self._frame_length, references[track.stem], stems[track.place], mixture)
-        self._num_samples += length
-        return references
+        return {source.stem: source.push(stems[place], mixture) for place, source in self._sources.items()}
 
     def finish(self) -> tuple[ReferenceScore, ...]:
         """The scores, in the stems' order.
@@ -103,59 +116,56 @@ class ReferenceScores:
         Raises:
             InputError: `reference-mismatch`, a source is longer than the recording.
         """
-        for track in self._tracks:
-            if track.has_more():
-                raise mismatch(track.stem, "is longer than the recording")
-        return tuple(track.score(self._frame_length) for track in self._tracks)
+        return tuple(source.finish() for source in self._sources.values())
 
 
-class _Track:
-    """One source and what was summed up of it."""
+class _TrueSource:
+    """One source, and what was summed up of it in each step."""
 
-    def __init__(self, stem: str, place: int, blocks: Iterator[Samples], queue: SampleQueue) -> None:
-        self.stem, self.place = stem, place
-        self._blocks, self._queue = blocks, queue
-        # float64 (5,) of each second: <r,r>, <e,r>, <e,e>, <m,r>, <m,m>.
-        self._sums: list[NDArray[np.float64]] = []
+    def __init__(self, stem: str, blocks: Iterator[Samples], num_channels: int, step_length: int) -> None:
+        self.stem = stem
+        self._blocks, self._waiting, self._step_length = blocks, SampleQueue(num_channels), step_length
+        self._num_samples = 0
+        # float64 (5,) of each step: <r,r>, <e,r>, <e,e>, <m,r>, <m,m>.
+        self._sums: list[Values] = []
 
-    def read(self, length: int) -> Samples:
-        while len(self._queue) < length:
+    def push(self, stem: Samples, mixture: Samples) -> Samples:
+        """Takes the next float32 (C, n) each; gives the source's, (1, n) or (C, n)."""
+        length = stem.shape[-1]
+        while len(self._waiting) < length:
             block = next(self._blocks, None)
             if block is None:
                 raise mismatch(self.stem, "is shorter than the recording")
-            self._queue.push(block)
-        return self._queue.pop(length)
-
-    def has_more(self) -> bool:
-        return len(self._queue) > 0 or any(block.shape[-1] for block in self._blocks)
-
-    def add(self, start: int, frame_length: int, reference: Samples, stem: Samples, mixture: Samples) -> None:
+            self._waiting.push(block)
+        reference = self._waiting.pop(length)
         if len(reference) != len(stem):  # a mono source of a stereo recording
             stem, mixture = stem.mean(axis=0, keepdims=True), mixture.mean(axis=0, keepdims=True)
-        position, length = 0, reference.shape[-1]
+        position = 0
         while position < length:
-            second = (start + position) // frame_length
-            end = min(length, (second + 1) * frame_length - start)
+            step = (self._num_samples + position) // self._step_length
+            end = min(length, (step + 1) * self._step_length - self._num_samples)
             r, e, m = (part[:, position:end].astype(np.float64).ravel() for part in (reference, stem, mixture))
-            while len(self._sums) <= second:
-                self._sums.append(np.zeros(5))
-            self._sums[second] += (r @ r, e @ r, e @ e, m @ r, m @ m)
+            _add(self._sums, step, np.array((r @ r, e @ r, e @ e, m @ r, m @ m)))
             position = end
+        self._num_samples += length
+        return reference
 
-    def score(self, frame_length: int) -> ReferenceScore:
+    def finish(self) -> ReferenceScore:
+        if len(self._waiting) or any(block.shape[-1] for block in self._blocks):
+            raise mismatch(self.stem, "is longer than the recording")
         total = np.sum(self._sums, axis=0) if self._sums else np.zeros(5)
-        frames = tuple(_ratio(sums[0], sums[1], sums[2], frame_length) for sums in self._sums)
-        num_samples = frame_length * max(1, len(self._sums))
+        num_samples = self._step_length * max(1, len(self._sums))
         return ReferenceScore(
             self.stem,
-            _ratio(total[0], total[1], total[2], num_samples),
-            _ratio(total[0], total[3], total[4], num_samples),
-            frames,
+            _ratio(total[:3], num_samples),
+            _ratio(total[[0, 3, 4]], num_samples),
+            tuple(_ratio(sums[:3], self._step_length) for sums in self._sums),
         )
 
 
-def _ratio(energy: float, dot: float, estimate_energy: float, num_samples: int) -> float | None:
-    """10 log10(|a r|² / |e - a r|²) with a = <e,r>/<r,r>, from the three products."""
+def _ratio(products: Values, num_samples: int) -> float | None:
+    """10 log10(|a r|² / |e - a r|²) with a = <e,r>/<r,r>, from <r,r>, <e,r>, <e,e>."""
+    energy, dot, estimate_energy = products
     if energy < _SILENT_MEAN_SQUARE * num_samples:
         return None
     target = dot * dot / energy
@@ -165,27 +175,6 @@ def _ratio(energy: float, dot: float, estimate_energy: float, num_samples: int) 
     if distortion <= target * 1e-8:
         return _LIMIT_DB
     return round(float(np.clip(10 * math.log10(target / distortion), -_LIMIT_DB, _LIMIT_DB)), 3)
-
-
-def _mean(frames: Sequence[float | None]) -> float | None:
-    known = [frame for frame in frames if frame is not None]
-    return round(sum(known) / len(known), 3) if known else None
-
-
-STEP_SECONDS = 1.0
-FEATURES = ("log_purity", "log_share", "unsteadiness")
-# dB for one unit of each feature, and a constant; without pitch the first two alone.
-WITH_PITCH = (2.8, 0.84, -1.8, 1.9)
-WITHOUT_PITCH = (2.9, 0.82, 1.2)
-
-_LOWEST_HZ, _HIGHEST_HZ = 60.0, 5000.0
-_TINY = 1e-12
-# A stem this far below the recording says nothing.
-_SILENT_SHARE = 1e-4
-# Steps from frame to frame beyond this are new notes or octave errors: all count the same.
-_MOST_SEMITONES = 2.0
-
-Values = NDArray[np.float64]
 
 
 class Confidence:
@@ -217,14 +206,9 @@ class Confidence:
         powers = powers[..., self._bins]
         mixture, stems, residual = powers[0], powers[1:-1], powers[-1]
         total = stems.sum(axis=0) + residual + np.float32(_TINY)
+        own = (stems * (stems / total)).sum(axis=-1)
         # (3, S, N)
-        sums = np.stack(
-            [
-                stems.sum(axis=-1),
-                (stems * (stems / total)).sum(axis=-1),
-                np.broadcast_to(mixture.sum(axis=-1), stems.shape[:2]),
-            ]
-        )
+        sums = np.stack([stems.sum(axis=-1), own, np.broadcast_to(mixture.sum(axis=-1), own.shape)])
         for place in range(sums.shape[-1]):
             second = int((self._num_frames + 0.5) / self._frames_a_second / STEP_SECONDS)
             _add(self._powers, second, sums[..., place])
@@ -248,27 +232,22 @@ class Confidence:
 
     def features(self) -> tuple[Values, NDArray[np.bool_]]:
         """float64 (seconds, S, features), and where a stem is not silent, (seconds, S)."""
-        if not self._powers:
-            return np.zeros((0, self._num_stems, len(FEATURES))), np.zeros((0, self._num_stems), bool)
         energy, own, mixture = np.moveaxis(np.stack(self._powers), 1, 0) + _TINY
-        is_heard = energy > _SILENT_SHARE * mixture + 2 * _TINY
+        is_sounding = energy > _SILENT_SHARE * mixture + 2 * _TINY
         purity = (own / energy).clip(1e-3, 1 - 1e-3)
         columns = [np.log(purity / (1 - purity)), np.log(energy / mixture)]
         if self._f0_hop_seconds is not None:
-            pitches = np.zeros((len(energy), 2, self._num_stems))
-            known = self._pitches[: len(energy)]
-            if known:
-                pitches[: len(known)] = np.stack(known)
-            steps, pairs = np.moveaxis(pitches, 1, 0)
+            _add(self._pitches, len(energy) - 1, np.zeros((2, self._num_stems)))
+            steps, pairs = np.moveaxis(np.stack(self._pitches[: len(energy)]), 1, 0)
             columns.append(steps / pairs.clip(1))
-        return np.stack(columns, axis=-1), is_heard
+        return np.stack(columns, axis=-1), is_sounding
 
     def finish(self) -> ConfidenceResult:
         """The verdict over the whole recording."""
-        features, is_heard = self.features()
+        features, is_sounding = self.features()
         *weights, constant = WITHOUT_PITCH if self._f0_hop_seconds is None else WITH_PITCH
         expected = features @ np.array(weights) + constant
-        return ConfidenceResult(np.where(is_heard, expected, np.nan).T)
+        return ConfidenceResult(np.where(is_sounding, expected, np.nan).T)
 
 
 class ConfidenceResult:
@@ -285,7 +264,7 @@ class ConfidenceResult:
             "num_steps": self.expected_db.shape[1],
             "stems": {
                 stem: {
-                    "mean": _mean_of(self.confidence[place]),
+                    "mean": _mean(self.confidence[place]),
                     "confidence": _rounded(self.confidence[place], 3),
                     "expected_si_sdr_db": _rounded(self.expected_db[place], 1),
                 }
@@ -293,12 +272,9 @@ class ConfidenceResult:
             },
         }
 
-    def summary(self, place: int) -> tuple[float | None, float, list[float | None]]:
-        """Mean, seconds a step and at most MOST_IN_SUMMARY values of one stem."""
-        values = self.confidence[place]
-        factor = max(1, -(-len(values) // MOST_IN_SUMMARY))
-        means = [_mean_of(values[start : start + factor]) for start in range(0, len(values), factor)]
-        return _mean_of(values), STEP_SECONDS * factor, means
+    def summary(self, place: int) -> tuple[float | None, float, tuple[float | None, ...]]:
+        """Mean of one stem, seconds a step, and at most MOST_IN_SUMMARY values."""
+        return _mean(self.confidence[place]), *_summary(self.confidence[place])
 
 
 def _add(sums: list[Values], place: int, values: Values) -> None:
@@ -307,9 +283,15 @@ def _add(sums: list[Values], place: int, values: Values) -> None:
     sums[place] += values
 
 
-def _mean_of(values: Values) -> float | None:
-    heard = values[~np.isnan(values)]
-    return round(float(heard.mean()), 3) if len(heard) else None
+def _summary(values: Values) -> tuple[float, tuple[float | None, ...]]:
+    """Seconds a step, and the means of at most MOST_IN_SUMMARY steps, of values of single steps."""
+    factor = max(1, -(-len(values) // MOST_IN_SUMMARY))
+    return STEP_SECONDS * factor, tuple(_mean(values[at : at + factor]) for at in range(0, len(values), factor))
+
+
+def _mean(values: Values) -> float | None:
+    known = values[~np.isnan(values)]
+    return round(float(known.mean()), 3) if len(known) else None
 
 
 def _rounded(values: Values, digits: int) -> list[float | None]:

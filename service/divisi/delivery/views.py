@@ -1,5 +1,5 @@
-"""What a person sees of a separation, made beside it: `peaks.json`, `confidence.json`, a spectrogram a track, and
-`report.png`. Bounded in size and memory for recordings of any length; `deliver.py` feeds it block by block.
+"""What a person sees of a separation, made while it passes, so that nobody decodes stems to see them: `peaks.json`,
+`confidence.json`, a spectrogram a track, and `report.png`. Bounded in size and memory for recordings of any length.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +35,14 @@ _FRAME_RATES = ((32, 64), (64, 32))
 _FEWEST_FRAMES_A_SECOND = 16
 # Points of pitch that the picture can show.
 _PITCH_POINTS = 2048
+# Of the finest level: with six tracks the file stays below 200 kB whatever the recording's length.
+MOST_POINTS = 8192
+_FEWEST_SAMPLES = 64
+_NUM_LEVELS, _COARSER = 3, 4
+_FULL = 127
 
-
-@dataclass(frozen=True)
-class ViewPaths:
-    """The finished files and the verdict.
-
-    Attributes:
-        paths: peaks, confidence, report, then a spectrogram for each track.
-        confidence: over all seconds, in the stems' order.
-    """
-
-    paths: list[Path]
-    confidence: ConfidenceResult
+Points = NDArray[np.float32]
+"""float32 (2, K, n): smallest and largest sample of each of n stretches of K tracks."""
 
 
 class ViewFiles:
@@ -57,39 +51,35 @@ class ViewFiles:
     Args:
         folder: where to create them.
         title: of the report.
-        stems: names, S.
+        tracks: names of the stems, S, and of the residual where it is one.
         sample_rate: Hz.
-        num_samples: of the recording, as far as it is known.
+        num_samples: of the recording.
         f0_hop_seconds: of the pitch tracks; None without pitch.
-        include_residual: show the residual as a track.
     """
 
     def __init__(
         self,
         folder: Path,
         title: str,
-        stems: Sequence[str],
+        tracks: Sequence[str],
         sample_rate: int,
-        num_samples: int | None,
+        num_samples: int,
         f0_hop_seconds: float | None,
-        *,
-        include_residual: bool,
     ) -> None:
-        self._folder, self._title, self._stems, self._sample_rate = folder, title, stems, sample_rate
-        self._names = [MIXTURE, *stems, *([RESIDUAL] if include_residual else [])]
-        seconds = (num_samples or 0) / sample_rate
-        fits = (rate for longest, rate in _FRAME_RATES if 0 < seconds <= longest)
-        rate = next(fits, _FEWEST_FRAMES_A_SECOND)
-        self._num_samples = num_samples
+        self._title, self._sample_rate, self._num_samples = title, sample_rate, num_samples
+        self._stems = [name for name in tracks if name != RESIDUAL]
+        self._names = [MIXTURE, *tracks]
+        self.paths = [folder / name for name in _file_names(self._names)]
+        num_stems, seconds = len(self._stems), num_samples / sample_rate
+        rate = next((rate for longest, rate in _FRAME_RATES if seconds <= longest), _FEWEST_FRAMES_A_SECOND)
         self._peaks = PeakTracks(self._names, num_samples)
         self._peaks_beside: dict[str, PeakTracks] = {}
-        self._frames = PowerFrames(len(stems) + 2, sample_rate, rate)
+        self._frames = PowerFrames(num_stems + 2, sample_rate, rate)
         frames_a_second = sample_rate / self._frames.hop_length
         self._spectrograms = SpectrogramTracks(len(self._names), self._frames.frequencies)
-        self._confidence = Confidence(self._frames.frequencies, frames_a_second, len(stems), f0_hop_seconds)
-        self._f0_hop_seconds = f0_hop_seconds
-        self._f0 = _ThinnedPitch(len(stems))
-        self._tuning = TuningMeter(len(stems), f0_hop_seconds) if f0_hop_seconds else None
+        self._confidence = Confidence(self._frames.frequencies, frames_a_second, num_stems, f0_hop_seconds)
+        self._f0 = _ThinnedPitch(num_stems)
+        self._tuning = TuningMeter(num_stems, f0_hop_seconds) if f0_hop_seconds else None
 
     def write(self, block: SeparatedBlock, beside: Mapping[str, Samples] | None = None) -> None:
         """Takes the next block; and the next of what is only drawn as waveforms, float32 (any channels, m) by name."""
@@ -108,8 +98,8 @@ class ViewFiles:
         for powers in self._frames.push(tracks):
             self._push_powers(powers)
 
-    def finish(self) -> ViewPaths:
-        """Writes everything."""
+    def finish(self) -> ConfidenceResult:
+        """Writes everything; gives how far each stem is to be believed."""
         for powers in self._frames.finish():
             self._push_powers(powers)
         peaks = self._peaks.finish(self._sample_rate)
@@ -117,39 +107,34 @@ class ViewFiles:
             peaks["tracks"] |= track.finish(self._sample_rate)["tracks"]
         shades = self._spectrograms.finish()
         verdict = self._confidence.finish()
-        self._write_json(PEAKS_NAME, peaks)
-        self._write_json(CONFIDENCE_NAME, verdict.document(self._stems))
-        self._write_report(peaks, shades, verdict)
-        images = [self._folder / spectrogram_name(name) for name in self._names]
-        for path, own in zip(images, shades, strict=True):
+        peaks_path, confidence_path, report_path, *image_paths = self.paths
+        for path, document in ((peaks_path, peaks), (confidence_path, verdict.document(self._stems))):
+            path.write_text(json.dumps(document, separators=(",", ":")), encoding="ascii")
+        for path, own in zip(image_paths, shades, strict=True):
             palette_image(own).save(path)
-        files = [self._folder / name for name in (PEAKS_NAME, CONFIDENCE_NAME, REPORT_NAME)]
-        return ViewPaths([*files, *images], verdict)
+        self._write_report(report_path, peaks, shades, verdict)
+        return verdict
 
     def _push_powers(self, powers: Powers) -> None:
         self._confidence.push_powers(powers)
         self._spectrograms.push_powers(powers[: len(self._names)])
 
-    def _write_json(self, name: str, document: dict[str, Any]) -> None:
-        (self._folder / name).write_text(json.dumps(document, separators=(",", ":")), encoding="ascii")
-
-    def _write_report(self, peaks: dict[str, Any], shades: Images, verdict: ConfidenceResult) -> None:
-        pitches = self._f0.tracks
+    def _write_report(self, path: Path, peaks: dict[str, Any], shades: Images, verdict: ConfidenceResult) -> None:
+        title, pitches = self._title, np.zeros((len(self._stems), 0), np.float32)
+        if self._tuning is not None:
+            title, pitches = f"{title}    A4 = {self._tuning.finish().a4_hz:.1f} Hz", self._f0.tracks
         nothing = np.zeros(0)
         pictures = [
             TrackPicture(
                 name,
                 shades[place],
                 _levels(peaks["tracks"][name]),
-                pitches[place - 1] if name in self._stems and self._f0_hop_seconds else nothing.astype(np.float32),
+                pitches[place - 1] if name in self._stems else nothing.astype(np.float32),
                 verdict.confidence[place - 1] if name in self._stems else nothing,
             )
             for place, name in enumerate(self._names)
         ]
-        seconds = peaks["num_samples"] / self._sample_rate
-        tuning = self._tuning.finish() if self._tuning else None
-        title = self._title if tuning is None else f"{self._title}    A4 = {tuning.a4_hz:.1f} Hz"
-        write_report(self._folder / REPORT_NAME, title, seconds, pictures)
+        write_report(path, title, peaks["num_samples"] / self._sample_rate, pictures)
 
 
 class _ThinnedPitch:
@@ -170,18 +155,12 @@ class _ThinnedPitch:
             self._every *= 2
 
 
-def view_names(options: SeparationOptions, stems: Sequence[str]) -> list[str]:
-    """Names of the files that a request asks for."""
-    if not options.include_views:
-        return [REPORT_NAME] if options.include_report else []
-    tracks = [MIXTURE, *stems, *([RESIDUAL] if options.include_residual else [])]
-    return [PEAKS_NAME, CONFIDENCE_NAME, REPORT_NAME, *map(spectrogram_name, tracks)]
-
-
-def views_of(options: SeparationOptions, made: ViewPaths | None) -> list[Path]:
-    """Of the files that were made, those that a request asks for."""
-    paths = made.paths if made else []
-    return paths if options.include_views else [path for path in paths if path.name == REPORT_NAME]
+def view_names(options: SeparationOptions, tracks: Sequence[str]) -> list[str]:
+    """Names of the files that a request asks for, of stems and residual."""
+    names = _file_names([MIXTURE, *tracks])
+    return (
+        names if options.include_views else [name for name in names if options.include_report and name == REPORT_NAME]
+    )
 
 
 def true_source_name(stem: str) -> str:
@@ -194,36 +173,21 @@ def spectrogram_name(track: str) -> str:
     return f"spectrogram-{track}.png"
 
 
-def _levels(track: dict[str, Any]) -> NDArray[np.float32]:
-    """Largest magnitude of each point of the finest level."""
-    pairs = np.frombuffer(base64.b64decode(track["levels"][0]), np.int8).reshape(-1, 2).astype(np.float32)
-    return np.asarray(np.abs(pairs).max(axis=-1) * track["peak"] / 127, np.float32)
-
-
-# Of the finest level: with six tracks the file stays below 200 kB whatever the recording's length.
-MOST_POINTS = 8192
-_FEWEST_SAMPLES = 64
-_SAMPLES_WHERE_LENGTH_IS_UNKNOWN = 1024
-_NUM_LEVELS, _COARSER = 3, 4
-_FULL = 127
-
-Points = NDArray[np.float32]
+def _file_names(tracks: Sequence[str]) -> list[str]:
+    return [PEAKS_NAME, CONFIDENCE_NAME, REPORT_NAME, *map(spectrogram_name, tracks)]
 
 
 class PeakTracks:
-    """Extremes of K tracks that pass in blocks.
+    """Waveforms to draw: extremes of K tracks that pass in blocks, in three resolutions.
 
     Args:
         names: of the tracks, K.
-        num_samples: length of the recording as far as it is known; it decides how many points are held.
+        num_samples: length of the recording, which decides how many points are held.
     """
 
-    def __init__(self, names: Sequence[str], num_samples: int | None) -> None:
+    def __init__(self, names: Sequence[str], num_samples: int) -> None:
         self._names = names
-        self._width = _SAMPLES_WHERE_LENGTH_IS_UNKNOWN
-        if num_samples:
-            self._width = max(_FEWEST_SAMPLES, 2 ** math.ceil(math.log2(num_samples / MOST_POINTS)))
-        # float32 (2, K, n): smallest and largest.
+        self._width = max(_FEWEST_SAMPLES, 2 ** math.ceil(math.log2(num_samples / MOST_POINTS)))
         self._waiting = np.zeros((2, len(names), 0), np.float32)
         self._points: list[Points] = []
         self._num_samples = 0
@@ -241,16 +205,14 @@ class PeakTracks:
         """The document."""
         if self._waiting.shape[-1]:
             self._points.append(_merged(self._waiting, self._waiting.shape[-1]))
-        points = np.concatenate(self._points, axis=-1) if self._points else self._waiting
-        factor = max(1, math.ceil(points.shape[-1] / MOST_POINTS))
-        levels, width = [_merged(points, factor)], self._width * factor
+        levels = [np.concatenate(self._points, axis=-1) if self._points else self._waiting]
         for _ in range(_NUM_LEVELS - 1):
             levels.append(_merged(levels[-1], _COARSER))
         return {
             "sample_rate": sample_rate,
             "num_samples": self._num_samples,
             "levels": [
-                {"samples_per_point": width * _COARSER**number, "num_points": level.shape[-1]}
+                {"samples_per_point": self._width * _COARSER**number, "num_points": level.shape[-1]}
                 for number, level in enumerate(levels)
             ],
             "tracks": {name: _track([level[:, place] for level in levels]) for place, name in enumerate(self._names)},
@@ -277,3 +239,9 @@ def _merged(points: Points, factor: int) -> Points:
         return points
     low, high = points
     return np.stack([np.minimum.reduceat(low, starts, axis=-1), np.maximum.reduceat(high, starts, axis=-1)])
+
+
+def _levels(track: dict[str, Any]) -> NDArray[np.float32]:
+    """Largest magnitude of each point of the finest level."""
+    pairs = np.frombuffer(base64.b64decode(track["levels"][0]), np.int8).reshape(-1, 2).astype(np.float32)
+    return np.asarray(np.abs(pairs).max(axis=-1) * track["peak"] / _FULL, np.float32)

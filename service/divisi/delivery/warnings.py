@@ -44,17 +44,17 @@ class Outcome:
 
 
 def warnings_of(
-    survey: Survey, asked: StemFormat, encoding: StemFormat, files: Sequence[StemFile], outcome: Outcome
+    survey: Survey, asked: StemFormat, files: Sequence[StemFile], outcome: Outcome
 ) -> tuple[ResultWarning, ...]:
     """Everything to know of one delivery, the most important first.
 
     Args:
         survey: of the recording.
         asked: the format that was asked for.
-        encoding: the one that was written.
         files: stems, residual and resynthesis.
         outcome: see there.
     """
+    encoding = asked.for_peak(survey.peak)
     found = [*_of_the_music(survey, outcome)]
     if outcome.is_fitted and survey.loud_power:
         found.extend(_of_the_channels(survey, files))

@@ -174,11 +174,7 @@ def _confidence(delivery: SeparatedFile) -> tuple[StemConfidence, ...]:
     if delivery.confidence is None:
         return ()
     stems = [file.name for file in delivery.files if not file.is_residual]
-    summaries = [delivery.confidence.summary(place) for place in range(len(stems))]
-    return tuple(
-        StemConfidence(stem, mean, step_seconds, tuple(values))
-        for stem, (mean, step_seconds, values) in zip(stems, summaries, strict=True)
-    )
+    return tuple(StemConfidence(stem, *delivery.confidence.summary(place)) for place, stem in enumerate(stems))
 
 
 def _scores(delivery: SeparatedFile) -> tuple[StemScore, ...]:
