@@ -4,8 +4,10 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+REQUIREMENTS := $(BIN)/python service/images/requirements.py pyproject.toml
+DEV_REQUIREMENTS := $(REQUIREMENTS); $(REQUIREMENTS) dev; $(REQUIREMENTS:pyproject.toml=service/workshop/pyproject.toml) | grep -v '^divisi-'
 
-.PHONY: help demo up test lint unit chaos bench images compose constraints clean
+.PHONY: help demo up test lint unit coverage chaos bench images compose constraints locked clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +32,13 @@ lint: .venv/installed-dev tests/page/node_modules/installed
 unit: .venv/installed-dev .venv/installed-policy
 	tests/system_packages.sh
 	$(BIN)/pytest -n 2 --dist loadfile
+
+coverage: .venv/installed-dev .venv/installed-policy  ## The tests once more, counting the lines that they run; too few fail
+	tests/system_packages.sh
+	rm -rf build/coverage
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 chaos: .venv/installed-dev  ## The reliability promises at full length (minutes); each script prints its table
 	$(BIN)/python tests/chaos/kill_workers.py --kills 30 --jobs 120
@@ -58,8 +67,15 @@ images:  ## Build gateway, worker, store and Redis images with podman (root); pr
 compose: .venv/installed-dev  ## Bring docker-compose.yml up, put a job through it, tear it down; prints the times
 	$(BIN)/python tests/deployment/compose_job.py
 
-constraints: .venv/installed-dev  ## Write down the versions that are installed and tested now
+constraints: .venv/installed-dev .venv/installed-lock  ## Write down the versions installed and tested now, and the hashes of their files
 	$(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip | sed -E 's/^(torch==[0-9.]+).*/\1/' > constraints.txt
+	{ $(REQUIREMENTS) worker-gpu; $(DEV_REQUIREMENTS); } | .venv/lock/bin/uv pip compile - --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-annotate --custom-compile-command 'make constraints' --constraint constraints.txt --output-file constraints.lock
+
+locked: .venv/bin/python  ## Install what the tests need by the hashes of constraints.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip==26.3
+	{ $(DEV_REQUIREMENTS); } > .venv/dev.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --constraint constraints.lock --requirement .venv/dev.txt
 
 clean:
 	rm -rf .venv tests/page/node_modules out build dist .mypy_cache .ruff_cache .hypothesis
@@ -84,4 +100,10 @@ tests/page/node_modules/installed: tests/page/package-lock.json .venv/installed-
 .venv/installed-policy: .venv/bin/python tests/k8s/checkov.txt
 	$(BIN)/python -m venv .venv/policy
 	.venv/policy/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/k8s/checkov.txt
+	@touch $@
+
+# What finds the hashes, in an environment of its own: it is not needed to run or to test.
+.venv/installed-lock: .venv/bin/python
+	$(BIN)/python -m venv .venv/lock
+	.venv/lock/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 	@touch $@
