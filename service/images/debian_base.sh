@@ -15,7 +15,8 @@ if podman image exists "$image"; then
     exit 0
 fi
 # What a slim image leaves out: manuals, documentation, translations, package lists, and perl, which merging /usr needs.
-mmdebstrap --quiet --variant=minbase --include=usr-is-merged --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
+mmdebstrap --quiet --variant=minbase --include=ca-certificates,usr-is-merged \
+    --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
     --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-include=/usr/share/doc/*/copyright' \
