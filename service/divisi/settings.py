@@ -22,7 +22,7 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 def default_model_store() -> Path:
     """`./model_store` where the process stands, else that of the checkout that this package runs from.
 
-    An installed package has no checkout: its own model comes with it (`bundles.store.SHIPPED`).
+    An installed package has no checkout: its own model comes with it (`models.bundle.SHIPPED`).
     """
     here = Path("model_store")
     beside_package = Path(__file__).resolve().parents[2] / "model_store"

@@ -1,6 +1,6 @@
 """The record of one job: what was asked, its states and legal moves, its fingerprint, and JSON both ways.
 
-Second stop of upload → job → worker → engine → stems. A value without a connection: `queue.py` keeps it in Redis,
+Second stop of upload → job → worker → engine → stems. A value without a connection: `queue` keeps it in Redis,
 the gateway shows it, the worker runs it. Times are Unix times in seconds.
 """
 
@@ -87,9 +87,9 @@ class Job(JobOptions):
         audio: facts of the upload (AudioFacts as JSON), as far as the gateway counted.
         idempotency_key: the caller's key; the gateway makes it unique to the caller.
         fingerprint: digest of upload and parameters, compared when the key is used again.
-        owner: who submitted it, as limits count callers ("key:…", "address:…"); None where callers are not told apart.
-        webhook_url: who is to be told of its end.
-        webhook_secret: signs what is told, sealed by the gateway; None: the owner's key has one.
+        owner: who submitted it, as limits count callers ("key:…", "address:…"); None where all are one.
+        webhook_url: called when it ends.
+        webhook_secret: signs these calls, sealed by the gateway; None: the owner's key has one.
         trace: the request that submitted it, as a W3C traceparent; None without tracing.
         attempt: number of the latest attempt = fencing token of whoever runs it; 0 before the first.
         progress: 0..1, never falls, over all attempts.

@@ -32,7 +32,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
 class Lane(StrEnum):
-    """interactive goes first; a batch job counts as if it had been submitted some minutes later (see queue.py)."""
+    """interactive goes first; a batch job counts as if it had been submitted some minutes later (`QueueOptions`)."""
 
     INTERACTIVE = "interactive"
     BATCH = "batch"

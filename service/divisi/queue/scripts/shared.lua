@@ -16,8 +16,8 @@
 --   <prefix>:idempotency:<digest>  hash: a reservation (token) or what was accepted (fingerprint, jobs)
 --   <prefix>:index:<owner>       zset like <prefix>:index, of the jobs of one caller
 --   <prefix>:unfinished:<owner>  set of the caller's jobs that have not ended
---   <prefix>:keys, <prefix>:key:<id>      set of API keys' ids; hash of one (keys.py)
---   <prefix>:requests:<owner>, <prefix>:spent:<owner>  what the caller used of its limits (limits.py)
+--   <prefix>:keys, <prefix>:key:<id>      set of API keys' ids; hash of one (access/key_ring.py)
+--   <prefix>:requests:<owner>, <prefix>:spent:<owner>  what the caller used of its limits (access/callers.py)
 --   <prefix>:webhooks:due        zset of webhook deliveries not done, score = ms when the next attempt is due
 --   <prefix>:webhooks:bell       stream of length 1 that wakes senders
 --   <prefix>:webhooks:of:<id>    list of a job's deliveries
