@@ -8,8 +8,7 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from divisi.access.key_ring import ApiKey, KeyRing, Scope
-from divisi.access.signing import WEBHOOK_SECRET_PREFIX, SealError, new_webhook_secret
+from divisi.access.key_ring import WEBHOOK_SECRET_PREFIX, ApiKey, KeyRing, Scope, SealError, new_webhook_secret
 from divisi.contract.errors import AccessError, NotFoundError
 from divisi.queue.job_queue import JobQueue
 from divisi.queue.redis_door import RedisDoor

@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from tests.conftest import free_port
 from tests.gateway.keyed import BOTH, KeyedGateway, keyed_gateway
 
+from divisi.access.callers import Link, sign_link
 from divisi.access.key_ring import KeyRing, NewKey, Scope
-from divisi.access.signing import Link, sign_link
 from divisi.queue.job_queue import JobQueue
 from divisi.queue.redis_door import RedisDoor
 from divisi.settings import Settings

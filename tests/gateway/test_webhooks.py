@@ -22,8 +22,7 @@ from standardwebhooks import Webhook
 from tests.gateway.keyed import BOTH, keyed_gateway
 from tests.gateway.receiver import Received, Receiver, receiving
 
-from divisi.access.key_ring import KeyRing
-from divisi.access.signing import new_webhook_secret, seal
+from divisi.access.key_ring import KeyRing, new_webhook_secret, seal
 from divisi.contract.job import Job, new_job_id
 from divisi.gateway.jobs import message_of
 from divisi.life import reconcile

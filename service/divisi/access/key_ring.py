@@ -1,12 +1,18 @@
-"""API keys: made, listed, revoked, recognised. Redis holds a hash of each secret, never the secret.
+"""API keys: made, listed, revoked, recognised; and the secrets that sign webhooks, sealed where they rest.
 
-A key is shown once, as `dv_<id>_<secret>`. Its secret has 256 random bits, so a plain SHA-256 guards it as well as any
-slow hash would, at the cost of microseconds a request. There is no cache: a revoked key is refused at the next request.
-The secret that signs a key's webhooks is needed again, so it rests sealed (`signing.py`).
+Redis holds a hash of each key's secret, never the secret. A key is shown once, as `dv_<id>_<secret>`. Its secret has
+256 random bits, so a plain SHA-256 guards it as well as any slow hash would, at the cost of microseconds a request.
+There is no cache: a revoked key is refused at the next request.
+
+What signs the webhooks of a key's jobs, or of one job, is needed again. Its seal is AES-256-GCM, bound to the job or
+the API key whose secret it is, under a key that is derived from the deployment's secret for this alone. Whoever can
+read the store, a backup of it or a listing of jobs cannot sign webhooks; whoever can also read that secret can.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 import re
@@ -15,13 +21,15 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from divisi.access.signing import new_webhook_secret, seal, unseal
-from divisi.contract.errors import AccessError, NotFoundError
+from divisi.contract.errors import AccessError, InputError, NotFoundError
 from divisi.queue.redis_door import RedisDoor
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_ID_LENGTH = 16
 TOKEN = re.compile(rf"dv_([0-9a-f]{{{KEY_ID_LENGTH}}})_([0-9a-f]{{64}})")
@@ -179,3 +187,67 @@ def _holder(key_id: str) -> str:
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+WEBHOOK_SECRET_PREFIX = "whsec_"
+SECRET_BYTES = range(24, 65)
+# No secret of Standard Webhooks begins so; those of version 0.1 lie as they came.
+_PREFIX = "sealed-1:"
+_SEALS = b"divisi webhook secrets v1"
+_NONCE_BYTES = 12
+
+
+def new_webhook_secret() -> str:
+    """A secret in the form of Standard Webhooks."""
+    return WEBHOOK_SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def check_webhook_secret(secret: str) -> None:
+    """InputError (`invalid-webhook-secret`) for what is no secret in the form of Standard Webhooks."""
+    prefix, text = secret[: len(WEBHOOK_SECRET_PREFIX)], secret[len(WEBHOOK_SECRET_PREFIX) :]
+    try:
+        is_fit = prefix == WEBHOOK_SECRET_PREFIX and len(base64.b64decode(text, validate=True)) in SECRET_BYTES
+    except (binascii.Error, ValueError):
+        is_fit = False
+    if not is_fit:
+        raise InputError(
+            f"webhook_secret must be `{WEBHOOK_SECRET_PREFIX}` and {SECRET_BYTES.start} to {SECRET_BYTES.stop - 1} "
+            "bytes in base64",
+            code="invalid-webhook-secret",
+        )
+
+
+class SealError(Exception):
+    """The seal is another deployment secret's, or broken; the message is for the log of deliveries."""
+
+
+def seal(secret: str, holder: str, deployment_secret: bytes) -> str:
+    """A webhook secret in a form that may be stored; `holder` is a job's id, or the owner `key:<id>`."""
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    sealed = _cipher(deployment_secret).encrypt(nonce, secret.encode(), holder.encode())
+    return _PREFIX + base64.b64encode(nonce + sealed).decode()
+
+
+def unseal(stored: str, holder: str, deployment_secret: bytes) -> str:
+    """The secret that was sealed for this holder; what version 0.1 stored in clear as it is.
+
+    Raises:
+        SealError: it cannot be opened.
+    """
+    if not stored.startswith(_PREFIX):
+        return stored
+    from cryptography.exceptions import InvalidTag
+
+    try:
+        sealed = base64.b64decode(stored.removeprefix(_PREFIX), validate=True)
+        opened = _cipher(deployment_secret).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], holder.encode())
+    except (binascii.Error, InvalidTag, ValueError) as error:
+        raise SealError("the webhook secret was sealed under another signing secret (DIVISI_SIGNING_SECRET)") from error
+    return opened.decode()
+
+
+def _cipher(deployment_secret: bytes) -> AESGCM:
+    # Of the gateway's extra: workers, which import this room too, seal nothing.
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    return AESGCM(hmac.digest(deployment_secret, _SEALS, hashlib.sha256))

@@ -19,7 +19,7 @@ from pathlib import Path
 from starlette.requests import Request
 
 from divisi.access.callers import Caller
-from divisi.access.signing import seal
+from divisi.access.key_ring import seal
 from divisi.audio.encode import check_encoding
 from divisi.audio.recording import AudioFacts
 from divisi.audio.sandbox import inspect_audio_in_child

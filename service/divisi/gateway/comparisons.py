@@ -16,8 +16,7 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from divisi.access.callers import is_linkable
-from divisi.access.signing import EXPIRES, SIGNATURE, Link, sign_link
+from divisi.access.callers import EXPIRES, SIGNATURE, Link, is_linkable, sign_link
 from divisi.contract.answers import CellBody, ComparisonBody, JobBody, SystemBody
 from divisi.contract.errors import NotFoundError
 from divisi.contract.files import path_of

@@ -18,17 +18,20 @@ from fastapi import Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from divisi.access.callers import (
+    EXPIRES,
     READING_METHODS,
+    SIGNATURE,
     WINDOW_SECONDS,
     Caller,
     Limits,
+    Link,
     UploadQuota,
+    check_link,
     is_linkable,
     owner_at,
     scope_of,
 )
 from divisi.access.key_ring import KeyRing, Scope
-from divisi.access.signing import EXPIRES, SIGNATURE, Link, check_link
 from divisi.audio.recording import AudioLimits
 from divisi.bootstrap import Scratch
 from divisi.contract.errors import AccessError, LimitError, NotFoundError

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import SplitResult, urlsplit
 
 from divisi.access.callers import Caller
-from divisi.access.signing import check_webhook_secret
+from divisi.access.key_ring import check_webhook_secret
 from divisi.contract.errors import InputError
 from divisi.contract.request import SeparationRequest
 from divisi.settings import Settings, listed

@@ -22,8 +22,7 @@ import httpx
 from standardwebhooks import Webhook
 
 from divisi import DISTRIBUTION
-from divisi.access.key_ring import KeyRing
-from divisi.access.signing import SealError, unseal
+from divisi.access.key_ring import KeyRing, SealError, unseal
 from divisi.contract.errors import UnavailableError
 from divisi.contract.job import Job
 from divisi.queue.redis_door import RedisDoor

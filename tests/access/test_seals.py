@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from divisi.access.signing import SealError, new_webhook_secret, seal, unseal
+from divisi.access.key_ring import SealError, new_webhook_secret, seal, unseal
 
 DEPLOYMENT = b"d" * 32
 JOB, OTHER_JOB = "a" * 26, "b" * 26
