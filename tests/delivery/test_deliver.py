@@ -155,6 +155,33 @@ def test_pitch_is_delivered_in_three_forms(tmp_path, separator, recording, noise
     assert (list(tracks["voices"]), tracks["num_frames"], tracks["hop_seconds"]) == (["high"], 10, 0.032)
 
 
+def test_the_picture_names_the_tuning_of_the_pitch_files(
+    tmp_path, make_card, make_low_high, recording, noise, monkeypatch
+) -> None:
+    extra = ({"name": "f0", "hop_length": 512}, {"name": "voicing", "hop_length": 512})
+    card = make_card(length_multiple=512, extra_outputs=extra)
+    engine = make_low_high(card)
+    split, titles = engine.run, []
+
+    def sing(mixture, roster=None):
+        outputs = split(mixture, roster)
+        outputs["f0"][:] = np.array([[440.0], [450.0]])
+        outputs["voicing"][:] = np.array([[1.0], [0.2]])  # the second voice is hardly sure, and counts less
+        return outputs
+
+    def draw(path, title, *_) -> None:
+        titles.append(title)
+        path.touch()
+
+    monkeypatch.setattr(engine, "run", sing)
+    monkeypatch.setattr("divisi.delivery.views.write_report", draw)
+    options = SeparationOptions(include_pitch=True, include_views=True)
+    separate_file(recording(noise(1, 33_333)), tmp_path, Separator(engine, card), StemFormat.WAV16, options)
+    tuning = json.loads((tmp_path / "pitch.json").read_text())["tuning"]
+    assert 440.5 < tuning["a4_hz"] < 444.5
+    assert titles[0].endswith(f"A4 = {tuning['a4_hz']:.1f} Hz")
+
+
 def test_a_model_without_pitch_or_resynthesis_delivers_none(
     tmp_path, make_card, make_low_high, recording, noise
 ) -> None:

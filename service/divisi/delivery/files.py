@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +204,7 @@ class DeliveryFiles:
             references = self.scores.push(block.mixture, block.stems)
             beside |= {true_source_name(stem): samples for stem, samples in references.items()}
         if self.views is not None:
-            self.views.write(SeparatedBlock(recording, block.stems, rest, block.f0), beside)
+            self.views.write(replace(block, mixture=recording, residual=rest), beside)
 
     def finish(self) -> FilesBeside:
         """Ends what is not audio, after the last block."""
