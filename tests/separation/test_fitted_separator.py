@@ -15,7 +15,8 @@ from divisi.contract.files import StemFormat
 from divisi.delivery.deliver import separate_file
 from divisi.models.engine import EngineOptions, open_fitter
 from divisi.models.plan import FitRequest, Spot
-from divisi.separation.fitted_separator import ActivityMeter, FittedSeparator, Spool, Stretches
+from divisi.separation.fitted_separator import FittedSeparator, Spool, Stretches
+from divisi.separation.independent_fit import ActivityMeter
 from divisi.separation.separator import SeparationOptions
 from divisi_workshop.metrics import si_sdr_db
 

@@ -102,10 +102,7 @@ class PitchFiles:
                         + ", ".join(f"{value:.4g}" if column else _hz(value) for value in chunk.tolist())
                     )
                 file.write("], ")
-            file.write('"notes": [')
-            for number, note in enumerate(notes):
-                file.write((", " if number else "") + json.dumps(self._note_body(note)))
-            file.write("]}")
+            file.write(f'"notes": {json.dumps([self._note_body(note) for note in notes])}}}')
         file.write("}}\n")
 
     def _spooled(self, column: int, place: int) -> Iterator[NDArray[np.float32]]:

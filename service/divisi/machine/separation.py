@@ -29,10 +29,9 @@ def local_separation(request: CommandRequest) -> SeparateOne:
     """Separation in this process; the model is opened once for all recordings."""
     from divisi.audio.decode import as_one_recording
     from divisi.delivery.deliver import Recording, separate_file
-    from divisi.models.engine import EngineOptions, batch_size_for, open_engine, open_fitter
     from divisi.models.plan import FitRequest, check_voices, fit_request_of, fitting_of, parse_voices
-    from divisi.separation.fitted_separator import AnySeparator, FittedSeparator
-    from divisi.separation.separator import SeparationOptions, Separator
+    from divisi.separation.fitted_separator import open_separator
+    from divisi.separation.separator import SeparationOptions
 
     settings = settings_with()
     bundle = BundleStore(settings.model_store).get(request.model_id or settings.default_model)
@@ -46,22 +45,18 @@ def local_separation(request: CommandRequest) -> SeparateOne:
         voices=check_voices(parse_voices(request.voices), bundle.card),
         fit=fit,
     )
-    separator: AnySeparator
-    if bundle.card.fitting:
-        separator = FittedSeparator(open_fitter(bundle, EngineOptions.of(settings)), bundle.card, settings.work_dir)
-    else:
+    if not bundle.card.fitting:
         if fit != FitRequest():
             fitting_of(bundle.card)
         options.indices(bundle.card.stems)
-        engine = open_engine(settings.engine, bundle, EngineOptions.of(settings))
-        separator = Separator(engine, bundle.card, batch_size_for(engine, bundle.card, settings.batch_size))
+    separator = open_separator(bundle, settings)
 
     def separate_one(paths: Sequence[Path], out: OutFolder, on_progress: Callable[[float], None]) -> None:
         title = printable(paths[0].name)
         with as_one_recording(paths) as path:
             delivery = separate_file(Recording(path, title), out, separator, request.encoding, options, on_progress)
-        heard = delivery.voices if delivery.are_voices_detected else ()
-        report_stems(paths[0], heard, [warning.message for warning in delivery.warnings])
+        detected = delivery.voices if delivery.are_voices_detected else ()
+        report_stems(paths[0], detected, [warning.message for warning in delivery.warnings])
 
     return separate_one
 

@@ -12,28 +12,28 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from divisi.audio.recording import Samples, check_samples
 from divisi.contract.card import ModelCard
 from divisi.contract.errors import InputError
-from divisi.models.engine import Fitter
+from divisi.models.bundle import ModelBundle
+from divisi.models.engine import EngineOptions, Fitter, batch_size_for, open_engine, open_fitter
 from divisi.models.plan import FitPlan, plan_fit
-from divisi.separation.independent_fit import IndependentFit, covariance_of, independent_channels
+from divisi.separation.independent_fit import ActivityMeter, IndependentFit, covariance_of, independent_channels
 from divisi.separation.segments import OverlapAdd, Segment, Segmenter, SegmentPlan, Stems
 from divisi.separation.separator import OnProgress, SeparatedBlock, SeparationOptions, Separator, rest_of
 from divisi.separation.survey import Survey
+from divisi.settings import Settings
 
 _BLOCK_LENGTH = 1 << 16
 _SAMPLE_BYTES = 4  # float32
-# Of how loud each microphone is.
-_ACTIVITY_SECONDS = 0.5
 # Steps of an adaptation leave the spatial half alone and take about half the time.
 _WORK_OF_FIT_STEP, _WORK_OF_ADAPT_STEP = 2, 1
 
@@ -176,6 +176,15 @@ AnySeparator = Separator | FittedSeparator
 """A trained model's, or a fitted one's."""
 
 
+def open_separator(bundle: ModelBundle, settings: Settings, batches: Counter[int] | None = None) -> AnySeparator:
+    """A bundle's model, opened as this deployment's settings say; `batches`: see `Separator`. Raises ModelError."""
+    options = EngineOptions.of(settings)
+    if bundle.card.fitting:
+        return FittedSeparator(open_fitter(bundle, options), bundle.card, settings.work_dir)
+    engine = open_engine(settings.engine, bundle, options)
+    return Separator(engine, bundle.card, batch_size_for(engine, bundle.card, settings.batch_size), batches)
+
+
 @dataclass
 class _Advance:
     """Counts work done and reports it as a share of all."""
@@ -236,53 +245,3 @@ class Spool:
         """All samples from the first on, float32 (C, length) each, the last one shorter."""
         for start in range(0, self.num_samples, length):
             yield self.read(start, length)
-
-
-class ActivityMeter:
-    """Where in a long recording a fit learns the room: in stretches in which, together, every microphone hears much.
-
-    Args:
-        num_channels: C.
-        sample_rate: Hz.
-    """
-
-    def __init__(self, num_channels: int, sample_rate: int) -> None:
-        self._block_length = max(round(_ACTIVITY_SECONDS * sample_rate), 1)
-        self._energies = [np.zeros(num_channels)]
-        self._num_in_block = 0
-
-    def push(self, block: Samples) -> None:
-        """Takes the next samples, float32 (C, n)."""
-        while block.shape[1]:
-            part, block = np.split(block, [self._block_length - self._num_in_block], axis=1)
-            self._energies[-1] += np.square(part, dtype=np.float64).sum(axis=1)
-            self._num_in_block += part.shape[1]
-            if self._num_in_block == self._block_length:
-                self._energies.append(np.zeros(len(self._energies[0])))
-                self._num_in_block = 0
-
-    def most_active(self, num_stretches: int, stretch_length: int) -> list[int]:
-        """First samples of the stretches, rising; they do not overlap.
-
-        One after the other is chosen, whichever adds most: sum over microphones of the logarithm of the energy that the
-        chosen ones hold, each against the microphone's mean. So a second solo of the loudest player counts less than
-        the only bars of the quietest.
-
-        Args:
-            num_stretches: how many are wanted; fewer when the recording holds no more.
-            stretch_length: samples of each.
-        """
-        energies = np.stack(self._energies[:-1] or self._energies)
-        per_stretch = max(stretch_length // self._block_length, 1)
-        sums = np.lib.stride_tricks.sliding_window_view(energies, min(per_stretch, len(energies)), axis=0).sum(-1)
-        activity = sums / np.maximum(sums.mean(axis=0), np.finfo(np.float64).tiny)
-        chosen: list[int] = []
-        held: NDArray[np.float64] = np.zeros(energies.shape[1])
-        is_free = np.ones(len(activity), dtype=bool)
-        while is_free.any() and len(chosen) < num_stretches:
-            worth = np.log1p(held + activity).sum(axis=1)
-            best = int(np.where(is_free, worth, -np.inf).argmax())
-            chosen.append(best)
-            held = held + activity[best]
-            is_free[max(best - per_stretch + 1, 0) : best + per_stretch] = False
-        return [place * self._block_length for place in sorted(chosen)]

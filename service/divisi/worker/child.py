@@ -25,8 +25,8 @@ from divisi.contract.errors import DivisiError, InputError, ModelError, Unavaila
 from divisi.contract.job import Job, Problem
 from divisi.contract.manifest import Manifest
 from divisi.models.bundle import BundleStore
-from divisi.models.engine import EngineOptions, batch_size_for, can_fit, measure_pace, open_engine, open_fitter
-from divisi.separation.fitted_separator import AnySeparator, FittedSeparator
+from divisi.models.engine import can_fit, measure_pace
+from divisi.separation.fitted_separator import AnySeparator, open_separator
 from divisi.separation.separator import Separator
 from divisi.settings import Settings, load_settings
 from divisi.telemetry import configure_logging, configure_tracing, get_logger, span
@@ -111,20 +111,12 @@ class WarmModels:
             NotFoundError: no such model (`unknown-model`).
             ModelError: it does not open, or not on the configured device.
         """
-        settings = self._settings
         wanted = (model_id, model_version or self._bundles.get(model_id).card.version)
         if wanted not in self._open:
             while len(self._open) >= MAX_WARM_MODELS:
                 _, oldest = self._open.popitem(last=False)
                 oldest.engine.close()
-            bundle = self._bundles.get(*wanted)
-            options = EngineOptions.of(settings)
-            if bundle.card.fitting:
-                self._open[wanted] = FittedSeparator(open_fitter(bundle, options), bundle.card, settings.work_dir)
-            else:
-                engine = open_engine(settings.engine, bundle, options)
-                batch_size = batch_size_for(engine, bundle.card, settings.batch_size)
-                self._open[wanted] = Separator(engine, bundle.card, batch_size, self.batches)
+            self._open[wanted] = open_separator(self._bundles.get(*wanted), self._settings, self.batches)
         self._open.move_to_end(wanted)
         return self._open[wanted]
 
