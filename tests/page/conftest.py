@@ -50,7 +50,10 @@ registerProcessor("recorder", class extends AudioWorkletProcessor {
   }
   process(inputs) {
     if (this.at >= this.frames) return false;
-    if (this.wait-- > 0) return true;
+    if (this.wait-- > 0) {
+      if (this.wait === 0) this.port.postMessage("begun");
+      return true;
+    }
     inputs.forEach(([channel], track) => {
       const room = Math.min(128, this.frames - this.at);
       if (channel) this.kept.set(channel.subarray(0, room), track * this.frames + this.at);
@@ -62,37 +65,45 @@ registerProcessor("recorder", class extends AudioWorkletProcessor {
 });
 `;
 const connect = AudioNode.prototype.connect;
-const ears = { node: null, analyser: null };
+const ears = { node: null, sums: new Map(), context: null };
 AudioNode.prototype.connect = function (target, ...places) {
-  if (this instanceof AudioWorkletNode) ears.node = this;
+  if (this instanceof AudioWorkletNode && this.numberOfInputs === 0) ears.node = this;
   if (target instanceof AudioDestinationNode) {
-    ears.analyser = new AnalyserNode(this.context, { fftSize: 8192 });
-    connect.call(this, ears.analyser);
+    ears.context = this.context;
+    if (!ears.sums.has(this.context)) ears.sums.set(this.context, new AnalyserNode(this.context, { fftSize: 8192 }));
+    connect.call(this, ears.sums.get(this.context));  // all that reaches the loudspeaker
   }
   return connect.call(this, target, ...places);
 };
 ears.level = () => {
-  if (!ears.analyser) return 0;
+  if (!ears.context) return 0;
   const samples = new Float32Array(8192);
-  ears.analyser.getFloatTimeDomainData(samples);
+  ears.sums.get(ears.context).getFloatTimeDomainData(samples);
   return Math.sqrt(samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length);
 };
-ears.record = async (frames) => {
-  const { context, numberOfOutputs: numberOfInputs } = ears.node;
+ears.record = (frames) => {
+  const { node } = ears;
+  return ears.recordOutputs(frames, Array.from({ length: node.numberOfOutputs }, (_, track) => [node, track]));
+};
+/** All that the loudspeaker gets, as one track; `then` is called once the recorder runs. */
+ears.recordAll = (frames, then) => ears.recordOutputs(frames, [[ears.sums.get(ears.context), 0]], then);
+ears.recordOutputs = async (frames, outputs, then = () => {}) => {
+  const [[{ context }]] = outputs;
+  const numberOfInputs = outputs.length;
   if (ears.heard !== context) {
     ears.heard = context;
     await context.audioWorklet.addModule(URL.createObjectURL(new Blob([recorderModule], { type: "text/javascript" })));
   }
   const recorder = new AudioWorkletNode(context, "recorder", {
     numberOfInputs, channelCount: 1, channelCountMode: "explicit", processorOptions: { frames } });
-  for (let track = 0; track < numberOfInputs; track++) connect.call(ears.node, recorder, track, track);
+  outputs.forEach(([node, output], track) => connect.call(node, recorder, output, track));
   connect.call(recorder, context.destination);  // its output is silent; what leads nowhere is not run
   const kept = await new Promise((resolve) => {
-    recorder.port.onmessage = ({ data }) => resolve(data);
+    recorder.port.onmessage = ({ data }) => (data === "begun" ? then() : resolve(data));
     recorder.port.postMessage("start");
   });
   recorder.disconnect();
-  for (let track = 0; track < numberOfInputs; track++) ears.node.disconnect(recorder, track, track);
+  outputs.forEach(([node, output], track) => node.disconnect(recorder, output, track));
   const bytes = new Uint8Array(kept.buffer);
   let text = "";
   for (let i = 0; i < bytes.length; i += 32768) text += String.fromCharCode(...bytes.subarray(i, i + 32768));
@@ -211,7 +222,7 @@ class Tab:
         self.page.goto(self.service.job_url)
         self.page.get_by_role("region", name="Mixer").wait_for()
         if playing:
-            self.page.get_by_role("button", name="Loop").click()
+            self.page.get_by_role("button", name="Loop", exact=True).click()
             self.page.get_by_role("button", name="Play", exact=True).click()
             self.until(lambda: self.position > 0.2)
 
@@ -228,6 +239,18 @@ class Tab:
         """What the transport puts out next: float32 (tracks, frames), mono, all tracks at the same instants."""
         text = self.page.evaluate("frames => ears.record(frames)", frames)
         return np.frombuffer(base64.b64decode(text), "<f4").reshape(-1, frames)
+
+    def record_all(self, seconds: float, press: str) -> tuple[np.ndarray, int]:
+        """What reaches the loudspeaker from the press of a button on: float32 (T,), mono, and its rate in Hz."""
+        script = """async ([seconds, press]) => {
+          const { sampleRate } = ears.context;
+          const button = [...document.querySelectorAll("button")].find(
+            (one) => (one.ariaLabel ?? one.textContent) === press);
+          const frames = 128 * Math.ceil((seconds * sampleRate) / 128);
+          return [await ears.recordAll(frames, () => button.click()), sampleRate];
+        }"""
+        text, rate = self.page.evaluate(script, [seconds, press])
+        return np.frombuffer(base64.b64decode(text), "<f4"), int(rate)
 
     def record_without_jump(self) -> np.ndarray:
         """The same, of a stretch in which playing did not come round to the start of a loop."""

@@ -85,7 +85,7 @@ def test_the_original_is_as_loud_as_the_stems(tab: Tab) -> None:
 def test_a_volume_set_before_the_first_press_of_play_is_heard(tab: Tab) -> None:
     tab.open_mixer(playing=False)
     tab.page.get_by_role("slider", name="Volume", exact=True).fill("0")
-    tab.page.get_by_role("button", name="Loop").click()
+    tab.page.get_by_role("button", name="Loop", exact=True).click()
     tab.page.get_by_role("button", name="Play", exact=True).click()
     tab.until(lambda: tab.position > 0.5)
     assert tab.level() < SILENT

@@ -47,13 +47,13 @@ def test_the_keyboard_alone_plays_solos_loops_and_seeks(tab: Tab) -> None:
         page.keyboard.press("ArrowRight")
     page.keyboard.press("[")
     tab.until(lambda: tab.position > 4)
-    expect(page.get_by_role("button", name="Loop")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("button", name="Loop", exact=True)).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("x")
     expect(page.get_by_role("button", name="Original")).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("Space")
     expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
     page.keyboard.press("Escape")
-    expect(page.get_by_role("button", name="Loop")).to_have_attribute("aria-pressed", "false")
+    expect(page.get_by_role("button", name="Loop", exact=True)).to_have_attribute("aria-pressed", "false")
 
 
 def test_a_key_that_is_held_down_is_one_press(tab: Tab) -> None:
@@ -97,7 +97,7 @@ def test_a_phone_leads_from_the_sample_to_stems_that_are_heard_and_saved(tab: Ta
     page.get_by_role("button", name="Take the sample").click()
     page.get_by_role("button", name="Separate").click()
     expect(page.get_by_role("region", name="Mixer")).to_be_visible()
-    page.get_by_role("button", name="Loop").click()
+    page.get_by_role("button", name="Loop", exact=True).click()
     page.get_by_role("button", name="Play", exact=True).click()
     tab.until(lambda: tab.position > 0.2)
     page.get_by_role("button", name="Solo Alto").click()

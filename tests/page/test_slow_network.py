@@ -207,7 +207,7 @@ def test_a_player_whose_module_does_not_come_is_told_of_and_opens_at_the_next_pr
     expect(tab.page.get_by_role("alert")).to_contain_text("The service cannot be reached.")
     assert open_sounds(tab) == 0
     tab.page.evaluate("bringModules()")
-    tab.page.get_by_role("button", name="Loop").click()
+    tab.page.get_by_role("button", name="Loop", exact=True).click()
     tab.page.get_by_role("button", name="Play", exact=True).click()
     tab.until(lambda: tab.level() > AUDIBLE)
 

@@ -63,7 +63,7 @@ def test_no_button_moves_while_tracks_load_and_when_they_play(tab: Tab, kind: st
     if kind == "jobs":
         tab.page.route("**/stems/soprano", lambda route: held.append(route))
         tab.open_mixer(playing=False)
-        tab.page.get_by_role("button", name="Loop").click()
+        tab.page.get_by_role("button", name="Loop", exact=True).click()
         play = tab.page.get_by_role("button", name="Play", exact=True)
     else:
         tab.page.route("**/references/bass", lambda route: held.append(route))

@@ -150,6 +150,7 @@ class Links(TypedDict):
     self: str
     events: str
     archive: str | None
+    rehearsal: NotRequired[str | None]
 
 
 class Job(TypedDict):

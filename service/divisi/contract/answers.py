@@ -147,6 +147,9 @@ class LinksBody(BaseModel):
     self: str
     events: str
     archive: str | None = Field(None, description="All stems in one ZIP file, once the job has succeeded.")
+    rehearsal: Annotated[str | None, Since("0.2")] = Field(
+        None, description="Named passages and the tempo, once the job has succeeded."
+    )
 
 
 class JobStanding(BaseModel):

@@ -190,7 +190,12 @@ def job_body(job: Job, root: str, position: int | None = None, eta_seconds: floa
         **(_made(job, root, manifest) if manifest else {}),
         recording=_file_body(url, "recording", job.recording) if job.recording else None,
         problem=job_problem(job.problem) if job.problem and job.state is JobState.FAILED else None,
-        links=LinksBody(self=url, events=f"{url}/events", archive=f"{url}/archive.zip" if manifest else None),
+        links=LinksBody(
+            self=url,
+            events=f"{url}/events",
+            archive=f"{url}/archive.zip" if manifest else None,
+            rehearsal=f"{url}/rehearsal" if manifest else None,
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """Files of a job over HTTP, all by one route: whole, in ranges, on conditions, or by a link of the object store.
 
-Which files there are stands in `contract/files.py`; each row becomes a GET and a HEAD. Beside them the archive.
+Which files there are stands in `contract/files.py`; each row becomes a GET and a HEAD. Beside them the archive, and
+what a choir keeps with the job.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from divisi.contract.errors import ConflictError, InputError, ModelError, NotFou
 from divisi.contract.files import FILES, FileRole
 from divisi.contract.job import Job, JobState
 from divisi.contract.manifest import Manifest, ManifestFile
+from divisi.contract.rehearsal import MOST_BYTES, Rehearsal
 from divisi.gateway.dependencies import GatewayServices, Services
 from divisi.gateway.jobs import JobId
 from divisi.gateway.on_demand import LOWER_DB, PracticeMix, all_mixes, archive_of, ready_mix, zip_answer
-from divisi.gateway.openapi import ARCHIVE_RESPONSE, FILE_HEAD_RESPONSES, file_responses, problems
-from divisi.storage.names import content_disposition
+from divisi.gateway.openapi import ARCHIVE_RESPONSE, FILE_HEAD_RESPONSES, file_responses, json_request, problems
+from divisi.gateway.uploads import read_json
+from divisi.storage.names import content_disposition, rehearsal_key
 
 router = APIRouter(prefix="/v1/jobs/{job_id}")
 
@@ -167,6 +170,41 @@ async def get_archive(
         await services.store.head(file.key)
     pieces = archive_of(job, services.settings.root_path, files, services.store)
     return zip_answer(pieces, content_disposition(job.file_name, "stems.zip", job_id))
+
+
+@router.get(
+    "/rehearsal",
+    response_model=Rehearsal,
+    summary="Look at what is kept to rehearse from",
+    tags=["rehearsal"],
+    responses=problems(404, 409),
+)
+async def get_rehearsal(job_id: JobId, services: GatewayServices, response: Response) -> Rehearsal:
+    """Named passages, the tempo and the count-in that are kept with the job; empty until somebody keeps something."""
+    await finished_job(services, job_id)
+    response.headers["Cache-Control"] = "no-store"
+    try:
+        return Rehearsal.model_validate_json(await services.store.get_bytes(rehearsal_key(job_id)))
+    except NotFoundError:
+        return Rehearsal()
+
+
+@router.put(
+    "/rehearsal",
+    response_model=Rehearsal,
+    summary="Keep something to rehearse from",
+    tags=["rehearsal"],
+    openapi_extra=json_request("Rehearsal"),
+    responses=problems(404, 409, 413),
+)
+async def keep_rehearsal(request: Request, job_id: JobId, services: GatewayServices) -> Rehearsal:
+    """Keeps these with the job in the place of what was kept; they are erased with it, and whoever opens a link to the
+    job sees them.
+    """
+    await finished_job(services, job_id)
+    rehearsal = await read_json(request, Rehearsal, MOST_BYTES)
+    await services.store.put_bytes(rehearsal_key(job_id), rehearsal.model_dump_json().encode())
+    return rehearsal
 
 
 async def finished_job(services: Services, job_id: str) -> tuple[Job, Manifest]:

@@ -144,6 +144,13 @@ SUBMIT_REQUEST: dict[str, Any] = {
     ],
 }
 
+
+def json_request(schema: str) -> dict[str, Any]:
+    """The `requestBody` of an operation that reads its body itself, so that it can bound it."""
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 _FILE_HEADERS = {
     "ETag": {"description": "SHA-256 of the whole file, in quotes: a strong tag.", **_TEXT},
     "Accept-Ranges": _TEXT,

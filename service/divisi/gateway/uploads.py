@@ -15,8 +15,10 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
@@ -38,6 +40,7 @@ from divisi.gateway.multipart_form import (
 from divisi.storage.names import clean_label, file_name_in
 
 IDLE_SECONDS = 60.0
+Body = TypeVar("Body", bound=BaseModel)
 _STEM_NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*(?<!.{65})")
 RAW_MEDIA_TYPES = frozenset({"application/octet-stream", "application/ogg", "binary/octet-stream", ""})
 
@@ -152,6 +155,25 @@ async def receive_upload(request: Request, max_bytes: int, work_dir: Path, max_f
         path = folder if num_files > 1 else folder / channel_file_name(0)
         received = {name: ReceivedFile(path, *source.measured) for name, (path, source) in references.items()}
         yield Upload(path, *sink.measured, label, fields, received)
+
+
+async def read_json(request: Request, model: type[Body], max_bytes: int) -> Body:
+    """A small body as JSON.
+
+    Raises:
+        InputError: `rehearsal-too-large`, `upload-too-slow`.
+        RequestValidationError: with a pointer to each field that is wrong.
+    """
+    data = bytearray()
+    async for chunk in _chunks(request):
+        data += chunk
+        if len(data) > max_bytes:
+            raise InputError(f"more than {max_bytes} bytes are not kept", code="rehearsal-too-large", limit=max_bytes)
+    try:
+        return model.model_validate_json(bytes(data))
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in problems]) from error
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

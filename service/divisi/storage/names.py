@@ -3,6 +3,7 @@
     jobs/{job_id}/mixture                          the upload, as it came
     jobs/{job_id}/references/{stem}                a true source that came with it
     jobs/{job_id}/accepted.json                    the job as accepted, to rebuild the queue from
+    jobs/{job_id}/rehearsal.json                   what a choir keeps with it
     jobs/{job_id}/attempts/{attempt}/{file_name}   what one attempt wrote; visible only through the committed manifest
     uploads/{upload}/mixture, …/references/{stem}  the same of an upload that several jobs share
     uploads/{upload}/jobs/{job_id}                 a job that needs it still; empty
@@ -65,6 +66,11 @@ def reference_key(job_id: str, stem: str, upload: str | None = None) -> str:
 def accepted_key(job_id: str) -> str:
     """The accepted job as JSON, written before the caller gets an answer."""
     return f"{job_prefix(job_id)}/accepted.json"
+
+
+def rehearsal_key(job_id: str) -> str:
+    """What a choir keeps with a job, as JSON."""
+    return f"{job_prefix(job_id)}/rehearsal.json"
 
 
 def attempt_prefix(job_id: str, attempt: int) -> str:

@@ -145,6 +145,9 @@ export async function save(path, fileName) {
   return saveAddress(URL.createObjectURL(await bodyOf(response, "blob")), encoded ? decodeURIComponent(encoded) : fileName);
 }
 
+/** Saves a text of the page's own as a file. */
+export const saveText = (text, fileName) => saveAddress(URL.createObjectURL(new Blob([text], { type: "text/plain" })), fileName);
+
 function saveAddress(address, fileName) {
   const link = document.createElement("a");
   link.href = address;

@@ -1,6 +1,6 @@
 /* One job from the queue to its result: position, likely time and progress while it waits and runs, then the mixer. */
 
-import { events, getJson, Problem, request } from "./api.js";
+import { events, getJson, getJsonIfAny, Problem, request } from "./api.js";
 import { announce, h } from "./dom.js";
 import { dateTime, duration, number, partName, partWithin, percent, t, wordsIfAny } from "./language.js";
 import { MixerView } from "./mixer_view.js";
@@ -32,7 +32,8 @@ export class JobView {
         await this.follow(job);
         job = await getJson(this.path, this.stopping.signal);
       }
-      this.showEnd(job);
+      const { rehearsal } = job.links;
+      this.showEnd(job, rehearsal ? await getJsonIfAny(rehearsal) : null);
     } catch (error) {
       if (error.name === "AbortError") return;
       this.element.replaceChildren(h("p", {}, h("a", { href: "#/" }, t("job.another"))));
@@ -87,7 +88,7 @@ export class JobView {
     }
   }
 
-  showEnd(job) {
+  showEnd(job, kept) {
     if (job.state !== "succeeded") {
       this.element.replaceChildren(
         h("h1", {}, job.file_name),
@@ -98,7 +99,7 @@ export class JobView {
       return;
     }
     announce(t("job.ready"));
-    this.mixer = new MixerView(job);
+    this.mixer = new MixerView(job, kept, { canKeep: !this.isShared });
     const facts = [job.model, t("job.of-sound", { time: duration(job.input.duration_seconds ?? 0) })];
     if (job.report?.are_voices_detected) facts.push(t("job.found", { voices: job.report.voices.map(partWithin).join(", ") }));
     if (job.expires_at) facts.push(t("job.kept", { time: dateTime(job.expires_at, { dateStyle: "short", timeStyle: "short" }) }));

@@ -1,11 +1,13 @@
 /* The mixer of one finished job: a row for each stem and the residual, one transport for all, presets, A/B, loop, speed. */
 
-import { getJsonIfAny, save } from "./api.js";
+import { getJsonIfAny } from "./api.js";
 import { announce, clockTime, colourOf, h } from "./dom.js";
+import { downloads, figures } from "./downloads.js";
 import { Peaks } from "./drawing.js";
-import { number, partName, partWithin, percent, t } from "./language.js";
+import { number, partName, partWithin, t } from "./language.js";
 import { loadTracks, Player, playingRate, sumOf } from "./player.js";
 import { showProblem } from "./problem_view.js";
+import { RehearsalPanel } from "./rehearsal.js";
 import { StemRow } from "./stem_row.js";
 import { TransportBar } from "./transport_bar.js";
 
@@ -13,23 +15,32 @@ const MIXTURE = "mixture";
 const BEHIND = 10 ** (-12 / 20); // as the service's practice mixes lower the others
 
 export class MixerView {
-  constructor(job) {
+  /**
+   * @param job that succeeded
+   * @param kept what it keeps to rehearse from, if the service keeps such
+   * @param {{canKeep: boolean}} rights whether the visitor may change that
+   */
+  constructor(job, kept, rights) {
     this.job = job;
+    this.hasPitch = Boolean(pitchOf(job));
     this.seconds = job.input.duration_seconds || 1;
     this.hearsMixture = false;
     this.player = null;
+    this.ownContext = /** @type {AudioContext | null} */ (null);
     this.closing = new AbortController();
     const tracks = job.stems.map(({ name, href, file_name: fileName, is_residual: isResidual }) => ({ name, href, fileName, isResidual }));
     this.rows = tracks.map((track, place) => new StemRow(track, colourOf(track.name, place), this));
     this.bar = new TransportBar(this, { seconds: this.seconds, canCompare: tracks.some(({ isResidual }) => isResidual) });
+    this.rehearsal = new RehearsalPanel(this, kept, rights);
     this.element = h(
       "section",
       { className: "mixer", "aria-label": t("mixer") },
       this.presets(),
       h("div", { className: "rows" }, this.rows.map(({ element }) => element)),
       this.bar.element,
-      this.downloads(),
-      this.figures() ?? "",
+      this.rehearsal.element,
+      downloads(job),
+      figures(job),
     );
     this.onkey = (event) => this.bar.key(event);
     document.addEventListener("keydown", this.onkey);
@@ -45,6 +56,7 @@ export class MixerView {
     cancelAnimationFrame(this.frame);
     this.resizing.disconnect();
     this.player?.close();
+    this.ownContext?.close();
   }
 
   // What is drawn
@@ -61,17 +73,19 @@ export class MixerView {
     this.draw();
   }
 
-  /** Pitch tracks are long, and shown with spectrograms only: fetched when the first one is. */
+  /** Pitch tracks are long: fetched when a spectrogram or a note first needs them. */
   fetchPitch() {
-    const href = this.job.pitch?.find(({ name }) => name === "pitch.json")?.href;
+    const href = pitchOf(this.job);
     this.fetchingPitch ??= (href ? getJsonIfAny(href) : Promise.resolve(null)).then(
       (pitch) => {
         this.pitch = pitch;
         if (pitch?.tuning) this.tuning.textContent = tuningText(pitch.tuning); // older jobs have none
         this.draw();
+        return pitch;
       },
       () => (this.fetchingPitch = null),
     );
+    return this.fetchingPitch;
   }
 
   draw() {
@@ -80,12 +94,23 @@ export class MixerView {
 
   tick() {
     this.frame = requestAnimationFrame(() => this.tick());
-    const position = this.player ? Math.min(this.player.position, this.seconds) : (this.wanted ?? 0);
+    const { position } = this;
     this.bar.show(position, this.player?.playing ?? false);
     for (const row of this.rows) row.show(position, this.bar.loop, this.player?.playing ? this.player.level(row.name) : -120);
   }
 
   // What is heard
+
+  /** Seconds into the recording. */
+  get position() {
+    return Math.min(this.player?.position ?? this.wanted ?? 0, this.seconds);
+  }
+
+  /** Where clicks and tones sound: beside the stems, or by themselves before these are loaded. */
+  soundContext() {
+    if (this.player) return this.player.context;
+    return (this.ownContext ??= new AudioContext());
+  }
 
   /** The player, opened at the first wish to hear something: nothing is fetched or decoded before. */
   async open() {
@@ -107,6 +132,7 @@ export class MixerView {
     }
     if (this.bar.canCompare) tracks.push(sumOf(MIXTURE, tracks));
     this.player = await Player.open(tracks, rate, signal);
+    this.player.onclock = () => this.rehearsal.passed(this.player.position, this.player.context);
     this.player.setVolume(this.bar.volume);
     this.player.setSpeed(this.bar.speed);
     this.player.setLoop(this.bar.loop);
@@ -120,8 +146,12 @@ export class MixerView {
   async toggle() {
     try {
       const player = await this.open();
-      if (player.playing) player.pause();
-      else await player.play();
+      if (player.playing) {
+        player.pause();
+        this.rehearsal.silence();
+      } else {
+        await player.play((context) => this.rehearsal.countIn(context));
+      }
     } catch (error) {
       this.bar.say("");
       showProblem(error);
@@ -136,6 +166,7 @@ export class MixerView {
   setLoop(loop) {
     this.bar.showLoop(loop);
     this.player?.setLoop(loop);
+    this.rehearsal.showLoop(loop);
     announce(loop ? t("mixer.loop-set", { from: clockTime(loop[0]), to: clockTime(loop[1]) }) : t("mixer.loop-off"));
   }
 
@@ -207,64 +238,9 @@ export class MixerView {
     this.balance();
     announce(this.preset.selectedOptions[0].textContent);
   }
-
-  /** What was measured, for whoever wants decibels. */
-  figures() {
-    const { scores, confidence } = this.job;
-    if (!scores?.length && !confidence?.length) return null;
-    const clean = (stem) => confidence?.find((one) => one.stem === stem)?.mean ?? null;
-    const score = (stem) => scores?.find((one) => one.stem === stem)?.si_sdr_db ?? null;
-    const cell = (value, words) => h("td", {}, value === null ? "–" : words(value));
-    const row = ({ name }) => h("tr", {}, h("th", { scope: "row" }, partName(name)), cell(clean(name), percent), scores?.length && cell(score(name), (value) => `${number(value, 1)} dB`));
-    return h(
-      "details",
-      { className: "downloads" },
-      h("summary", {}, t("figures")),
-      h(
-        "table",
-        { className: "figures" },
-        h("thead", {}, h("tr", {}, ["figures.part", "figures.clean", ...(scores?.length ? ["figures.si-sdr"] : [])].map((name) => h("th", { scope: "col" }, t(name))))),
-        h("tbody", {}, this.rows.filter(({ name }) => clean(name) !== null || score(name) !== null).map(row)),
-      ),
-    );
-  }
-
-  downloads() {
-    const { links, mixes, resynthesis, pitch, views } = this.job;
-    const stem = this.job.file_name.replace(/\.[^.]+$/, "");
-    const button = (label, href, fileName) =>
-      h("button", { className: "plain", onclick: () => save(href, fileName).catch(showProblem) }, label);
-    return h(
-      "details",
-      { className: "downloads", open: true },
-      h("summary", {}, t("downloads")),
-      h(
-        "p",
-        {},
-        links.archive && button(t("downloads.all"), links.archive, `${stem} - stems.zip`),
-        resynthesis && button(t("downloads.sung"), resynthesis.href, resynthesis.file_name),
-        pitch?.map(({ name, href, file_name: fileName }) => button(name, href, fileName)),
-        views?.report && button(t("downloads.report"), views.report, `${stem} - report.png`),
-      ),
-      mixes?.length
-        ? h(
-            "table",
-            { className: "mixes" },
-            h("caption", {}, t("downloads.mixes")),
-            h("tbody", {}, mixes.map(({ part, in_front: front, without }) =>
-              h(
-                "tr",
-                {},
-                h("th", { scope: "row" }, partName(part)),
-                h("td", {}, front && button(t("downloads.front"), front, `${stem} - ${part} in front`)),
-                h("td", {}, without && button(t("downloads.without"), without, `${stem} - without ${part}`)),
-              ),
-            )),
-          )
-        : null,
-    );
-  }
 }
+
+const pitchOf = ({ pitch }) => pitch?.find(({ name }) => name === "pitch.json")?.href;
 
 /** What the choir is tuned to, as a musician says it: "A4 = 452.9 Hz (+50 cents)". */
 function tuningText({ a4_hz: hz, cents }) {

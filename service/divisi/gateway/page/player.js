@@ -88,7 +88,12 @@ export class Player {
     this.strips = new Map(names.map((name, place) => [name, this.strip(place)]));
     this.clock = { position: 0, time: 0, playing: false };
     this.speed = 1;
-    transport.onclock = (clock) => (this.clock = clock);
+    this.begin = 0; // when it is to play, after a count-in
+    this.onclock = () => {};
+    transport.onclock = (clock) => {
+      this.clock = clock;
+      this.onclock();
+    };
   }
 
   strip(place) {
@@ -100,8 +105,9 @@ export class Player {
     return { gain, pan, meter, scratch: new Float32Array(METER_SAMPLES) };
   }
 
+  /** Also while it is counted in. */
   get playing() {
-    return this.clock.playing;
+    return this.clock.playing || this.context.currentTime < this.begin;
   }
 
   /** Seconds into the recording of what is heard now. */
@@ -112,13 +118,19 @@ export class Player {
     return Math.max(0, position / this.context.sampleRate + (since - delay) * this.speed);
   }
 
-  async play() {
+  /** @param {(context: BaseAudioContext) => number} countIn sounds a count-in on the clock that it is given, and says how many seconds it takes */
+  async play(countIn = () => 0) {
     await this.context.resume();
-    this.clock = { ...this.clock, playing: true, time: this.context.currentTime };
-    this.transport.send("play");
+    const seconds = countIn(this.context);
+    const time = this.context.currentTime;
+    this.begin = time + seconds;
+    if (!seconds) this.clock = { ...this.clock, playing: true, time };
+    this.transport.send("playAt", this.begin);
   }
 
   pause() {
+    this.begin = 0;
+    this.clock = { ...this.clock, playing: false };
     this.transport.send("pause");
   }
 

@@ -159,7 +159,7 @@ export class StemRow {
   }
 
   key(event) {
-    const position = this.mixer.player?.position ?? this.mixer.wanted ?? 0;
+    const position = this.mixer.position;
     const step = event.shiftKey ? 5 : 1;
     const target = { ArrowLeft: position - step, ArrowRight: position + step, Home: 0, End: this.mixer.seconds }[event.key];
     if (target === undefined) return;

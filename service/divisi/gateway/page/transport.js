@@ -29,15 +29,30 @@ export class Transport {
     this.heard = 0; // position of what is being played
     this.cursor = this.hop;
     this.playing = false;
+    this.due = null; // when to play; null: nobody has asked
+    this.isSilent = false; // nothing sounds any more
   }
 
   play() {
     if (this.position >= this.length) this.position = 0;
+    if (this.isSilent) this.cursor = this.hop; // at once, not where the next grain would have been
     this.playing = true;
+    this.due = null;
+  }
+
+  /** Plays from that time on, by the clock that `tick` is given. */
+  playAt(time) {
+    this.due = time;
+  }
+
+  /** Says what time it is before every stretch that is rendered. */
+  tick(time) {
+    if (this.due !== null && time >= this.due) this.play();
   }
 
   pause() {
     this.playing = false;
+    this.due = null;
   }
 
   seek(sample) {
@@ -77,6 +92,7 @@ export class Transport {
         this.tails[t][c].fill(0);
       }
     }
+    this.isSilent = !this.playing && this.grain < 0;
     if (!this.playing) {
       this.grain = -1;
       return;

@@ -4,6 +4,7 @@ import { clockTime, h } from "./dom.js";
 import { percent, t } from "./language.js";
 import { canTranspose, SEMITONES } from "./transposer.js";
 
+const LEAST_LOOP_SECONDS = 0.1;
 const SPEEDS = [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25];
 
 export class TransportBar {
@@ -94,26 +95,29 @@ export class TransportBar {
     const isTyping = (tagName === "INPUT" && type !== "range" && type !== "checkbox") || tagName === "SELECT" || tagName === "TEXTAREA";
     const isPressing = ["BUTTON", "A", "SUMMARY"].includes(tagName) || type === "checkbox";
     if (isTyping || (event.key === " " && isPressing)) return;
-    const at = this.mixer.player?.position ?? this.mixer.wanted ?? 0;
+    const at = this.mixer.position;
     const isFree = tagName !== "INPUT" && event.target.getAttribute("role") !== "slider";
     const step = event.shiftKey ? 5 : 1;
     const action = {
       " ": () => this.mixer.toggle(),
-      "[": () => this.setEdge(at, this.loop?.[1] ?? this.seconds),
-      "]": () => this.setEdge(this.loop?.[0] ?? 0, at),
+      "[": () => this.setEdgeHere(0),
+      "]": () => this.setEdgeHere(1),
       Escape: () => this.mixer.setLoop(null),
       x: () => this.canCompare && this.toggleMixture(),
       X: () => this.canCompare && this.toggleMixture(),
       ArrowLeft: isFree && (() => this.mixer.seek(at - step)),
       ArrowRight: isFree && (() => this.mixer.seek(at + step)),
-    }[event.key];
+    }[event.key] ?? (/^[1-9tT]$/.test(event.key) && isFree && (() => this.mixer.rehearsal.key(event.key)));
     if (!action) return;
     event.preventDefault();
     if (!event.repeat || event.key.startsWith("Arrow")) action(); // a key held down is one press
   }
 
-  setEdge(start, end) {
-    if (end - start > 0.1) this.mixer.setLoop([start, end]);
+  /** The loop begins (0) or ends (1) where it plays now. */
+  setEdgeHere(edge) {
+    const at = this.mixer.position;
+    const [start, end] = edge === 0 ? [at, this.loop?.[1] ?? this.seconds] : [this.loop?.[0] ?? 0, at];
+    if (end - start > LEAST_LOOP_SECONDS) this.mixer.setLoop([start, end]);
   }
 }
 

@@ -13,7 +13,7 @@ export async function openTransport(context, tracks) {
 }
 
 async function openWorklet(context, tracks) {
-  // A module that cannot be fetched is told of as an AbortError, which elsewhere is the visitor's own doing.
+  // A module that cannot be fetched is reported as an AbortError, which elsewhere is the visitor's own doing.
   await context.audioWorklet.addModule(new URL("transport_worklet.js", import.meta.url)).catch(() => Promise.reject(unreachable()));
   const node = new AudioWorkletNode(context, "transport", {
     numberOfInputs: 0,
@@ -51,6 +51,7 @@ function openScript(context, tracks) {
   };
   node.onaudioprocess = ({ outputBuffer, playbackTime }) => {
     const outputs = transport.tracks.map((_, t) => [outputBuffer.getChannelData(2 * t), outputBuffer.getChannelData(2 * t + 1)]);
+    transport.tick(playbackTime);
     transport.render(outputs, 0, SCRIPT_FRAMES);
     opened.onclock?.({ position: transport.heard, time: playbackTime, playing: transport.playing });
   };

@@ -11,7 +11,7 @@ class TransportProcessor extends AudioWorkletProcessor {
       else if (name === "end") this.ended = true;
       else if (name === "speed") this.transport.speed = value;
       else this.transport[name](value);
-      this.told = -1;
+      this.shown = -1;
     };
   }
 
@@ -19,10 +19,11 @@ class TransportProcessor extends AudioWorkletProcessor {
     if (this.ended) return false;
     const { transport } = this;
     if (!transport) return true;
+    transport.tick(currentTime);
     transport.render(outputs, 0, outputs[0][0].length);
-    const told = transport.playing ? transport.heard : -2;
-    if (told !== this.told) {
-      this.told = told;
+    const shown = transport.playing ? transport.heard : -2;
+    if (shown !== this.shown) {
+      this.shown = shown;
       this.port.postMessage({ position: transport.heard, time: currentTime, playing: transport.playing });
     }
     return true;
