@@ -11,7 +11,6 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
 
 from divisi.contract.errors import InputError
@@ -258,6 +257,8 @@ class StreamResampler:
         self._given = 0
         self._stream = None
         if from_rate != to_rate:
+            import soxr  # not at the top: the child that inspects imports this module for every upload
+
             self._stream = soxr.ResampleStream(from_rate, to_rate, num_channels, dtype="float32", quality="HQ")
 
     def push(self, block: Samples, *, is_last: bool = False) -> Samples:
