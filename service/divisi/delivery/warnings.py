@@ -32,13 +32,13 @@ class Outcome:
 
     Attributes:
         energies: of the recording and what is no stem's.
-        heard_nobody: `auto` found no voices.
+        detected_nobody: `auto` found no voices.
         has_all_stems: every stem of the model was asked for, so that the residual is what none explains.
         is_fitted: the model was fitted to the recording's channels.
     """
 
     energies: Energies
-    heard_nobody: bool
+    detected_nobody: bool
     has_all_stems: bool
     is_fitted: bool
 
@@ -85,7 +85,7 @@ def _of_the_music(survey: Survey, outcome: Outcome) -> Sequence[ResultWarning]:
             "check that the right file and channel were sent."
         )
         found.append(ResultWarning("no-voices-found", message, {"noise_share": round(survey.noise_share, 4)}))
-    elif outcome.heard_nobody:
+    elif outcome.detected_nobody:
         message = "No voices were found in the recording, so all that the model knows were separated."
         found.append(ResultWarning("no-voices-found", message))
     share = energies.residual / energies.music if energies.music else 0.0

@@ -193,14 +193,10 @@ class _Separation:
         survey: Survey | None,
     ) -> None:
         card = separator.card
-        self._engine = separator.engine
-        self._batch_size = separator.batch_size
-        self._batches = separator.batches
+        self._separator = separator
         self._selected = selected
         self._roster = roster
         self._absent = [] if roster is None else np.flatnonzero(roster == 0).tolist()
-        self._num_stems = len(card.stems)
-        self._num_channels = num_channels
         self._num_taken = 0
         self._mixture = SampleQueue(num_channels)
         self._input = ModelInput(card, separator.plan, sample_rate, num_channels, survey)
@@ -221,11 +217,11 @@ class _Separation:
 
     def run(self, blocks: Iterable[Samples]) -> Iterator[SeparatedBlock]:
         for block in blocks:
-            check_samples(block, self._num_channels)
+            check_samples(block, *self._mixture.axes)
             self._take(block, is_last=False)
-            while len(self._waiting) >= self._batch_size:
+            while len(self._waiting) >= self._separator.batch_size:
                 yield from self._separate_batch()
-        self._take(np.zeros((self._num_channels, 0), np.float32), is_last=True)
+        self._take(np.zeros((*self._mixture.axes, 0), np.float32), is_last=True)
         while self._waiting:
             yield from self._separate_batch()
         yield self._finish()
@@ -238,10 +234,11 @@ class _Separation:
         self._waiting += self._input.push(block, is_last=is_last)
 
     def _separate_batch(self) -> Iterator[SeparatedBlock]:
-        batch, self._waiting = self._waiting[: self._batch_size], self._waiting[self._batch_size :]
-        self._batches[len(batch)] += 1
+        most = self._separator.batch_size
+        batch, self._waiting = self._waiting[:most], self._waiting[most:]
+        self._separator.batches[len(batch)] += 1
         roster = None if self._roster is None else np.tile(self._roster, (len(batch), 1))
-        outputs = self._engine.run(np.stack([segment.samples for segment in batch]), roster)
+        outputs = self._separator.engine.run(np.stack([segment.samples for segment in batch]), roster)
         for name in ("estimates", "f0", "voicing"):
             if self._absent and name in outputs:
                 outputs[name][:, self._absent] = 0  # a network can only be nearly silent
@@ -254,7 +251,7 @@ class _Separation:
         if num_samples:
             return self._block(self._join.finish(num_samples), is_last=True)
         # Shorter than half a sample at the model's rate: there was nothing to separate.
-        nothing = np.zeros((self._num_stems, self._input.num_channels, 0), np.float32)
+        nothing = np.zeros((len(self._separator.card.stems), self._input.num_channels, 0), np.float32)
         return self._block(JoinedOutputs(nothing, resynthesis=nothing[0]), is_last=True)
 
     def _block(self, joined: JoinedOutputs, *, is_last: bool) -> SeparatedBlock:
@@ -263,19 +260,14 @@ class _Separation:
         else:
             stems = self._full_band.push_estimates(joined.estimates, is_last=is_last)
         mixture = self._mixture.pop(stems.shape[-1])
-        return SeparatedBlock(
-            mixture,
-            stems,
-            rest_of(mixture, stems),
-            f0=None if joined.f0 is None else joined.f0[self._selected],
-            voicing=None if joined.voicing is None else joined.voicing[self._selected],
-            resynthesis=None
-            if joined.resynthesis is None
-            else self._at_recording_rate(joined.resynthesis, is_last=is_last),
-        )
+        f0, voicing = (None if tracks is None else tracks[self._selected] for tracks in (joined.f0, joined.voicing))
+        resynthesis = self._at_recording_rate(joined.resynthesis, is_last=is_last)
+        return SeparatedBlock(mixture, stems, rest_of(mixture, stems), f0, voicing, resynthesis)
 
-    def _at_recording_rate(self, resynthesis: Samples, *, is_last: bool) -> Samples:
+    def _at_recording_rate(self, resynthesis: Samples | None, *, is_last: bool) -> Samples | None:
         """At the recording's rate, and at its end neither shorter nor longer than it."""
+        if resynthesis is None:
+            return None
         samples = self._resynthesis.push(resynthesis, is_last=is_last)
         if is_last:
             samples = fit_length(samples, self._num_taken - self._num_resynthesised)
