@@ -90,7 +90,7 @@ def replaces_recording(place: Path) -> InputError:
 
 
 class Destination(Protocol):
-    """Takes the files of one separation."""
+    """Takes the files of one separation: asked before the work, given each file when all of them are complete."""
 
     def check(self, names: Sequence[str]) -> None:
         """InputError if files of these names cannot be taken; nothing is made yet."""

@@ -194,7 +194,8 @@ def as_held(samples: Samples, bits: int | None) -> NDArray[np.float64]:
 
 
 class SampleQueue:
-    """First in, first out, along the last axis.
+    """Samples that wait: blocks of any length go in, stretches of a wanted length come out, first in, first out, along
+    the last axis. Nothing is copied twice.
 
     Args:
         axes: sizes of all axes but the last, such as (C,).

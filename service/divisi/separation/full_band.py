@@ -28,7 +28,7 @@ from divisi.separation.survey import Survey
 _WINDOW_SECONDS = 0.128
 # Of half the lower rate: beyond, resampling filters fade.
 _USABLE_BAND = 0.9
-# Singers hardly move; five seconds tell their gains well.
+# Singers hardly move; five seconds give their gains well.
 _GAIN_MEMORY_SECONDS = 5.0
 # About a second at once: long enough for fast array work, short enough to stay in cache.
 _CHUNK_FRAMES = 32
@@ -50,7 +50,7 @@ class ModelInput:
 
     Attributes:
         num_channels: C of the segments.
-        downmix_weights: float32 (C of the recording,), what makes one channel of many; None where the model hears all.
+        downmix_weights: float32 (C of the recording,), what makes one channel of many; None where the model takes all.
 
     Raises:
         InputError: code `unsupported-channels`.
@@ -75,8 +75,8 @@ class ModelInput:
 
     def push(self, block: Samples, *, is_last: bool = False) -> list[Segment]:
         """Takes float32 (C, n), n ≥ 0; with `is_last` gives all that is left."""
-        heard = block if self.downmix_weights is None else mixed_down(block, self.downmix_weights)
-        segments = self._segmenter.push(self._to_model.push(heard, is_last=is_last))
+        channels = block if self.downmix_weights is None else mixed_down(block, self.downmix_weights)
+        segments = self._segmenter.push(self._to_model.push(channels, is_last=is_last))
         return segments + self._segmenter.finish() if is_last else segments
 
 
@@ -90,7 +90,7 @@ def mixed_down(block: Samples, weights: NDArray[np.float32]) -> Samples:
 
 
 def model_channels(card: ModelCard, num_channels: int) -> int:
-    """C of what the model hears of a recording of so many channels. Raises InputError: `unsupported-channels`."""
+    """C of what the model takes of a recording of so many channels. Raises InputError: `unsupported-channels`."""
     if card.num_channels in ("any", num_channels):
         return num_channels
     if card.num_channels == 1:
@@ -132,7 +132,7 @@ class FullBand:
 
     Args:
         plan: how they meet.
-        downmix_weights: float32 (C,), of the one channel that the network heard; None when it heard all.
+        downmix_weights: float32 (C,), of the one channel that the network took; None when it took all.
     """
 
     def __init__(self, plan: BandPlan, downmix_weights: NDArray[np.float32] | None) -> None:

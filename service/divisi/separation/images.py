@@ -1,6 +1,6 @@
 """How each source sounds in each channel of the recording: the mathematics of `full_band`, for chunks of spectra.
 
-A network that hears one channel hears the downmix M = w'X of the channels X = (X_1 … X_C), and estimates sources E_s in
+A network that takes one channel takes the downmix M = w'X of the channels X = (X_1 … X_C), and estimates sources E_s in
 it. How source s sounds in the channels, its image Y_s, is unknown. But how it spreads over them is measured where it
 dominates: at each frequency, over some seconds, its covariance R_s between channels, and its gains H_s = R_s w into the
 channels (both for a source of power one in the downmix). Then
@@ -11,7 +11,7 @@ The first term is the estimate, as loud and as late as the source is in each cha
 cannot explain, reverberation and the network's errors alike, as a multichannel Wiener filter does, with v_s =
 |E_s|^exponent. H are the gains of the whole downmix: what the network left out of its estimates stays out of the stems.
 
-A recording of one channel, or a network that hears them all, needs none of this: there the images are the estimates,
+A recording of one channel, or a network that takes them all, needs none of this: there the images are the estimates,
 where a second set of masks would cost 0.7 dB (choirs, exponent 1) and hold any network below an ideal mask. In stereo
 this gave 0.3 to 7 dB more than masks of exponent 2 on the channels (four real voices in simulated rooms, panned, or by
 two microphones without a room), the most where voices stand apart.
@@ -37,7 +37,7 @@ Pairs = Sequence[tuple[int, int]]
 
 # Share of a source's power that reaches the channels without any relation between them.
 _DIFFUSE_SHARE = 0.05
-# Of the channels' power: a downmix weaker than this has lost a source by cancellation and cannot tell its gains.
+# Of the channels' power: a downmix weaker than this has lost a source by cancellation and does not show its gains.
 _LEAST_DOWNMIX_POWER = np.float32(0.01)
 _MAX_RELATED_CHANNELS = 8
 # Below any recording's noise; keeps silence from being divided by zero.
@@ -47,7 +47,7 @@ _TINY = np.float32(1e-20)
 def own_images(
     mixture: Spectra, estimates: Spectra, num_low_bins: int, exponent: float, selected: list[int]
 ) -> Iterator[Spectra]:
-    """Images where the network heard every channel: its own estimates, extended above its band.
+    """Images where the network took every channel: its own estimates, extended above its band.
 
     Args:
         mixture: complex64 (C, N, F), the recording.
@@ -65,7 +65,7 @@ def own_images(
 
 
 class DownmixImages:
-    """Images where the network heard the downmix; follows covariances and gains from chunk to chunk.
+    """Images where the network took the downmix; follows covariances and gains from chunk to chunk.
 
     Args:
         downmix_weights: float32 (C,), the w of the downmix.
