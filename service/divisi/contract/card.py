@@ -36,12 +36,13 @@ AUTO: Final = "auto"
 ArtifactKind = Literal["onnx", "torchscript"]
 OutputName = Literal["f0", "voicing", "presence", "resynthesis"]
 _FRAME_OUTPUTS = frozenset({"f0", "voicing"})
+LONGEST_NAME = 64
 
 
-def _matches(pattern: re.Pattern[str], what: str, longest: int = 64) -> AfterValidator:
+def _matches(pattern: re.Pattern[str], what: str) -> AfterValidator:
     def check(text: str) -> str:
-        if len(text) > longest or not pattern.fullmatch(text):
-            raise ValueError(f"{text[:80]!r} is not {what} of at most {longest} characters")
+        if len(text) > LONGEST_NAME or not pattern.fullmatch(text):
+            raise ValueError(f"{text[:80]!r} is not {what} of at most {LONGEST_NAME} characters")
         return text
 
     return AfterValidator(check)

@@ -281,19 +281,16 @@ def path_of(held_in: RecordList, name: str) -> str:
     Raises:
         KeyError: no row is about such a file.
     """
-    return _role_of(held_in, name).path_of(name)
+    return _row_of(name, held_in).path_of(name)
 
 
 def media_type_of(name: str) -> str:
     """Of a file that the worker makes beside the audio, such as `pitch.csv`; KeyError for other names."""
-    for row in _ROWS:
-        if row.held_in in ("previews", "pitch", "views") and row.value_in(name) is not None:
-            return row.media_type
-    raise KeyError(name)
+    return _row_of(name, "previews", "pitch", "views").media_type
 
 
-def _role_of(held_in: str, name: str) -> FileRole:
+def _row_of(name: str, *held_in: RecordList) -> FileRole:
     for row in _ROWS:
-        if row.held_in == held_in and row.value_in(name) is not None:
+        if row.held_in in held_in and row.value_in(name) is not None:
             return row
     raise KeyError(name)

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
+from divisi.contract.card import LONGEST_NAME
 from divisi.contract.errors import ConflictError, InputError, ModelError, NotFoundError
 from divisi.contract.files import FILES, FileRole
 from divisi.contract.job import Job, JobState
@@ -29,7 +30,6 @@ from divisi.storage.names import content_disposition, rehearsal_key
 
 router = APIRouter(prefix="/v1/jobs/{job_id}")
 
-_LONGEST_NAME = 64
 _RANGE = re.compile(r"bytes=[ \t]*(\d{0,20})-(\d{0,20})[ \t]*")
 
 
@@ -89,7 +89,7 @@ def _add_file(row: FileRole, find: Callable[..., Awaitable[_Found]]) -> None:
 
 
 def _name_in_path(row: FileRole) -> Any:
-    return Annotated[str, Path(max_length=_LONGEST_NAME, description=row.parameter)]
+    return Annotated[str, Path(max_length=LONGEST_NAME, description=row.parameter)]
 
 
 def _stored(row: FileRole) -> Callable[..., Awaitable[_Found]]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from divisi.contract.card import AUTO, RESERVED_STEMS, STEM_PATTERN, CardDraft, Fitting, ModelCard
+from divisi.contract.card import AUTO, LONGEST_NAME, RESERVED_STEMS, STEM_PATTERN, CardDraft, Fitting, ModelCard
 from divisi.contract.errors import InputError
 from divisi.contract.request import (
     FIT_OPTIONS,
@@ -20,8 +20,6 @@ from divisi.contract.request import (
     Initialisation,
     SeparationRequest,
 )
-
-_LONGEST_NAME = 64
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def parse_spots(texts: Sequence[str]) -> tuple[Spot, ...]:
 
 def is_stem_name(name: str) -> bool:
     """True for what a stem may be called: lower case letters, digits, single - or _; not a reserved name."""
-    return len(name) <= _LONGEST_NAME and bool(STEM_PATTERN.fullmatch(name)) and name not in {*RESERVED_STEMS, AUTO}
+    return len(name) <= LONGEST_NAME and bool(STEM_PATTERN.fullmatch(name)) and name not in {*RESERVED_STEMS, AUTO}
 
 
 def plan_fit(card: ModelCard, request: FitRequest | None, num_channels: int, sample_rate: int) -> FitPlan:

@@ -19,6 +19,7 @@ from divisi.queue.redis_door import RedisDoor
 
 _JOB_ID = re.compile(r"[0-9a-z]{26}")
 _UNFINISHED_RETRY_SECONDS = 30
+_EXPIRED_AT_A_TIME = 100
 
 
 @dataclass(frozen=True)
@@ -185,11 +186,13 @@ class JobQueue:
             raise ConflictError(f"Job {job_id} is {answer}; cancel it first", code="job-not-ended", state=answer)
         return answer == "deleted"
 
-    async def expired(self, now: float | None = None, limit: int = 100) -> tuple[str, ...]:
-        """Ids of jobs whose audio and record are to be erased by `now` (Unix seconds; None: the present)."""
+    async def expired(self, now: float | None = None) -> tuple[str, ...]:
+        """Ids of some jobs whose audio and record are to be erased by `now` (Unix seconds; None: the present)."""
         until = int((time.time() if now is None else now) * 1000)
         index = self.door.key("expiry")
-        found = await self.door.ask(self.door.redis.zrangebyscore(index, "-inf", until, start=0, num=limit))
+        found = await self.door.ask(
+            self.door.redis.zrangebyscore(index, "-inf", until, start=0, num=_EXPIRED_AT_A_TIME)
+        )
         return tuple(found)
 
     async def dead_letters(self, limit: int = 100) -> tuple[DeadLetter, ...]:

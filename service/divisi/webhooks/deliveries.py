@@ -102,9 +102,9 @@ class Deliveries:
         )
         return bool(answer == "ok")
 
-    async def wait_for_delivery(self, nothing: NothingDue, most_seconds: float = MOST_BLOCKING_SECONDS) -> None:
+    async def wait_for_delivery(self, nothing: NothingDue) -> None:
         """Returns when a delivery was made, the next is due, or some seconds have passed."""
-        seconds = min(most_seconds, MOST_BLOCKING_SECONDS, most_seconds if nothing.seconds is None else nothing.seconds)
+        seconds = MOST_BLOCKING_SECONDS if nothing.seconds is None else min(nothing.seconds, MOST_BLOCKING_SECONDS)
         block_ms = max(1, int(seconds * 1000))
         bell = self.door.key("webhooks", "bell")
         await self.door.ask(self.door.redis.xread({bell: nothing.bell}, count=1, block=block_ms), seconds)
