@@ -215,12 +215,14 @@ class Tab:
         self.complaints: list[str] = []
         self.requests: list[str] = []
 
-    def open_mixer(self, *, playing: bool = True) -> None:
-        """The finished job's mixer; the first press of play fetches and decodes the stems. It plays in a loop, so that
-        it does not come to its end while a busy machine takes its time.
+    def open_mixer(self, *, playing: bool = True, whole: bool = False) -> None:
+        """The finished job's mixer; the first press of play fetches and decodes. It plays in a loop, so that it
+        does not come to its end while a busy machine takes its time. `whole`: the stems themselves, not previews.
         """
         self.page.goto(self.service.job_url)
         self.page.get_by_role("region", name="Mixer").wait_for()
+        if whole:
+            self.page.get_by_label("Full quality").check()
         if playing:
             self.page.get_by_role("button", name="Loop", exact=True).click()
             self.page.get_by_role("button", name="Play", exact=True).click()

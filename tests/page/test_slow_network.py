@@ -17,7 +17,7 @@ AUDIBLE = 1e-3  # RMS; the quietest voice of the sample sings at 2e-2
 BREAK_OFF = """const fetched = window.fetch;
 window.fetch = async (...asked) => {
   const response = await fetched(...asked);
-  if (!String(asked[0]).includes("/stems/")) return response;
+  if (!String(asked[0]).includes("/previews/")) return response;
   let isBegun = false;
   return new Response(new ReadableStream({ pull(body) {
     if (isBegun) body.error(new TypeError("network error"));
@@ -83,7 +83,7 @@ def heard(tab: Tab) -> list[str]:
 def test_nothing_sounds_after_a_view_was_left_while_its_tracks_were_loading(tab: Tab, view: str) -> None:
     tab.page.add_init_script(SOUNDS)
     if view == "mixer":
-        held = hold(tab, "**/stems/residual")
+        held = hold(tab, "**/previews/residual.mp3")
         tab.open_mixer(playing=False)
         tab.page.get_by_role("button", name="Play", exact=True).click()
     else:

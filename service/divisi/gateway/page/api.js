@@ -62,6 +62,7 @@ async function bodyOf(response, kind) {
 
 export const getJson = async (path, signal) => bodyOf(await request(path, { signal }), "json");
 export const getBytes = async (path, signal) => bodyOf(await request(path, { signal }), "arrayBuffer");
+export const bytesBetween = async (path, start, end, signal) => bodyOf(await request(path, { signal, headers: { Range: `bytes=${start}-${end - 1}` } }), "arrayBuffer");
 export const getBlob = async (path, signal) => bodyOf(await request(path, { signal }), "blob");
 
 /** What there may be or not: null when the service has none. */

@@ -5,13 +5,12 @@ import { announce, clockTime, colourOf, h } from "./dom.js";
 import { downloads, figures } from "./downloads.js";
 import { Peaks } from "./drawing.js";
 import { number, partName, partWithin, t } from "./language.js";
-import { loadTracks, Player, playingRate, sumOf } from "./player.js";
+import { MIXTURE, openPreviews, openStems } from "./mixer_sound.js";
 import { showProblem } from "./problem_view.js";
 import { RehearsalPanel } from "./rehearsal.js";
 import { StemRow } from "./stem_row.js";
 import { TransportBar } from "./transport_bar.js";
 
-const MIXTURE = "mixture";
 const BEHIND = 10 ** (-12 / 20); // as the service's practice mixes lower the others
 
 export class MixerView {
@@ -25,10 +24,15 @@ export class MixerView {
     this.hasPitch = Boolean(pitchOf(job));
     this.seconds = job.input.duration_seconds || 1;
     this.hearsMixture = false;
+    this.waits = false;
     this.player = null;
+    this.loading = /** @type {AbortController | null} */ (null);
+    this.opening = null;
     this.ownContext = /** @type {AudioContext | null} */ (null);
     this.closing = new AbortController();
-    const tracks = job.stems.map(({ name, href, file_name: fileName, is_residual: isResidual }) => ({ name, href, fileName, isResidual }));
+    const tracks = job.stems.map(({ name, href, file_name: fileName, is_residual: isResidual, preview }) => ({ name, href, fileName, isResidual, preview: preview?.href }));
+    this.hasPreviews = tracks.every(({ preview }) => preview);
+    this.isWhole = !this.hasPreviews; // plays the stems themselves
     this.rows = tracks.map((track, place) => new StemRow(track, colourOf(track.name, place), this));
     this.bar = new TransportBar(this, { seconds: this.seconds, canCompare: tracks.some(({ isResidual }) => isResidual) });
     this.rehearsal = new RehearsalPanel(this, kept, rights);
@@ -95,8 +99,16 @@ export class MixerView {
   tick() {
     this.frame = requestAnimationFrame(() => this.tick());
     const { position } = this;
+    this.sayWhether(this.player?.clock.waits ?? false);
     this.bar.show(position, this.player?.playing ?? false);
     for (const row of this.rows) row.show(position, this.bar.loop, this.player?.playing ? this.player.level(row.name) : -120);
+  }
+
+  /** Says that a piece is waited for, as long as it is. */
+  sayWhether(waits) {
+    if (waits === this.waits) return;
+    this.waits = waits;
+    this.bar.say(waits ? t("loading") : "");
   }
 
   // What is heard
@@ -122,25 +134,28 @@ export class MixerView {
   }
 
   async load() {
-    const { signal } = this.closing;
-    const rate = playingRate(this.job.input, this.rows.length + 1);
-    const onProgress = (place, count) => this.bar.say(t("loading.count", { place: place + 1, count }));
-    const tracks = await loadTracks(this.rows.map(({ track }) => track), rate, { signal, onProgress });
-    if (!this.peaks) {
-      this.peaks = Peaks.of(tracks);
-      this.draw();
-    }
-    if (this.bar.canCompare) tracks.push(sumOf(MIXTURE, tracks));
-    this.player = await Player.open(tracks, rate, signal);
-    this.player.onclock = () => this.rehearsal.passed(this.player.position, this.player.context);
-    this.player.setVolume(this.bar.volume);
-    this.player.setSpeed(this.bar.speed);
-    this.player.setLoop(this.bar.loop);
-    if (this.bar.semitones) await this.setSemitones(this.bar.semitones);
-    if (this.wanted) this.player.seek(this.wanted);
-    this.bar.say(rate < (this.job.input.sample_rate ?? 0) / 1.5 ? t("mixer.less-treble") : "");
+    const { bar } = this;
+    this.loading = new AbortController();
+    const signal = AbortSignal.any([this.closing.signal, this.loading.signal]);
+    const player = (this.player = await (this.isWhole ? openStems(this, signal) : openPreviews(this, signal)));
+    player.onclock = () => this.rehearsal.passed(player.position, player.context);
+    player.setVolume(bar.volume);
+    player.setSpeed(bar.speed);
+    player.setLoop(bar.loop);
+    if (bar.semitones) await this.setSemitones(bar.semitones);
+    if (this.wanted) player.seek(this.wanted);
     this.balance();
-    return this.player;
+    return player;
+  }
+
+  /** The stems themselves in the place of previews, or back; it goes on where it was. */
+  async playWhole(isWhole) {
+    const { player, position } = this;
+    const wasPlaying = player?.playing ?? false;
+    this.loading?.abort();
+    player?.close();
+    Object.assign(this, { isWhole, player: null, opening: null, wanted: position });
+    if (wasPlaying) await this.toggle();
   }
 
   async toggle() {
@@ -222,6 +237,7 @@ export class MixerView {
       "div",
       { className: "presets" },
       h("label", {}, `${t("mixer.rehearse")} `, this.preset),
+      this.hasPreviews && h("label", { className: "check", title: t("mixer.whole-hint") }, h("input", { type: "checkbox", onchange: (event) => this.playWhole(event.target.checked) }), ` ${t("mixer.whole")}`),
       this.job.views?.spectrograms?.length && h("label", { className: "check" }, this.pictures, ` ${t("mixer.pictures")}`),
       (this.tuning = h("span", { className: "note", role: "status" })),
     );

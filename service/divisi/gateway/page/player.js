@@ -8,14 +8,14 @@ import { openTransposer } from "./transposer.js";
 
 const FADE_SECONDS = 0.008;
 const METER_SAMPLES = 2048;
-const LOUDNESS_SAMPLES = 200000; // of each track, spread over it
+const LOUDNESS_SAMPLES = 200000; // of each track or piece, spread over it
 const MOST_BYTES = (/** @type {{deviceMemory?: number}} */ (navigator).deviceMemory ?? 8) <= 4 ? 5e8 : 1.5e9;
 const [LEAST_RATE, MOST_RATE] = [8000, 96000];
 
 /** The rate to play at: the recording's own, unless its tracks would not fit in memory. Hz. */
-export function playingRate({ sample_rate: rate = 44100, num_samples: samples = 0, num_channels: channels = 2 }, numTracks) {
+export function playingRate({ sample_rate: rate = 44100, num_samples: samples = 0, num_channels: channels = 2 }, numTracks, bytesPerSample = 4) {
   let playing = Math.min(Math.max(rate, LEAST_RATE), MOST_RATE);
-  const bytes = () => (4 * samples * Math.min(channels, 2) * numTracks * playing) / rate;
+  const bytes = () => (bytesPerSample * samples * Math.min(channels, 2) * numTracks * playing) / rate;
   while (bytes() > MOST_BYTES && playing > 11025) playing /= 2;
   return playing;
 }
@@ -37,20 +37,6 @@ export async function loadTracks(files, sampleRate, { signal, onProgress } = {})
   return tracks;
 }
 
-/** The sum of all tracks as one more: stems and residual are the recording. */
-export function sumOf(name, tracks) {
-  const length = Math.max(...tracks.map(({ channels }) => channels[0].length));
-  const count = Math.max(...tracks.map(({ channels }) => channels.length));
-  const sums = Array.from({ length: count }, () => new Float32Array(length));
-  for (const { channels } of tracks) {
-    sums.forEach((sum, c) => {
-      const signal = channels[Math.min(c, channels.length - 1)];
-      for (let i = 0; i < signal.length; i++) sum[i] += signal[i];
-    });
-  }
-  return { name, channels: sums };
-}
-
 function channelsOf(buffer) {
   const channels = Array.from({ length: buffer.numberOfChannels }, (_, c) => new Float32Array(buffer.getChannelData(c)));
   if (channels.length <= 2) return channels;
@@ -59,26 +45,32 @@ function channelsOf(buffer) {
 
 export class Player {
   /** Opens the sound; call it from a press of a key or button. The tracks' samples go over to the audio thread.
+   * @param tracks name and channels of each
+   * @param {number} sampleRate Hz
    * @param {AbortSignal} signal by which it was given up since: there is no sound then
+   * @param {{sumName?: string, pieceLength?: number}} kind name of the sum of all tracks, if it is wanted; samples of a
+   *   piece, of tracks that come in pieces
    */
-  static async open(tracks, sampleRate, signal) {
+  static async open(tracks, sampleRate, signal, { sumName, pieceLength = 0 } = {}) {
     const context = new AudioContext({ sampleRate, latencyHint: "interactive" });
-    const products = productsOf(tracks); // before the samples go over
+    const names = tracks.map(({ name }) => name);
+    const mixed = new Mixed(names, sumName);
+    if (!pieceLength) mixed.add(tracks.map(({ channels }) => channels)); // before the samples go over
     try {
-      const transport = await openTransport(context, tracks.map(({ channels }) => channels));
+      const transport = await openTransport(context, tracks.map(({ channels }) => channels), { hasSum: Boolean(sumName), pieceLength });
       signal.throwIfAborted();
-      return new Player(context, transport, tracks.map(({ name }) => name), products);
+      return new Player(context, transport, sumName ? [...names, sumName] : names, mixed);
     } catch (error) {
       context.close();
       throw error;
     }
   }
 
-  constructor(context, transport, names, products) {
+  constructor(context, transport, names, mixed) {
     this.context = context;
     this.transport = transport;
     this.names = names;
-    this.products = products;
+    this.mixed = mixed;
     this.master = new GainNode(context);
     this.master.connect(context.destination);
     this.transposer = null; // its delay counts while it is in use
@@ -86,7 +78,7 @@ export class Player {
     this.wantedSemitones = 0;
     this.opening = null;
     this.strips = new Map(names.map((name, place) => [name, this.strip(place)]));
-    this.clock = { position: 0, time: 0, playing: false };
+    this.clock = { position: 0, time: 0, playing: false, waits: false };
     this.speed = 1;
     this.begin = 0; // when it is to play, after a count-in
     this.onclock = () => {};
@@ -112,8 +104,8 @@ export class Player {
 
   /** Seconds into the recording of what is heard now. */
   get position() {
-    const { position, time, playing } = this.clock;
-    const since = playing ? Math.min(0.1, Math.max(0, this.context.currentTime - time)) : 0;
+    const { position, time, playing, waits } = this.clock;
+    const since = playing && !waits ? Math.min(0.1, Math.max(0, this.context.currentTime - time)) : 0;
     const delay = playing && this.semitones ? this.transposer.delaySeconds : 0;
     return Math.max(0, position / this.context.sampleRate + (since - delay) * this.speed);
   }
@@ -194,12 +186,15 @@ export class Player {
     return 10 * Math.log10(power + 1e-12);
   }
 
-  /** RMS over the whole recording of the tracks at these gains, by name. */
+  /** RMS of the tracks at these gains, by name, over all that is here. */
   loudness(gains) {
-    const weights = this.names.map((name) => gains.get(name) ?? 0);
-    let power = 0;
-    this.products.forEach((row, a) => row.forEach((product, b) => (power += weights[a] * weights[b] * product)));
-    return Math.sqrt(Math.max(0, power));
+    return this.mixed.loudness(gains);
+  }
+
+  /** Takes a piece that was missing; its samples go over to the audio thread. */
+  fill({ start, tracks }) {
+    this.mixed.add(tracks);
+    this.transport.send("fill", { start, tracks: tracks.map((channels) => channels.map(words)) });
   }
 
   close() {
@@ -208,18 +203,40 @@ export class Player {
   }
 }
 
-/** Mean products of all pairs of tracks: what any mix of them will weigh. */
-function productsOf(tracks) {
-  const signals = tracks.map(({ channels }) => channels[0]);
-  const length = Math.max(...signals.map((signal) => signal.length));
-  const step = Math.max(1, Math.floor(length / LOUDNESS_SAMPLES));
-  const products = tracks.map(() => tracks.map(() => 0));
-  for (let a = 0; a < tracks.length; a++) {
-    for (let b = 0; b <= a; b++) {
-      let sum = 0;
-      for (let i = 0; i < length; i += step) sum += (signals[a][i] || 0) * (signals[b][i] || 0);
-      products[a][b] = products[b][a] = sum / (length / step);
-    }
+/** float32 as 16-bit words. */
+const words = (samples) => Int16Array.from(samples, (sample) => Math.max(-32768, Math.min(32767, Math.round(32768 * sample))));
+
+/** What mixes of tracks weigh, by the products of all pairs of them; the sum of all tracks is one, too. */
+class Mixed {
+  constructor(names, sumName) {
+    this.names = names;
+    this.sumName = sumName;
+    this.products = names.map(() => names.map(() => 0));
+    this.count = 0;
   }
-  return products;
+
+  /** @param tracks channels of each: some samples of their first are looked at */
+  add(tracks) {
+    const signals = tracks.map(([first]) => first);
+    const length = Math.max(...signals.map((signal) => signal.length));
+    const step = Math.max(1, Math.floor(length / LOUDNESS_SAMPLES));
+    for (let a = 0; a < signals.length; a++) {
+      for (let b = 0; b <= a; b++) {
+        let sum = 0;
+        for (let i = 0; i < length; i += step) sum += (signals[a][i] || 0) * (signals[b][i] || 0);
+        this.products[a][b] += step * sum;
+        if (a !== b) this.products[b][a] += step * sum;
+      }
+    }
+    this.count += length;
+  }
+
+  /** RMS of the tracks at these gains, by name. */
+  loudness(gains) {
+    const all = gains.get(this.sumName) ?? 0;
+    const weights = this.names.map((name) => (gains.get(name) ?? 0) + all);
+    let power = 0;
+    this.products.forEach((row, a) => row.forEach((product, b) => (power += weights[a] * weights[b] * product)));
+    return Math.sqrt(Math.max(0, power) / Math.max(1, this.count));
+  }
 }

@@ -6,19 +6,25 @@ import { unreachable } from "./api.js";
 import { Transport } from "./transport.js";
 
 const SCRIPT_FRAMES = 4096;
-const MOST_SCRIPT_TRACKS = 16;
+const MOST_SCRIPT_TRACKS = 15; // and their sum
 
-export async function openTransport(context, tracks) {
-  return context.audioWorklet ? openWorklet(context, tracks) : openScript(context, tracks);
+/**
+ * @param {BaseAudioContext} context
+ * @param tracks channels of each
+ * @param {{hasSum?: boolean, pieceLength?: number}} kind as `Transport` has it
+ */
+export async function openTransport(context, tracks, kind = {}) {
+  return context.audioWorklet ? openWorklet(context, tracks, kind) : openScript(context, tracks, kind);
 }
 
-async function openWorklet(context, tracks) {
+async function openWorklet(context, tracks, kind) {
   // A module that cannot be fetched is reported as an AbortError, which elsewhere is the visitor's own doing.
   await context.audioWorklet.addModule(new URL("transport_worklet.js", import.meta.url)).catch(() => Promise.reject(unreachable()));
+  const numberOfOutputs = tracks.length + Number(kind.hasSum ?? false);
   const node = new AudioWorkletNode(context, "transport", {
     numberOfInputs: 0,
-    numberOfOutputs: tracks.length,
-    outputChannelCount: tracks.map(() => 2),
+    numberOfOutputs,
+    outputChannelCount: new Array(numberOfOutputs).fill(2),
   });
   const opened = {
     onclock: null,
@@ -26,13 +32,13 @@ async function openWorklet(context, tracks) {
     send: (name, value) => node.port.postMessage([name, value]),
   };
   node.port.onmessage = ({ data }) => opened.onclock?.(data);
-  node.port.postMessage(["load", tracks], tracks.flat().map(({ buffer }) => buffer));
+  node.port.postMessage(["load", [tracks, kind]], tracks.flat().map(({ buffer }) => buffer));
   return opened;
 }
 
-function openScript(context, tracks) {
-  const transport = new Transport(context.sampleRate, tracks.slice(0, MOST_SCRIPT_TRACKS));
-  const width = 2 * transport.tracks.length;
+function openScript(context, tracks, kind) {
+  const transport = new Transport(context.sampleRate, tracks.slice(0, MOST_SCRIPT_TRACKS), kind);
+  const width = 2 * transport.blocks.length;
   const node = context.createScriptProcessor(SCRIPT_FRAMES, 0, width);
   const splitter = new ChannelSplitterNode(context, { numberOfOutputs: width });
   node.connect(splitter);
@@ -50,10 +56,10 @@ function openScript(context, tracks) {
     },
   };
   node.onaudioprocess = ({ outputBuffer, playbackTime }) => {
-    const outputs = transport.tracks.map((_, t) => [outputBuffer.getChannelData(2 * t), outputBuffer.getChannelData(2 * t + 1)]);
+    const outputs = transport.blocks.map((_, t) => [outputBuffer.getChannelData(2 * t), outputBuffer.getChannelData(2 * t + 1)]);
     transport.tick(playbackTime);
     transport.render(outputs, 0, SCRIPT_FRAMES);
-    opened.onclock?.({ position: transport.heard, time: playbackTime, playing: transport.playing });
+    opened.onclock?.({ position: transport.heard, time: playbackTime, playing: transport.playing, waits: transport.waits });
   };
   return opened;
 }

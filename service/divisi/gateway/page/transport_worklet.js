@@ -7,7 +7,7 @@ class TransportProcessor extends AudioWorkletProcessor {
     super();
     this.transport = null;
     this.port.onmessage = ({ data: [name, value] }) => {
-      if (name === "load") this.transport = new Transport(sampleRate, value);
+      if (name === "load") this.transport = new Transport(sampleRate, value[0], value[1]);
       else if (name === "end") this.ended = true;
       else if (name === "speed") this.transport.speed = value;
       else this.transport[name](value);
@@ -21,10 +21,10 @@ class TransportProcessor extends AudioWorkletProcessor {
     if (!transport) return true;
     transport.tick(currentTime);
     transport.render(outputs, 0, outputs[0][0].length);
-    const shown = transport.playing ? transport.heard : -2;
+    const shown = transport.playing && !transport.waits ? transport.heard : -2 - Number(transport.waits);
     if (shown !== this.shown) {
       this.shown = shown;
-      this.port.postMessage({ position: transport.heard, time: currentTime, playing: transport.playing });
+      this.port.postMessage({ position: transport.heard, time: currentTime, playing: transport.playing, waits: transport.waits });
     }
     return true;
   }
