@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 REQUIREMENTS := $(BIN)/python service/images/requirements.py pyproject.toml
 DEV_REQUIREMENTS := $(REQUIREMENTS); $(REQUIREMENTS) dev; $(REQUIREMENTS:pyproject.toml=service/workshop/pyproject.toml) | grep -v '^divisi-'
 
-.PHONY: help demo up test lint unit coverage chaos bench images compose screenshot constraints locked clean
+.PHONY: help demo up test lint unit coverage chaos bench images compose fresh screenshot constraints locked clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,9 @@ images:  ## Build gateway, worker, store and Redis images with podman (root); pr
 
 compose: .venv/installed-dev  ## Bring docker-compose.yml up, put a job through it, tear it down; prints the times
 	$(BIN)/python tests/deployment/compose_job.py
+
+fresh: .venv/installed-dev  ## The wheels in an empty environment: install, separate, serve; prints the times
+	$(BIN)/python tests/deployment/fresh_install.py
 
 screenshot: .venv/installed-dev  ## Take the picture of the page in the README again
 	$(BIN)/python docs/screenshot.py

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from divisi.cli.app import app
 from divisi.cli.recordings import digest_of
-from divisi.cli.request import CommandRequest, request_from
+from divisi.cli.request import CommandRequest, check_offered, request_from
 from divisi.cli.separate import separate
-from divisi.contract.errors import InputError
+from divisi.contract.errors import InputError, UnavailableError
 from divisi.contract.request import offer_of
 
 
@@ -57,3 +57,15 @@ def test_recordings_done_before_are_known_by_the_same_digests() -> None:
     assert digest_of([], CommandRequest().digested()) == nothing_asked
     assert digest_of([]) == hashlib.sha256(b"None").hexdigest()
     assert digest_of([], CommandRequest(include_plot=True).digested()) != nothing_asked
+
+
+@pytest.mark.parametrize("is_offered", [True, None])
+def test_a_model_that_can_be_run_or_waited_for_is_asked_for(is_offered: bool | None) -> None:
+    check_offered("fastmnmf2", [{"id": "fastmnmf2", "needs": ["torch"], "is_offered": is_offered}])
+    check_offered("unknown", [])
+
+
+def test_a_model_that_no_worker_can_run_is_refused_with_what_it_needs() -> None:
+    with pytest.raises(UnavailableError, match=r"divisi-choir\[torch\]") as refused:
+        check_offered("fastmnmf2", [{"id": "fastmnmf2", "needs": ["torch"], "is_offered": False}])
+    assert refused.value.code == "no-worker-for-model"

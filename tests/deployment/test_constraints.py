@@ -17,7 +17,7 @@ IMAGES = [("gateway", "otel"), ("worker", "torch-serve", "otel"), ("standalone",
 ENTRY = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>[^\s;]+)(?: ;[^\\]+)? \\\n {4}--hash=sha256:[0-9a-f]{64}\b", re.M)
 
 
-def tested() -> dict[str, str]:
+def versions_tested() -> dict[str, str]:
     pairs = (line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
     return {canonicalize_name(name): version for name, version in pairs}
 
@@ -41,7 +41,7 @@ def test_every_entry_has_hashes() -> None:
 
 def test_what_is_locked_is_what_is_tested() -> None:
     versions = locked()
-    assert {name: versions.get(name) for name in tested()} == tested()
+    assert {name: versions.get(name) for name in versions_tested()} == versions_tested()
 
 
 def test_every_requirement_admits_the_version_that_is_locked() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +12,8 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from divisi.contract.errors import InputError
+from divisi import DISTRIBUTION
+from divisi.contract.errors import InputError, UnavailableError
 from divisi.contract.request import FIT_OPTIONS, OPTIONS, Offer, SeparationRequest, offer_of, values_of
 
 # Of a request that asks for nothing: what the notes of version 0.1 were made with.
@@ -93,6 +94,22 @@ def request_from(given: Mapping[str, Any]) -> CommandRequest:
             reason = f"at most {problem['ctx']['max_length']} can be given"
         message = f"{offer_of(CommandRequest.model_fields[name]).flags[0]} {given[name]}: {reason}"
         raise InputError(message, code="invalid-request") from error
+
+
+def check_offered(model_id: str, cards: Iterable[Mapping[str, Any]]) -> None:
+    """Whether a server can separate with a model, as its list of models says; it refuses an unknown one itself.
+
+    Raises:
+        UnavailableError: `no-worker-for-model`.
+    """
+    for card in cards:
+        if card["id"] == model_id and card.get("is_offered") is False:
+            extras = ",".join(card["needs"])
+            message = (
+                f"no worker of this server can run {model_id}; choose another model (-m), or have one installed with "
+                f"pip install '{DISTRIBUTION}[{extras}]'"
+            )
+            raise UnavailableError(message, code="no-worker-for-model", model=model_id)
 
 
 def _offered(kind: type[BaseModel]) -> list[str]:

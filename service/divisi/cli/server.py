@@ -17,7 +17,7 @@ from rich.table import Column, Table
 
 from divisi.cli.out_folder import OutFolder, SeparateOne
 from divisi.cli.recordings import check_readable, digest_of
-from divisi.cli.request import CommandRequest, with_options
+from divisi.cli.request import CommandRequest, check_offered, with_options
 from divisi.cli.terminal import (
     console,
     errors,
@@ -62,6 +62,8 @@ def remote_separation(server: str, request: CommandRequest, *, again: bool = Fal
         again: separate anew what an earlier run has left finished.
     """
     client = connect(server)
+    if request.model_id is not None:  # before a recording is sent
+        check_offered(request.model_id, client.models())
 
     def separate_one(paths: Sequence[Path], out: OutFolder, on_progress: Callable[[float], None]) -> None:
         last = _submit(client, paths, request, again=again)
@@ -84,8 +86,8 @@ def remote_separation(server: str, request: CommandRequest, *, again: bool = Fal
             raise
         _erase(client, job["id"])
         if report := job["report"]:
-            heard = report["voices"] if report["are_voices_detected"] else ()
-            report_stems(paths[0], heard, [warning["message"] for warning in report.get("warnings", [])])
+            detected = report["voices"] if report["are_voices_detected"] else ()
+            report_stems(paths[0], detected, [warning["message"] for warning in report.get("warnings", [])])
 
     return separate_one
 
