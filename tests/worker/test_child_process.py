@@ -67,7 +67,7 @@ async def test_failures_say_whose_fault_they_are_and_leave_the_child_well(
         for what, job in {
             "damaged": await accept(content=b"no audio"),
             "unknown model": await accept(model_id="third"),
-            "bug": await accept(stem_format="no such format"),
+            "bug": await accept(fit={"spots": "none"}),
         }.items():
             assign(child, job, tmp_path)
             answers[what] = await answer_of(child)
