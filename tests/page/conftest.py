@@ -228,6 +228,11 @@ class Tab:
             self.page.get_by_role("button", name="Play", exact=True).click()
             self.until(lambda: self.position > 0.2)
 
+    def open_start(self) -> None:
+        """The first view, with what stands behind "more"."""
+        self.page.goto(self.service.url)
+        self.page.get_by_text("More: models").click()
+
     @property
     def position(self) -> float:
         """Where the page says that it plays, in seconds."""

@@ -75,7 +75,7 @@ def test_another_model_is_heard_from_the_same_place(tab: Tab) -> None:
 
 def test_a_comparison_can_be_cancelled_while_it_runs(tab: Tab) -> None:
     page = tab.page
-    page.goto(tab.service.url)
+    tab.open_start()
     page.get_by_role("checkbox", name="choir, twin").check()
     recording = {"name": "chorale.flac", "mimeType": "audio/flac", "buffer": long_recording(12)}
     page.locator("#file").set_input_files(recording)

@@ -77,7 +77,7 @@ def test_the_browser_s_language_is_taken(browser: Browser, service: Service, lan
         page.goto(service.url)
         expect(page.get_by_role("button", name=SEPARATE[language])).to_be_visible()
         expect(page.locator("html")).to_have_attribute("lang", language)
-        page.get_by_role("checkbox").first.wait_for()
+        page.get_by_role("heading", name=words_of(language)["expect"]).wait_for()
         tab.picture(f"start-{language}")
         page.set_viewport_size({"width": 360, "height": 740})
         page.goto(service.job_url)

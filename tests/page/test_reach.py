@@ -72,7 +72,7 @@ def test_a_key_that_is_held_down_is_one_press(tab: Tab) -> None:
 def test_the_keyboard_alone_leads_from_the_sample_to_stems_that_are_heard_and_saved(tab: Tab) -> None:
     page = tab.page
     page.goto(tab.service.url)
-    expect(page.get_by_role("checkbox", name="choir, small")).to_be_checked()
+    expect(page.get_by_role("radio", name="Everybody")).to_be_checked()
     tab_to(tab, "Take the sample")
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Separate")).to_be_focused()
@@ -137,7 +137,7 @@ def open_view(tab: Tab, view: str) -> None:
         tab.page.goto(f"{tab.service.url}/#/groups/{tab.service.group}")
         tab.page.get_by_role("table").wait_for()
     else:
-        tab.page.goto(tab.service.url)
+        tab.open_start()
         tab.page.get_by_role("checkbox", name="choir, small").wait_for()
 
 

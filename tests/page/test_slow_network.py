@@ -66,7 +66,7 @@ def release(tab: Tab, held: list[Route]) -> None:
 
 def leave(tab: Tab) -> None:
     tab.page.get_by_role("link", name="divisi", exact=True).click()
-    expect(tab.page.get_by_role("checkbox", name="choir, small")).to_be_visible()
+    expect(tab.page.get_by_role("button", name="Take the sample chorale")).to_be_visible()
 
 
 def open_comparison(tab: Tab) -> None:

@@ -35,7 +35,7 @@ def drop(tab: Tab, content: bytes, name: str) -> None:
 
 def test_a_dropped_recording_is_sent_followed_and_found_again_after_a_reload(tab: Tab) -> None:
     page = tab.page
-    page.goto(tab.service.url)
+    tab.open_start()
     page.get_by_role("checkbox", name="choir, small").check()
     tab.picture("start")
     drop(tab, long_recording(6), "chorale.flac")
@@ -73,7 +73,7 @@ def choose(tab: Tab, name: str, label: str | None = None) -> None:
 def test_the_sample_s_sources_do_not_go_with_a_recording_chosen_meanwhile(tab: Tab) -> None:
     held: list[Route] = []
     tab.page.route("**/sample/tenor.flac", lambda route: held.append(route))
-    tab.page.goto(tab.service.url)
+    tab.open_start()
     expect(tab.page.get_by_role("checkbox", name="choir, small")).to_be_checked()
     tab.page.get_by_role("button", name="sample").click()
     tab.until(lambda: held)
@@ -88,7 +88,7 @@ def test_the_sample_s_sources_do_not_go_with_a_recording_chosen_meanwhile(tab: T
 def test_true_sources_wait_for_the_models_and_for_the_recording(tab: Tab) -> None:
     held: list[Route] = []
     tab.page.route("**/v1/models", lambda route: held.append(route))
-    tab.page.goto(tab.service.url)
+    tab.open_start()
     tab.page.get_by_text("I have the true sources").click()
     choose(tab, "alto.wav", "True sources")
     tab.until(lambda: held)
@@ -102,7 +102,7 @@ def test_true_sources_wait_for_the_models_and_for_the_recording(tab: Tab) -> Non
 
 
 def test_a_refusal_says_what_to_do(tab: Tab) -> None:
-    tab.page.goto(tab.service.url)
+    tab.open_start()
     tab.page.get_by_role("checkbox", name="choir, small").check()
     drop(tab, b"this is no recording" * 50, "letter.wav")
     tab.page.get_by_role("button", name="Separate").click()
@@ -111,7 +111,7 @@ def test_a_refusal_says_what_to_do(tab: Tab) -> None:
 
 
 def test_voices_are_offered_for_models_that_can_be_told_who_sings(tab: Tab) -> None:
-    tab.page.goto(tab.service.url)
+    tab.open_start()
     expect(tab.page.get_by_text("“Four voices of a choir, small” cannot be told who sings.")).to_be_visible()
     expect(tab.page.get_by_role("radio", name="Only")).to_have_count(0)
     tab.page.get_by_role("checkbox", name="choir, small").uncheck()
@@ -143,6 +143,7 @@ MANY_MODELS = """async () => {
 def test_of_many_models_the_default_is_in_front_and_others_are_grouped_best_first(tab: Tab) -> None:
     page = tab.page
     page.goto(tab.service.url)
+    page.get_by_role("button", name="Separate").wait_for()  # the words are there
     page.evaluate(MANY_MODELS)
     boxes = page.get_by_role("checkbox")
     expect(boxes).to_have_count(1)
@@ -155,6 +156,20 @@ def test_of_many_models_the_default_is_in_front_and_others_are_grouped_best_firs
     good.check()
     expect(page.get_by_text("5 others, to use or to compare · 1 chosen")).to_be_visible()
     expect(page.get_by_role("checkbox", name="fitted Not now: no worker here has torch.")).to_be_disabled()
+
+
+def test_most_people_need_one_screen_and_see_what_to_expect(tab: Tab) -> None:
+    page = tab.page
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(tab.service.url)
+    expect(page.get_by_role("region", name="What to expect").get_by_role("listitem").first).to_contain_text("Best")
+    button = page.get_by_role("button", name="Separate").bounding_box()
+    assert button is not None
+    assert button["y"] + button["height"] < 800
+    expect(page.get_by_role("checkbox")).to_have_count(0)  # models stand behind "more"
+    tab.open_start()
+    page.get_by_role("checkbox", name="choir, twin").check()
+    expect(page.get_by_role("region", name="What to expect").get_by_role("listitem")).to_have_count(0)
 
 
 def test_a_job_that_is_gone_is_explained(tab: Tab) -> None:

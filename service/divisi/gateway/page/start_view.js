@@ -1,13 +1,16 @@
-/* The first view: a recording is dropped or chosen, models and voices are picked, and it is sent. Below: recent jobs. */
+/* The first view: a recording is dropped or chosen, who sings is said, and it is sent; above the button what to expect of
+ * it, below it what fewer people need: models, formats, true sources. Then recent jobs.
+ */
 
 import { getBlob, getJson, isFinal, Problem, upload } from "./api.js";
 import { announce, checkedIn, h } from "./dom.js";
-import { dateTime, number, partName, partWithin, t, wordsIfAny } from "./language.js";
+import { dateTime, duration, number, partName, partWithin, t, wordsIfAny } from "./language.js";
 import { ModelChooser } from "./model_chooser.js";
 import { clearProblem, showProblem } from "./problem_view.js";
 import { forget, recentJobs, remember } from "./recent.js";
 
 const SAMPLE = "chorale";
+const SONG_SECONDS = 180;
 const SAMPLE_SOURCES = ["soprano", "alto", "tenor", "bass"];
 
 export class StartView {
@@ -41,16 +44,17 @@ export class StartView {
       h("label", {}, t("start.sources-field"), " ", this.sourceInput),
       this.matched,
     );
+    this.expected = h("section", { className: "expected", "aria-label": t("expect") });
+    const more = h("details", { className: "more" }, h("summary", {}, t("start.more")), this.models.element, this.options, trueSources);
     this.form = h(
       "form",
       { onsubmit: (event) => this.send(event), onchange: () => (this.key = null) },
       this.drop,
-      this.models.element,
       this.voices,
-      this.options,
-      trueSources,
+      this.expected,
       this.sendButton,
       this.sending,
+      more,
     );
     this.recent = h("section", { "aria-labelledby": "recent-title" });
     this.element = h("div", { className: "start" }, this.form, this.recent);
@@ -120,6 +124,7 @@ export class StartView {
       ...(deaf ? [h("small", {}, t("start.not-told", { model: deaf.title }))] : [radio("auto", t("start.find-out"), false)]),
       ...(!deaf && shared.length ? [radio("named", t("start.only"), false), this.named] : []),
     );
+    this.expected.replaceChildren(...(cards.length === 1 ? expectations(cards[0]) : []));
     this.matchSources();
     this.updateButton();
   }
@@ -259,6 +264,14 @@ export class StartView {
       )),
     );
   }
+}
+
+/** What a musician may expect of a model before anything is sent. */
+function expectations({ stem_family: family, speed }) {
+  const factor = speed?.[0]?.real_time_factor;
+  const said = family === "satb" ? ["expect.best", "expect.less", "expect.not"].map((name) => t(name)) : [];
+  if (factor) said.push(t("expect.time", { time: duration(factor * SONG_SECONDS) }));
+  return said.length ? [h("h2", {}, t("expect")), h("ul", {}, said.map((text) => h("li", {}, text)))] : [];
 }
 
 async function fetchSample(name, signal) {
