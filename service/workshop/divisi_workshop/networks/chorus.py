@@ -1,6 +1,7 @@
 """`chorus`: four voices of a choir from one recording, in one graph from waveform to waveforms.
 
-mixture ─► two spectra ─► `PitchTracker` ─► F0 per voice ─► `HarmonicMask` ─► masks ─► `PartialSplit` ─► first estimates
+mixture ─► `AccompanimentSplit`, where the configuration has one ─► voices alone
+voices ─► two spectra ─► `PitchTracker` ─► F0 per voice ─► `HarmonicMask` ─► masks ─► `PartialSplit` ─► first estimates
         ─► `ChoirRefiner` ─► estimates
 
 Works at 16 kHz, mono. The graph sets the level itself: twice as loud in gives twice as loud out.
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from divisi_workshop.networks.accompaniment import AccompanimentSplit
 from divisi_workshop.networks.choir_refiner import ChoirRefiner
 from divisi_workshop.networks.harmonic_mask import HarmonicMask
 from divisi_workshop.networks.partials import SPLITTING_BAND, PartialSplit
@@ -41,6 +43,8 @@ class ChorusConfig:
     band_hidden: int = 64
     refiner_channels: int = 16
     refiner_wide_channels: int = 32
+    has_accompaniment: bool = False
+    """A first stage and a fifth estimate: what is not sung."""
     dropout: float = 0.1
 
 
@@ -72,7 +76,8 @@ class Chorus(nn.Module):
     """Mixture (B, 1, T) and roster (B, 4) -> estimates (B, 4, 1, T), F0 (B, 4, N) in Hz, 0 where a voice is silent or
     unvoiced, voicing (B, 4, N), how sure that is, 0 to 1, and presence (B, 4), log odds that a voice sings at all.
 
-    The roster is 1 for voices that may sing and 0 for those known to be absent, whose estimates come out silent.
+    The roster is 1 for voices that may sing and 0 for those known to be absent, whose estimates come out silent. With
+    an accompaniment, that is a fifth of everything, without pitch; where it is absent, the voices are the mixture.
 
     T is a multiple of `hop_length`; N = T / hop_length + 1, frame n centred on sample n · hop_length.
     """
@@ -81,6 +86,7 @@ class Chorus(nn.Module):
         super().__init__()
         self.config = config
         bin_width_hz = SAMPLE_RATE / config.window_length
+        self.accompaniment = AccompanimentSplit() if config.has_accompaniment else None
         self.fourier = ShortTimeFourier(config.window_length, config.hop_length)
         self.long_fourier = ShortTimeFourier(2 * config.window_length, config.hop_length)
         decimation = SPLITTING_BAND.decimation
@@ -112,7 +118,22 @@ class Chorus(nn.Module):
         )
 
     def forward(self, mixture: Tensor, roster: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        level = mixture.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp(min=QUIETEST_LEVEL)
+        if self.accompaniment is None:
+            return self.voices(mixture, roster)
+        level = level_of(mixture)
+        rest, odds = self.accompaniment((mixture / level).squeeze(1))
+        rest = (rest * roster[:, -1:])[:, None] * level
+        estimates, f0_hz, voicing, presence = self.voices(mixture - rest, roster[:, :-1])
+        return (
+            torch.cat([estimates, rest[:, None]], 1),
+            functional.pad(f0_hz, (0, 0, 0, 1)),
+            functional.pad(voicing, (0, 0, 0, 1)),
+            torch.cat([presence, odds[:, None]], 1),
+        )
+
+    def voices(self, mixture: Tensor, roster: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What `forward` gives, of a mixture of nothing but voices."""
+        level = level_of(mixture)
         signal = (mixture / level).squeeze(1)
         first = self.first_stages(signal, roster)
         changes = self.refine(first.mixture, first.estimates(), first.masks, first.f0_hz, first.voicing, roster)
@@ -165,6 +186,11 @@ class Chorus(nn.Module):
         long_real, long_imag = self.long_fourier.analyse(signal)
         kept = self.config.narrow_bins
         return real, imag, compress(real, imag), compress(long_real[:, :kept], long_imag[:, :kept])
+
+
+def level_of(mixture: Tensor) -> Tensor:
+    """Root mean square. Shape: (B, 1, T) -> (B, 1, 1)."""
+    return mixture.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp(min=QUIETEST_LEVEL)
 
 
 def whole(low: Tensor, bin_count: int) -> Tensor:
