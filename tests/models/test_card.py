@@ -128,6 +128,28 @@ def test_a_wrong_value_is_refused_by_file_and_field(tmp_path: Path, field: str, 
     assert wrong in refused.value.message
 
 
+ACCOMPANIED = {
+    "stems": ["soprano", "alto", "tenor", "bass", "piano"],
+    "accompaniment": "piano",
+    "takes_roster": True,
+    "extra_outputs": [{"name": "presence"}],
+}
+
+
+def test_an_accompaniment_is_a_stem_but_no_voice(tmp_path: Path) -> None:
+    card = read(tmp_path / "card.yaml", fields(**ACCOMPANIED))
+    assert card.voices == ("soprano", "alto", "tenor", "bass")
+    assert read(tmp_path / "card.yaml", fields()).voices == card.voices
+
+
+@pytest.mark.parametrize(
+    "change", [{"accompaniment": "soprano"}, {"accompaniment": "organ"}, {"takes_roster": False}, {"extra_outputs": []}]
+)
+def test_an_accompaniment_that_could_not_be_told_apart_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="accompaniment: "):
+        read(tmp_path / "card.yaml", fields(**(ACCOMPANIED | change)))
+
+
 def test_a_misspelt_field_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="mask_exponnent"):
         read(tmp_path / "card.yaml", fields(mask_exponnent=2))

@@ -168,6 +168,9 @@ class CardDraft(_Part):
     description: Text
     stem_family: Text
     stems: tuple[StemName, ...] = Field(min_length=1, description="In the order of axis S of `estimates`.")
+    accompaniment: StemName | None = Field(
+        None, description="The last of the stems, where it is no voice: a piano, an organ, applause, if there is any."
+    )
     sample_rate: int = Field(gt=0, le=384_000, description="Hz.")
     num_channels: Annotated[int, Field(ge=1)] | Literal["any"] = 1
     segment_length: Annotated[int, Field(gt=0)] | Literal["whole"] = Field(
@@ -210,6 +213,11 @@ class CardDraft(_Part):
         return ("mixture", "roster") if self.takes_roster else ("mixture",)
 
     @property
+    def voices(self) -> tuple[str, ...]:
+        """The stems that are voices, in order."""
+        return self.stems[:-1] if self.accompaniment else self.stems
+
+    @property
     def hop_length(self) -> int | None:
         """Samples from one frame of the pitch tracks to the next; None when the graph gives no pitch."""
         return next((output.hop_length for output in self.extra_outputs if output.name == "f0"), None)
@@ -222,10 +230,15 @@ class CardDraft(_Part):
             raise ValueError(f"stems: {', '.join(sorted(reserved))} is a reserved name")
         if {output.hop_length for output in self.extra_outputs if output.hop_length} - {self.hop_length}:
             raise ValueError("extra_outputs: voicing needs f0, with the same hop_length")
+        if self.accompaniment:
+            if self.accompaniment != self.stems[-1] or len(self.stems) == 1:
+                raise ValueError(f"accompaniment: {self.accompaniment} must be the last stem, after the voices")
+            if not self.takes_roster or "presence" not in self.output_names:
+                raise ValueError("accompaniment: the graph must take a roster and give presence, to leave it out")
         for entry in self.quality:
-            if set(entry.per_stem) != set(self.stems):
+            if set(entry.per_stem) != set(self.voices):
                 raise ValueError(
-                    f"quality: per_stem names {sorted(entry.per_stem)}, the stems are {sorted(self.stems)}"
+                    f"quality: per_stem names {sorted(entry.per_stem)}, the voices are {sorted(self.voices)}"
                 )
         if self.fitting and (self.num_channels, self.segment_length) != ("any", "whole"):
             raise ValueError("fitting: such a model takes `any` num_channels and the `whole` recording")

@@ -6,15 +6,16 @@ Called by the worker (`worker/process_job.py`) and by `divisi separate`; both de
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from divisi.audio.decode import open_decoder
 from divisi.audio.encode import check_encoding, open_encoder
-from divisi.audio.recording import AudioLimits, SampleQueue
+from divisi.audio.recording import AudioLimits, SampleQueue, Samples
 from divisi.contract.card import AUTO, RESIDUAL, RESYNTHESIS, ModelCard
 from divisi.contract.files import StemFormat
 from divisi.contract.manifest import ResultWarning
@@ -39,6 +40,8 @@ from divisi.separation.separator import OnProgress, SeparatedBlock, SeparationOp
 from divisi.separation.survey import Survey, survey, without_offset
 from divisi.timing import StageClock
 from divisi.whole_files import Destination, PlainFolder
+
+Found = TypeVar("Found")
 
 # Samples decoded at a time: a second or two.
 _BLOCK_LENGTH = 1 << 16
@@ -144,12 +147,17 @@ def separate_file(
         destination.check(file_names(options, card, names, encoding, separator.f0_hop_seconds))
         surveyed, detected = _survey(source), None
         if voices == AUTO:
-            voices = detected = _detect_voices(source, separator, surveyed)
+            voices = detected = _detect(source, surveyed, separator.detect_voices)
             on_progress = on_progress and partial(_report_after_detection, on_progress)
-            options = options.model_copy(update={"voices": detected or card.stems})
+            options = options.model_copy(update={"voices": detected or card.voices})
+        if card.accompaniment and options.stems is None:
+            is_accompanied = _detect(source, surveyed, separator.detect_accompaniment)
+            options = options.model_copy(update={"is_accompanied": is_accompanied})
+            card = separator.card_for(sample_rate, num_channels, options)
+            names = list(card.stems)
         music = without_offset(clock.each("decode", decoder.blocks(_BLOCK_LENGTH)), sample_rate, num_channels)
         blocks = separator.separate(music, sample_rate, num_channels, surveyed, on_progress, options)
-        delivery = _Delivery(card, names, tuple(voices or card.stems), detected, encoding, options, surveyed)
+        delivery = _Delivery(card, names, tuple(voices or card.voices), detected, encoding, options, surveyed)
         with destination.unfinished() as scratch, ExitStack() as open_files:
             files = delivery.open(source, scratch, separator.f0_hop_seconds, open_files)
             with clock.stage("encode"):
@@ -209,9 +217,8 @@ class _Delivery:
             files.previews = open_files.enter_context(PreviewFiles(scratch, self.tracks, sample_rate, num_channels))
         if options.include_pitch and f0_hop_seconds is not None:
             has_voicing = "voicing" in self.card.output_names
-            files.pitch = open_files.enter_context(
-                PitchFiles(scratch, self.names, f0_hop_seconds, has_voicing=has_voicing)
-            )
+            voices = [name for name in self.names if name != self.card.accompaniment]
+            files.pitch = open_files.enter_context(PitchFiles(scratch, voices, f0_hop_seconds, has_voicing=has_voicing))
         if source.references:
             scores = ReferenceScores(source.references, self.names, sample_rate, num_channels)
             files.scores = open_files.enter_context(scores)
@@ -227,7 +234,13 @@ class _Delivery:
         audio = tuple(writer.publish(destination) for writer in files.audio)
         resynthesis = files.resynthesis.publish(destination) if files.resynthesis else None
         has_all_stems = len(self.names) == len(self.card.stems)
-        outcome = Outcome(files.energies, self.detected == (), has_all_stems, is_fitted=self.card.fitting is not None)
+        outcome = Outcome(
+            files.energies,
+            self.detected == (),
+            has_all_stems,
+            is_fitted=self.card.fitting is not None,
+            accompaniment=self.card.accompaniment if self.card.accompaniment in self.names else None,
+        )
         written = [*audio, *([resynthesis] if resynthesis else [])]
         views = view_names(self.options, self.tracks)
         adds_up = files.residual and self.encoding.is_lossless
@@ -270,12 +283,12 @@ def _survey(source: Recording) -> Survey:
         return survey(decoder.blocks(_BLOCK_LENGTH), decoder.facts.sample_rate, decoder.facts.num_channels)
 
 
-def _detect_voices(source: Recording, separator: AnySeparator, surveyed: Survey) -> tuple[str, ...]:
-    """Who sings in the recording, which is read once for this alone."""
+def _detect(source: Recording, surveyed: Survey, detect: Callable[[Iterable[Samples], Survey], Found]) -> Found:
+    """What is found in the recording, which is read once for this alone."""
     with open_decoder(source.path) as decoder, source.clock.stage("separate"):
         blocks = source.clock.each("decode", decoder.blocks(_BLOCK_LENGTH))
         music = without_offset(blocks, surveyed.sample_rate, surveyed.num_channels)
-        return separator.detect_voices(music, surveyed)
+        return detect(music, surveyed)
 
 
 def _report_after_detection(on_progress: OnProgress, done: float) -> None:

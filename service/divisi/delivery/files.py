@@ -129,17 +129,20 @@ class Energies:
     Attributes:
         music: of the recording without its offset, squares added up.
         residual: of what no stem holds, likewise without offset.
+        last_stem: of the last of the stems.
         largest_offset: full scale 1.
     """
 
     music: float = 0.0
     residual: float = 0.0
+    last_stem: float = 0.0
     largest_offset: float = 0.0
 
     def add(self, block: SeparatedBlock, recording: Samples) -> None:
         """Takes the next block, made of the recording's music, and the recording itself, float32 (C, n)."""
         self.music += float(np.square(block.mixture, dtype=np.float64).sum())
         self.residual += float(np.square(block.residual, dtype=np.float64).sum())
+        self.last_stem += float(np.square(block.stems[-1:], dtype=np.float64).sum())
         self.largest_offset = max(self.largest_offset, peak_of(recording - block.mixture))
 
 
@@ -251,7 +254,7 @@ class PreviewFiles:
         folded = np.stack(tracks)
         if folded.shape[1] > 2:
             folded = folded.mean(axis=1, keepdims=True)
-        self._encode(self._resampler.push(folded.reshape(-1, folded.shape[-1])))
+        self._encode(self._resampler.push(np.concatenate(folded)))
 
     def finish(self) -> list[Path]:
         """Writes what is left, and completes the files."""

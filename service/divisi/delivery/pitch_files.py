@@ -59,6 +59,9 @@ class PitchFiles:
 
     def write(self, f0_hz: Tracks, voicing: Tracks | None) -> None:
         """Appends float32 (S, N) each: Hz, 0 where unvoiced, and 0..1."""
+        # Of an accompaniment, the last stem, there is no pitch.
+        f0_hz = f0_hz[: len(self._stems)]
+        voicing = None if voicing is None else voicing[: len(self._stems)]
         tracks = [f0_hz] if voicing is None else [f0_hz, voicing]
         self._spool.write(np.stack(tracks).transpose(2, 0, 1).astype("<f4").tobytes())
         for frame in f0_hz.T.tolist():

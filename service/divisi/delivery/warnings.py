@@ -35,12 +35,14 @@ class Outcome:
         detected_nobody: `auto` found no voices.
         has_all_stems: every stem of the model was asked for, so that the residual is what none explains.
         is_fitted: the model was fitted to the recording's channels.
+        accompaniment: name of the stem of what accompanies the voices, the last, where it is one.
     """
 
     energies: Energies
     detected_nobody: bool
     has_all_stems: bool
     is_fitted: bool
+    accompaniment: str | None = None
 
 
 def warnings_of(
@@ -88,6 +90,8 @@ def _of_the_music(survey: Survey, outcome: Outcome) -> Sequence[ResultWarning]:
     elif outcome.detected_nobody:
         message = "No voices were found in the recording, so all that the model knows were separated."
         found.append(ResultWarning("no-voices-found", message))
+    if outcome.accompaniment and energies.last_stem:
+        found.append(_accompanied(outcome.accompaniment, energies))
     share = energies.residual / energies.music if energies.music else 0.0
     if outcome.has_all_stems and share > _MOST and survey.loud_power >= _SILENT:
         percent = min(round(100 * share), 100)
@@ -104,6 +108,15 @@ def _of_the_music(survey: Survey, outcome: Outcome) -> Sequence[ResultWarning]:
         )
         found.append(ResultWarning("offset-in-residual", message, {"offset_dbfs": offset}))
     return found
+
+
+def _accompanied(stem: str, energies: Energies) -> ResultWarning:
+    level = _rounded(10 * math.log10(energies.last_stem / energies.music))
+    message = (
+        f"Something plays beside the voices, {-level:g} dB below the recording as a whole: it is in the stem {stem}. "
+        "Voices may keep a little of it; without it they come out better."
+    )
+    return ResultWarning("accompanied", message, {"stem": stem, "level_db": level})
 
 
 def _of_the_channels(survey: Survey, files: Sequence[StemFile]) -> Sequence[ResultWarning]:

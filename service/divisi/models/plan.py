@@ -228,9 +228,9 @@ def check_voices(voices: Voices, card: CardDraft) -> Voices:
         raise InputError(message, code="voices-not-supported", model=card.id)
     if voices == AUTO:
         return voices
-    unknown = [name for name in voices if name not in card.stems]
+    unknown = [name for name in voices if name not in card.voices]
     if unknown or not voices:
         asked = repr(unknown[0][:80]) if unknown else "of no name"
-        message = f"{card.id} has no voice {asked}; name some of {', '.join(card.stems)}, or {AUTO}"
-        raise InputError(message, code="unknown-voice", model=card.id, unknown=unknown, known=[*card.stems, AUTO])
-    return tuple(name for name in card.stems if name in voices)
+        message = f"{card.id} has no voice {asked}; name some of {', '.join(card.voices)}, or {AUTO}"
+        raise InputError(message, code="unknown-voice", model=card.id, unknown=unknown, known=[*card.voices, AUTO])
+    return tuple(name for name in card.voices if name in voices)

@@ -87,6 +87,10 @@ class FittedSeparator:
         stems = self.plan(sample_rate, num_channels, options).stems
         return self.card.model_copy(update={"stems": stems})
 
+    def detect_accompaniment(self, blocks: Iterable[Samples], survey: Survey) -> bool:
+        """Never called: a fitted model has sources, no voices that something could accompany."""
+        raise NotImplementedError
+
     def detect_voices(self, blocks: Iterable[Samples], survey: Survey) -> tuple[str, ...]:
         """Never called: the card takes no roster, which `check_voices` refuses before."""
         raise InputError(f"{self.card.id} takes no names of voices", code="voices-not-supported")

@@ -24,6 +24,8 @@ from divisi.separation.survey import Survey
 
 MOST_SEGMENTS = 8
 """Stretches that are separated, evenly spread over all that are no pauses; of many no fewer than half as many."""
+ACCOMPANIED_SEGMENTS = 4
+"""Likewise, where the question is only whether anything accompanies the voices."""
 WHOLE_SECONDS = 8.0
 """Length of a stretch for models that take a recording in one piece."""
 QUIETEST_SEGMENT = 1e-4
@@ -98,7 +100,7 @@ def detect_roster(engine: Engine, card: ModelCard, segments: Sequence[Segment]) 
     """
     says_enough = {"f0", "presence"} <= set(card.output_names)
     of_full, of_smaller = (OF_FULL_ROSTER, OF_SMALLER_ROSTER) if says_enough else (BY_LOUDNESS, BY_LOUDNESS)
-    evidence = gather_evidence(engine, card, segments, range(len(card.stems)))
+    evidence = gather_evidence(engine, card, segments, range(len(card.voices)))
     totals = evidence.energies.sum(axis=1)
     sounding = np.flatnonzero(totals > QUIETEST_SEGMENT * totals.max(initial=0))
     if not len(sounding):
@@ -106,7 +108,7 @@ def detect_roster(engine: Engine, card: ModelCard, segments: Sequence[Segment]) 
     evidence, segments = evidence.of(sounding), [segments[int(place)] for place in sounding]
     roster: list[int] = np.flatnonzero(join(evidence.log_odds(of_full)) > 0).tolist()
     while len(roster) > 1:
-        if len(roster) < len(card.stems):
+        if len(roster) < len(card.voices):
             evidence = gather_evidence(engine, card, segments, roster)
         convinces = join(evidence.log_odds(of_smaller))[roster]
         if convinces.min() > 0:
@@ -115,9 +117,20 @@ def detect_roster(engine: Engine, card: ModelCard, segments: Sequence[Segment]) 
     return roster
 
 
-def spread_segments(blocks: Iterable[Samples], card: ModelCard, plan: SegmentPlan, survey: Survey) -> list[Segment]:
-    """At most `MOST_SEGMENTS` of the segments that the model will be given, evenly spread over all that are no pauses;
-    memory stays flat.
+def detect_accompaniment(engine: Engine, card: ModelCard, segments: Sequence[Segment]) -> bool:
+    """Whether anything accompanies the voices: more likely than not by all segments together.
+
+    Separates each segment once. Raises ModelError when the engine fails.
+    """
+    odds = [engine.run(segment.samples[None])["presence"][0, -1:] for segment in segments]
+    return bool(odds) and bool(join(np.array(odds, np.float64))[0] > 0)
+
+
+def spread_segments(
+    blocks: Iterable[Samples], card: ModelCard, plan: SegmentPlan, survey: Survey, most: int = MOST_SEGMENTS
+) -> list[Segment]:
+    """At most so many of the segments that the model will be given, evenly spread over all that are no pauses; memory
+    stays flat.
 
     How many there are shows at the end. So every segment is kept at first, and whenever there are too many, every other
     one is dropped and, from then on, skipped.
@@ -141,7 +154,7 @@ def spread_segments(blocks: Iterable[Samples], card: ModelCard, plan: SegmentPla
         if num_segments % stride == 0:
             kept.append(segment)
         num_segments += 1
-        if len(kept) > MOST_SEGMENTS:
+        if len(kept) > most:
             del kept[1::2]
             stride *= 2
     return kept
@@ -149,20 +162,21 @@ def spread_segments(blocks: Iterable[Samples], card: ModelCard, plan: SegmentPla
 
 def gather_evidence(engine: Engine, card: ModelCard, segments: Sequence[Segment], roster: Sequence[int]) -> Evidence:
     """Separates each segment with a roster. Raises ModelError when the engine fails."""
-    num_stems = len(card.stems)
-    energies, shares, presence = np.zeros((3, len(segments), num_stems))
+    num_voices = len(card.voices)
+    energies, shares, presence = np.zeros((3, len(segments), num_voices))
     is_listed = None
-    if len(roster) < num_stems:
-        is_listed = np.zeros((1, num_stems), np.float32)
+    if len(roster) < num_voices:
+        is_listed = np.zeros((1, len(card.stems)), np.float32)
         is_listed[:, roster] = 1
+        is_listed[:, num_voices:] = 1
     for number, segment in enumerate(segments):
         outputs = engine.run(segment.samples[None], is_listed)
-        estimates = outputs["estimates"][0, ..., : segment.num_real]
+        estimates = outputs["estimates"][0, :num_voices, :, : segment.num_real]
         energies[number] = np.square(estimates, dtype=np.float64).sum(axis=(1, 2))
         if card.hop_length is not None:
-            shares[number] = share_notes(outputs["f0"][0, :, : -(-segment.num_real // card.hop_length)])
+            shares[number] = share_notes(outputs["f0"][0, :num_voices, : -(-segment.num_real // card.hop_length)])
         if "presence" in outputs:
-            presence[number] = outputs["presence"][0]
+            presence[number] = outputs["presence"][0, :num_voices]
     return Evidence(energies, shares, presence)
 
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from divisi.audio.recording import SampleQueue, Samples, StreamResampler, check_samples, fit_length
 from divisi.contract.card import AUTO, ModelCard
@@ -24,7 +23,7 @@ from divisi.contract.request import DeliveryOptions
 from divisi.models.engine import Engine
 from divisi.models.plan import FitRequest, Voices, check_voices
 from divisi.separation.full_band import BandPlan, FullBand, ModelInput
-from divisi.separation.roster import detect_roster, spread_segments
+from divisi.separation.roster import ACCOMPANIED_SEGMENTS, detect_accompaniment, detect_roster, spread_segments
 from divisi.separation.segments import JoinedOutputs, OutputJoin, Segment, SegmentPlan, Stems, Tracks
 from divisi.separation.survey import Survey
 
@@ -44,6 +43,7 @@ class SeparationOptions(DeliveryOptions):
         include_report: also deliver the picture, where not all of those are wanted.
         voices: who may sing, by name; None: all of the model's stems; `auto`: whoever is detected. Stems of the others
             are silent.
+        is_accompanied: False where nothing accompanies the voices: a model's accompaniment is no stem then.
         fit: what is asked of a model that is fitted to the recording; None: what its card says.
     """
 
@@ -54,6 +54,7 @@ class SeparationOptions(DeliveryOptions):
     include_previews: bool = False
     include_report: bool = False
     voices: Voices = None
+    is_accompanied: bool = True
     fit: FitRequest | None = None
 
     def indices(self, model_stems: Sequence[str]) -> list[int]:
@@ -124,8 +125,10 @@ class Separator:
         return self.card.hop_length / self.card.sample_rate if self.card.hop_length else None
 
     def card_for(self, sample_rate: int, num_channels: int, options: SeparationOptions) -> ModelCard:
-        """The card with the stems that a request will give: those of a trained model are always the same."""
-        return self.card
+        """The card with the stems that a request will give: all but an accompaniment that is known to be absent."""
+        if options.is_accompanied or not self.card.accompaniment:
+            return self.card
+        return self.card.model_copy(update={"stems": self.card.voices, "accompaniment": None})
 
     def detect_voices(self, blocks: Iterable[Samples], survey: Survey) -> tuple[str, ...]:
         """Which voices sing in a recording; takes as long as separating `roster.MOST_SEGMENTS` segments once or twice.
@@ -144,6 +147,11 @@ class Separator:
         segments = spread_segments(blocks, self.card, self.plan, survey)
         places = detect_roster(self.engine, self.card, segments)
         return tuple(self.card.stems[place] for place in places)
+
+    def detect_accompaniment(self, blocks: Iterable[Samples], survey: Survey) -> bool:
+        """Whether anything accompanies the voices; takes at most `ACCOMPANIED_SEGMENTS` segments."""
+        segments = spread_segments(blocks, self.card, self.plan, survey, ACCOMPANIED_SEGMENTS)
+        return detect_accompaniment(self.engine, self.card, segments)
 
     def separate(
         self,
@@ -171,12 +179,9 @@ class Separator:
             ModelError: the engine failed.
         """
         options = options or SeparationOptions()
-        selected = options.indices(self.card.stems)
-        voices = check_voices(options.voices, self.card)
-        if voices == AUTO:
+        if check_voices(options.voices, self.card) == AUTO:
             raise ValueError("detect_voices first, then separate with the voices that it gives")
-        roster = None if voices is None else np.array([name in voices for name in self.card.stems], np.float32)
-        separation = _Separation(self, sample_rate, num_channels, selected, roster, survey)
+        separation = _Separation(self, sample_rate, num_channels, options, survey)
         return _watched(separation.run(blocks), survey, on_progress)
 
 
@@ -188,15 +193,17 @@ class _Separation:
         separator: Separator,
         sample_rate: int,
         num_channels: int,
-        selected: list[int],
-        roster: NDArray[np.float32] | None,
+        options: SeparationOptions,
         survey: Survey | None,
     ) -> None:
-        card = separator.card
+        card = separator.card_for(sample_rate, num_channels, options)
+        sounding = {*(options.voices or card.voices), card.accompaniment}
+        listed = np.array([name in sounding for name in separator.card.stems], np.float32)
         self._separator = separator
-        self._selected = selected
-        self._roster = roster
-        self._absent = [] if roster is None else np.flatnonzero(roster == 0).tolist()
+        self._selected = options.indices(card.stems)
+        self._roster = None if listed.all() else listed
+        self._absent = np.flatnonzero(listed[: len(card.stems)] == 0).tolist()
+        self._num_stems = len(card.stems)
         self._num_taken = 0
         self._mixture = SampleQueue(num_channels)
         self._input = ModelInput(card, separator.plan, sample_rate, num_channels, survey)
@@ -211,7 +218,7 @@ class _Separation:
             model_channels=self._input.num_channels,
             num_stems=len(card.stems),
             mask_exponent=card.mask_exponent,
-            selected=selected,
+            selected=self._selected,
         )
         self._full_band = None if band.is_direct else FullBand(band, self._input.downmix_weights)
 
@@ -240,8 +247,10 @@ class _Separation:
         roster = None if self._roster is None else np.tile(self._roster, (len(batch), 1))
         outputs = self._separator.engine.run(np.stack([segment.samples for segment in batch]), roster)
         for name in ("estimates", "f0", "voicing"):
-            if self._absent and name in outputs:
-                outputs[name][:, self._absent] = 0  # a network can only be nearly silent
+            if name in outputs:
+                outputs[name] = outputs[name][:, : self._num_stems]  # without an accompaniment that is absent
+                if self._absent:
+                    outputs[name][:, self._absent] = 0  # a network can only be nearly silent
         for place, segment in enumerate(batch):
             joined = self._join.push(segment, {name: array[place] for name, array in outputs.items()})
             yield self._block(joined, is_last=False)
@@ -251,7 +260,7 @@ class _Separation:
         if num_samples:
             return self._block(self._join.finish(num_samples), is_last=True)
         # Shorter than half a sample at the model's rate: there was nothing to separate.
-        nothing = np.zeros((len(self._separator.card.stems), self._input.num_channels, 0), np.float32)
+        nothing = np.zeros((self._num_stems, self._input.num_channels, 0), np.float32)
         return self._block(JoinedOutputs(nothing, resynthesis=nothing[0]), is_last=True)
 
     def _block(self, joined: JoinedOutputs, *, is_last: bool) -> SeparatedBlock:
