@@ -38,7 +38,21 @@ checks.positive_data_acceptance.expected-statuses = [200, 206, 304, 416]
 "path.stem" = "alto"
 "path.track" = "alto"
 "path.part" = "alto"
+"query.choir" = "St. Cecilia"
+"query.speed" = 80
+"query.semitones" = 0
 "header.Last-Event-ID" = "0-0"
+
+[[operations]]
+include-name-regex = "^(GET|HEAD) /v1/jobs/.*/(tracks.*|mixes/.*)"
+checks.positive_data_acceptance.expected-statuses = [200, 206, 304, 404, 409, 416]
+
+[operations.parameters]
+"path.job_id" = "{job_id}"
+"path.part" = "alto"
+"query.choir" = "St. Cecilia"
+"query.speed" = 80
+"query.semitones" = 0
 """
 
 

@@ -1,15 +1,17 @@
-"""Practice mixes over HTTP: what is in them, how often they are made, and how many a job keeps."""
+"""Practice mixes and learning tracks over HTTP: what is in them, how often they are made, and how many a job keeps."""
 
 from __future__ import annotations
 
 import asyncio
 import io
+import time
+import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -26,6 +28,7 @@ from divisi.queue.job_queue import JobQueue
 from divisi.queue.redis_door import RedisDoor
 from divisi.queue.worker_side import WorkerSide
 from divisi.storage.names import stem_key
+from divisi.tracks import shelf
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway
@@ -174,3 +177,88 @@ def test_a_job_keeps_so_many_mixes_with_levels_of_their_own_and_the_usual_ones(
     # Those that every job may have are made all the same.
     assert http.get(f"{url}/archive.zip?mixes=true").status_code == 200
     assert counted(http, "made") == 6
+
+
+def ready(http: httpx.Client, url: str, query: str = "") -> dict[str, Any]:
+    """The answer for a set of learning tracks, once it is made."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (body := http.get(f"{url}/tracks{query}").json())["state"] != "ready":
+        assert time.monotonic() < deadline
+    return body
+
+
+def test_a_set_of_learning_tracks_is_made_once_and_kept(
+    http: httpx.Client, sung: tuple[str, dict[str, np.ndarray]], gateway: Gateway
+) -> None:
+    url, _ = sung
+    assert http.get(url).json()["links"]["tracks"] == f"{url}/tracks"
+    query = "?parts=alto&layouts=front,left&speed=80&format=flac&choir=St.%20Cecilia"
+    body = ready(http, url, query)
+    names = ["01 all parts", "02 alto in front", "04 alto left, the rest right"]
+    assert [track["file_name"] for track in body["tracks"]] == [f"{name} (80 percent).flac" for name in names]
+    archive = http.get(body["archive"])
+    assert archive.headers["content-disposition"].endswith("learning%20tracks%20%2880%20percent%29.zip")
+    before = gateway.objects()
+    with zipfile.ZipFile(io.BytesIO(archive.content)) as files:
+        assert files.testzip() is None
+        for track in body["tracks"]:
+            alone = http.get(track["href"])
+            assert (len(alone.content), alone.content) == (track["bytes"], files.read(track["file_name"]))
+    samples, rate = soundfile.read(io.BytesIO(alone.content))
+    assert (rate, samples.shape) == (RATE, (RATE * 100 // 80, 2))
+    assert gateway.objects() == before
+    assert not [name for name in before if name.endswith(".making")]
+    assert counted(http, "made") == 1
+
+
+def test_options_that_no_track_has_are_refused(http: httpx.Client, sung: tuple[str, dict[str, np.ndarray]]) -> None:
+    url, _ = sung
+    for query in ("speed=49", "semitones=13", "format=aac", "layouts=front,behind", "layout=left"):
+        answer = http.get(f"{url}/tracks?{query}")
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid-request"), query
+    assert http.get(f"{url}/tracks?parts=flute").json()["code"] == "unknown-part"
+
+
+def test_a_job_keeps_so_many_learning_tracks(
+    http: httpx.Client, sung: tuple[str, dict[str, np.ndarray]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf, "MOST_TRACKS", 4)
+    url, _ = sung
+    ready(http, url, "?layouts=front&format=wav")
+    refused = http.get(f"{url}/tracks?layouts=left&format=wav")
+    assert (refused.status_code, refused.json()["code"]) == (409, "too-many-mixes")
+    assert http.get(f"{url}/mixes/all?layout=front&format=wav").status_code == 200
+    assert http.get(f"{url}/mixes/alto?format=wav&speed=80").status_code == 200
+    assert http.get(f"{url}/mixes/alto?format=wav&speed=90").json()["code"] == "too-many-mixes"
+
+
+def test_erasing_a_job_ends_the_making_of_its_tracks(
+    http: httpx.Client, sung: tuple[str, dict[str, np.ndarray]], gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = Event()
+
+    async def never(*_: object) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(shelf, "make_in_child", never)
+    monkeypatch.setattr(shelf, "WATCH_SECONDS", 0.01)
+    url, _ = sung
+    assert http.get(f"{url}/tracks").json()["state"] == "making"
+    assert http.delete(url).status_code == 204
+    assert ended.wait(PATIENCE_SECONDS)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while gateway.objects():
+        assert time.monotonic() < deadline
+
+
+def test_stems_that_cannot_be_read_are_named_as_ours_to_mend(
+    http: httpx.Client, sung: tuple[str, dict[str, np.ndarray]], gateway: Gateway
+) -> None:
+    url, _ = sung
+    for stem in (gateway.folder / "store").rglob("alto.wav"):
+        stem.write_bytes(b"no sound at all")
+    answer = http.get(f"{url}/tracks.zip?layouts=front")
+    assert (answer.status_code, answer.json()["code"]) == (500, "damaged-stem")

@@ -58,7 +58,11 @@ def test_pages_open_whatever_is_added_to_links_that_people_pass_on(path: str, ht
 
 @pytest.mark.parametrize(
     ("path", "known"),
-    [("/v1/jobs", "cursor, limit, group"), (f"/v1/jobs/{ID}/mixes/alto", "without, lower_db"), ("/livez", "none")],
+    [
+        ("/v1/jobs", "cursor, limit, group"),
+        (f"/v1/jobs/{ID}/mixes/alto", "speed, semitones, format, choir, layout, without, lower_db"),
+        ("/livez", "none"),
+    ],
 )
 def test_the_refusal_says_what_there_is(path: str, known: str, http: httpx.Client) -> None:
     assert f"there are: {known}" in http.get(path, params=UNKNOWN).json()["detail"]

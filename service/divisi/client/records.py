@@ -151,6 +151,7 @@ class Links(TypedDict):
     events: str
     archive: str | None
     rehearsal: NotRequired[str | None]
+    tracks: NotRequired[str | None]
 
 
 class Job(TypedDict):

@@ -16,6 +16,7 @@ from divisi.contract.errors import Fault
 from divisi.contract.job import JobState
 from divisi.contract.manifest import ResultWarning, StemConfidence, StemScore
 from divisi.contract.request import JobOptions
+from divisi.contract.tracks import Layout
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,26 @@ class MixBody(BaseModel):
     without: str = Field(description="Everything but the part.")
 
 
+class TrackBody(BaseModel):
+    """One learning track."""
+
+    part: str | None = Field(description="Null: all parts together.", examples=["soprano"])
+    layout: Layout | None
+    title: str = Field(examples=["soprano in front"])
+    file_name: str = Field(examples=["02 soprano in front.mp3"])
+    href: str = Field(description="Where its bytes are; asked for before the set is ready, it is made first.")
+    bytes: int | None = Field(None, description="Null until the set is ready.")
+
+
+class TrackSetBody(BaseModel):
+    """Learning tracks, made alike; the first look begins to make them."""
+
+    state: Literal["making", "ready"]
+    progress: float = Field(ge=0, le=1)
+    tracks: list[TrackBody]
+    archive: str = Field(description="All of them in one ZIP file.")
+
+
 class ReportBody(BaseModel):
     """How the separation went."""
 
@@ -150,6 +171,7 @@ class LinksBody(BaseModel):
     rehearsal: Annotated[str | None, Since("0.2")] = Field(
         None, description="Named passages and the tempo, once the job has succeeded."
     )
+    tracks: Annotated[str | None, Since("0.2")] = Field(None, description="Learning tracks, likewise.")
 
 
 class JobStanding(BaseModel):

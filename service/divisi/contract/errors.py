@@ -189,7 +189,7 @@ KINDS: dict[str, Kind] = {
     "unknown-job": Kind(NotFoundError, hint="It was erased, or its time was over. Separate the recording again."),
     "unknown-group": Kind(NotFoundError, hint="It was erased, or its time was over. Separate the recording again."),
     "unknown-part": Kind(NotFoundError),
-    "too-many-mixes": Kind(ConflictError, hint="Use a level that the job has already, or the usual one."),
+    "too-many-mixes": Kind(ConflictError, hint="Use those that the job has already, or the usual ones."),
     "rehearsal-too-large": Kind(InputError, 413, hint="Keep fewer passages, or give them shorter names."),
     "unknown-key": Kind(NotFoundError),
     "no-pitch": Kind(NotFoundError, hint="Choose a model that follows pitches, such as chorus."),

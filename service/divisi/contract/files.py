@@ -260,7 +260,8 @@ _ROWS = (
         media_type="audio/*",
         maker="gateway",
         summary="Download a practice mix",
-        description="In the format of the job's stems. The first request for a mix makes it; then it is kept.",
+        description="The first request for a mix makes it; then it is kept. Without `layout`: exact sums of the stems, "
+        "in their format. With it: a learning track, as `tracks` has them all; of the part `all`, all parts.",
         missing="unknown-part",
         missing_message="the job has no part {name!r}",
         tag="mixes",
@@ -269,8 +270,8 @@ _ROWS = (
 )
 
 FILES = {row.role: row for row in _ROWS}
-# Of a job and of a comparison; put together while they are sent, so they have neither tag nor ranges.
-PACKED_PATHS = ("archive.zip", "table.csv", "folder.zip")
+# Of a job and of a comparison; put together when they are asked for, so they have neither tag nor ranges.
+PACKED_PATHS = ("archive.zip", "tracks", "tracks.zip", "table.csv", "folder.zip")
 # First parts of the paths, below a job or a comparison, that a signed link may open.
 LINKABLE_PATHS = frozenset([*PACKED_PATHS, *(row.path.partition("/")[0] for row in _ROWS if row.is_linkable)])
 

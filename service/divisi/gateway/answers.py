@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -29,7 +30,9 @@ from divisi.contract.answers import (
     ReportBody,
     ScoreBody,
     StemBody,
+    TrackBody,
     TrackImageBody,
+    TrackSetBody,
     ViewsBody,
 )
 from divisi.contract.errors import (
@@ -47,7 +50,9 @@ from divisi.contract.errors import (
 from divisi.contract.files import FILES, RecordList, path_of
 from divisi.contract.job import Job, JobState, Problem
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, StemScore
+from divisi.contract.tracks import ALL, Layout, TrackOptions
 from divisi.telemetry import get_logger
+from divisi.tracks.shelf import Standing, TrackSet
 
 log = get_logger(__name__)
 
@@ -195,6 +200,7 @@ def job_body(job: Job, root: str, position: int | None = None, eta_seconds: floa
             events=f"{url}/events",
             archive=f"{url}/archive.zip" if manifest else None,
             rehearsal=f"{url}/rehearsal" if manifest else None,
+            tracks=f"{url}/tracks" if manifest else None,
         ),
     )
 
@@ -259,3 +265,30 @@ def _views_body(url: str, manifest: Manifest) -> ViewsBody:
 def _mix_body(url: str, part: str) -> MixBody:
     mix = f"{url}/{FILES['mix'].path_of(part)}"
     return MixBody(part=part, in_front=mix, without=f"{mix}?without=true")
+
+
+def track_set_body(wanted: TrackSet, standing: Standing, root: str) -> TrackSetBody:
+    """Learning tracks as far as they are."""
+    url = f"{root}{job_url(wanted.job.job_id)}"
+    asked = wanted.options.model_dump(mode="json", exclude_defaults=True)
+    alike = {name: asked[name] for name in TrackOptions.model_fields if name in asked}
+    files: Sequence[ManifestFile | None] = standing.files or [None] * len(wanted.tracks)
+    tracks = [
+        TrackBody(
+            part=track.part,
+            layout=track.layout,
+            title=track.title,
+            file_name=track.file_name(wanted.options),
+            href=f"{url}/{FILES['mix'].path_of(track.part or ALL)}?"
+            + urlencode({"layout": track.layout or Layout.FRONT, **alike}),
+            bytes=file.bytes if file else None,
+        )
+        for track, file in zip(wanted.tracks, files, strict=True)
+    ]
+    query = urlencode({name: ",".join(value) if isinstance(value, list) else value for name, value in asked.items()})
+    return TrackSetBody(
+        state="ready" if standing.files else "making",
+        progress=standing.progress,
+        tracks=tracks,
+        archive=f"{url}/tracks.zip{f'?{query}' if query else ''}",
+    )

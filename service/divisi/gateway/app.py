@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from divisi import DISTRIBUTION
 from divisi.bootstrap import end_process, open_bundles, open_door, open_store
 from divisi.contract.errors import UnavailableError
-from divisi.gateway import comparison_folder, comparisons, files, jobs, models, open_routes
+from divisi.gateway import comparison_folder, comparisons, files, jobs, models, on_demand, open_routes
 from divisi.gateway.answers import install_error_handlers
 from divisi.gateway.dependencies import Services, admit, refuse_unknown_names
 from divisi.gateway.middleware import CROSS_ORIGIN, AnswerHeaders, RequestContext, RootPath
@@ -59,7 +59,7 @@ def create_app(settings: Settings, door: RedisDoor, store: ObjectStore, bundles:
     for router in (open_routes.router, open_routes.asset_router):
         app.include_router(router, dependencies=[is_known_query])
     for router in (
-        *(jobs.router, comparisons.router, comparison_folder.router, files.router),
+        *(jobs.router, comparisons.router, comparison_folder.router, files.router, on_demand.router),
         *(comparisons.job_router, models.router),
     ):
         app.include_router(router, dependencies=[Depends(admit), is_known_query], responses=problems(*GUARDED))

@@ -23,8 +23,8 @@ from divisi.contract.files import path_of
 from divisi.contract.job import Job
 from divisi.gateway.answers import group_url, job_body, job_url, reference_bodies
 from divisi.gateway.dependencies import NEVER_STORED, GatewayCaller, GatewayServices, Services
-from divisi.gateway.files import finished_job
 from divisi.gateway.jobs import JobId, jobs_of_group
+from divisi.gateway.on_demand import finished_job
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
 from divisi.storage.names import content_disposition
 

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from divisi.access.callers import (
     EXPIRES,
@@ -36,7 +39,9 @@ from divisi.audio.recording import AudioLimits
 from divisi.bootstrap import Scratch
 from divisi.contract.errors import AccessError, LimitError, NotFoundError
 from divisi.contract.manifest import ManifestFile
+from divisi.contract.request import values_of
 from divisi.gateway.middleware import GatewayMetrics
+from divisi.gateway.multipart_form import scratch_folder
 from divisi.models.bundle import BundleStore
 from divisi.queue.job_queue import JobQueue
 from divisi.queue.redis_door import RedisDoor
@@ -44,6 +49,7 @@ from divisi.queue.watching import EventReader, Figures
 from divisi.queue.worker_side import RollCall
 from divisi.settings import Settings
 from divisi.storage.object_store import ObjectStore
+from divisi.tracks.shelf import TrackShelf
 from divisi.webhooks.deliveries import Deliveries
 
 
@@ -62,6 +68,13 @@ class Services:
         self.mixes: dict[str, asyncio.Task[ManifestFile]] = {}
         # Each inspection is a process that decodes: more at once than there are cores only makes all of them late.
         self.inspection_places = asyncio.Semaphore(os.cpu_count() or 1)
+        self.tracks = TrackShelf(
+            store,
+            self.queue,
+            self.inspection_places,
+            lambda: scratch_folder(self.work_dir, "divisi-tracks-"),
+            self.metrics.count_mix,
+        )
 
     @property
     def work_dir(self) -> Path:
@@ -176,6 +189,36 @@ def _template(request: Request) -> str:
 
 def _address(request: Request) -> str:
     return owner_at(request.client.host if request.client else "unknown")
+
+
+def in_query(model: type[BaseModel]) -> Any:
+    """The dependency that reads a model from the query: a parameter a field, lists repeated or joined by commas."""
+
+    async def read(request: Request, **read: Any) -> BaseModel:
+        given = {name: value for name, value in read.items() if name in request.query_params}
+        values = {name: values_of(value) if isinstance(value, list) else value for name, value in given.items()}
+        try:
+            return model.model_validate(values)
+        except ValidationError as error:
+            problems = error.errors(include_url=False, include_context=False, include_input=False)
+            raise RequestValidationError([{**one, "loc": ("query", *one["loc"])} for one in problems]) from error
+
+    read.__signature__ = Signature(  # type: ignore[attr-defined]
+        [
+            Parameter("request", Parameter.KEYWORD_ONLY, annotation=Request),
+            *(_query_parameter(name, field) for name, field in model.model_fields.items()),
+        ]
+    )
+    return Depends(read)
+
+
+def _query_parameter(name: str, field: FieldInfo) -> Parameter:
+    is_list = field.default == ()
+    kind: Any = list[str] if is_list else field.annotation
+    limits = () if is_list else tuple(field.metadata)
+    query = Query(description=field.description, json_schema_extra=field.json_schema_extra)
+    annotation = Annotated[(kind, *limits, query)]
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=[] if is_list else field.default, annotation=annotation)
 
 
 async def refuse_unknown_names(request: Request) -> None:

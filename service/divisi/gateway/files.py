@@ -16,17 +16,19 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 from divisi.contract.card import LONGEST_NAME
-from divisi.contract.errors import ConflictError, InputError, ModelError, NotFoundError
+from divisi.contract.errors import InputError, ModelError, NotFoundError
 from divisi.contract.files import FILES, FileRole
-from divisi.contract.job import Job, JobState
+from divisi.contract.job import Job
 from divisi.contract.manifest import Manifest, ManifestFile
 from divisi.contract.rehearsal import MOST_BYTES, Rehearsal
-from divisi.gateway.dependencies import GatewayServices, Services
+from divisi.contract.tracks import MixOptions, track_of
+from divisi.gateway.dependencies import GatewayServices, Services, in_query
 from divisi.gateway.jobs import JobId
-from divisi.gateway.on_demand import LOWER_DB, PracticeMix, all_mixes, archive_of, ready_mix, zip_answer
+from divisi.gateway.on_demand import PracticeMix, all_mixes, archive_of, finished_job, ready_mix, zip_answer
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, FILE_HEAD_RESPONSES, file_responses, json_request, problems
 from divisi.gateway.uploads import read_json
 from divisi.storage.names import content_disposition, rehearsal_key
+from divisi.tracks.shelf import TrackSet
 
 router = APIRouter(prefix="/v1/jobs/{job_id}")
 
@@ -138,11 +140,15 @@ async def _mix(
     services: GatewayServices,
     job_id: JobId,
     part: _name_in_path(FILES["mix"]),  # type: ignore[valid-type]
-    without: Annotated[bool, Query(description="Everything but the part, instead of the part in front.")] = False,
-    lower_db: Annotated[int, Query(ge=1, le=60, description="How far the others are lowered.")] = LOWER_DB,
+    asked: Annotated[MixOptions, in_query(MixOptions)],
 ) -> _Found:
     job, manifest = await finished_job(services, job_id)
-    return _Found(job, await ready_mix(services, PracticeMix(job, manifest, part, without, lower_db)))
+    if not asked.is_track:
+        mix = PracticeMix(job, manifest, part, asked.without, asked.lower_db)
+        return _Found(job, await ready_mix(services, mix))
+    track = track_of(part, asked.layout, [stem.name for stem in manifest.parts])
+    (file,) = await services.tracks.ready(TrackSet(job, manifest, asked, (track,)))
+    return _Found(job, file)
 
 
 _ON_DEMAND = {"mix": _mix}
@@ -205,16 +211,6 @@ async def keep_rehearsal(request: Request, job_id: JobId, services: GatewayServi
     rehearsal = await read_json(request, Rehearsal, MOST_BYTES)
     await services.store.put_bytes(rehearsal_key(job_id), rehearsal.model_dump_json().encode())
     return rehearsal
-
-
-async def finished_job(services: Services, job_id: str) -> tuple[Job, Manifest]:
-    """A job that succeeded, and what it made; ConflictError for any other state."""
-    job = await services.queue.get(job_id)
-    if job.state is JobState.SUCCEEDED and job.manifest is not None:
-        return job, job.manifest
-    if job.state.is_ended:
-        raise ConflictError(f"job {job_id} has {job.state.value}", code=f"job-{job.state.value}", state=job.state.value)
-    raise ConflictError(f"job {job_id} is {job.state.value}", code="job-not-finished", state=job.state.value)
 
 
 async def _answer(

@@ -17,26 +17,33 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated, Any
 
+from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 from stream_zip import NO_COMPRESSION_32, NO_COMPRESSION_64, AsyncMemberFile, async_stream_zip
 
 from divisi.audio.sandbox import MixPart, mix_in_child
+from divisi.contract.answers import TrackSetBody
 from divisi.contract.errors import ConflictError, ModelError, NotFoundError
 from divisi.contract.files import StemFormat
-from divisi.contract.job import Job
+from divisi.contract.job import Job, JobState
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem
-from divisi.gateway.answers import job_body
-from divisi.gateway.dependencies import Services
+from divisi.contract.tracks import LOWER_DB, TrackSetOptions, check_part, tracks_of
+from divisi.gateway.answers import job_body, track_set_body
+from divisi.gateway.dependencies import GatewayServices, Services, in_query
+from divisi.gateway.jobs import JobId
 from divisi.gateway.multipart_form import scratch_folder
+from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
 from divisi.storage.names import attempt_prefix, content_disposition, legal_name, stem_key
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import get_logger
+from divisi.tracks.shelf import TrackSet
 from divisi.whole_files import digests_of
 
 log = get_logger(__name__)
+router = APIRouter(prefix="/v1/jobs/{job_id}")
 
-LOWER_DB = 12
 # Beside both mixes of every part with the usual level: else reads could fill the store.
 MOST_OTHER_MIXES = 16
 _LONGEST_SECONDS = 1800.0
@@ -103,9 +110,7 @@ async def ready_mix(services: Services, mix: PracticeMix) -> ManifestFile:
         NotFoundError: `unknown-part`, or stems that are gone.
         ModelError: `damaged-stem`, a stem cannot be read.
     """
-    known = [stem.name for stem in mix.manifest.parts]
-    if mix.part not in known:
-        raise NotFoundError(f"the job has no part {mix.part!r}; it has {', '.join(known)}", code="unknown-part")
+    check_part(mix.part, [stem.name for stem in mix.manifest.parts])
     key = mix.note_key
     looking = services.mixes.get(key)
     if looking is None:
@@ -181,6 +186,60 @@ def _run(parts: Sequence[MixPart], out: Path, encoding: StemFormat) -> None:
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         log.error("practice mix failed", reason=(error.stderr or b"").decode(errors="replace")[-500:])
         raise ModelError("the stems of this job cannot be mixed", code="damaged-stem") from error
+
+
+async def finished_job(services: Services, job_id: str) -> tuple[Job, Manifest]:
+    """A job that succeeded, and what it made; ConflictError for any other state."""
+    job = await services.queue.get(job_id)
+    if job.state is JobState.SUCCEEDED and job.manifest is not None:
+        return job, job.manifest
+    if job.state.is_ended:
+        raise ConflictError(f"job {job_id} has {job.state.value}", code=f"job-{job.state.value}", state=job.state.value)
+    raise ConflictError(f"job {job_id} is {job.state.value}", code="job-not-finished", state=job.state.value)
+
+
+@router.get(
+    "/tracks",
+    response_model=TrackSetBody,
+    summary="Make learning tracks, and see how far they are",
+    tags=["mixes"],
+    responses=problems(404, 409),
+)
+async def get_tracks(
+    job_id: JobId, services: GatewayServices, asked: Annotated[TrackSetOptions, in_query(TrackSetOptions)]
+) -> TrackSetBody:
+    """The set for everybody, or for some parts and layouts. The first look begins to make it; it is kept."""
+    wanted = await _track_set(services, job_id, asked)
+    return track_set_body(wanted, await services.tracks.look(wanted), services.settings.root_path)
+
+
+@router.get(
+    "/tracks.zip",
+    summary="Download learning tracks",
+    tags=["mixes"],
+    response_class=Response,
+    responses={**ARCHIVE_RESPONSE, **problems(404, 409)},
+)
+async def get_tracks_archive(
+    job_id: JobId, services: GatewayServices, asked: Annotated[TrackSetOptions, in_query(TrackSetOptions)]
+) -> Any:
+    """A set in one ZIP file. Where it is not there yet this waits until it is made; `tracks` says how far it is."""
+    wanted = await _track_set(services, job_id, asked)
+    return tracks_answer(wanted, await services.tracks.ready(wanted), services.store)
+
+
+async def _track_set(services: Services, job_id: str, asked: TrackSetOptions) -> TrackSet:
+    job, manifest = await finished_job(services, job_id)
+    return TrackSet(job, manifest, asked, tuple(tracks_of([stem.name for stem in manifest.parts], asked)))
+
+
+def tracks_answer(wanted: TrackSet, files: Sequence[ManifestFile], store: ObjectStore) -> StreamingResponse:
+    """Learning tracks in one ZIP file."""
+    job, change = wanted.job, wanted.options.change
+    ended_at = datetime.fromtimestamp(job.ended_at or job.submitted_at, UTC)
+    name = f"learning tracks ({change}).zip" if change else "learning tracks.zip"
+    pieces = zip_of({}, {legal_name(file.file_name): file for file in files}, ended_at, store)
+    return zip_answer(pieces, content_disposition(job.file_name, name, job.job_id))
 
 
 def archive_of(job: Job, root: str, files: Sequence[ManifestFile], store: ObjectStore) -> AsyncIterable[bytes]:

@@ -144,6 +144,11 @@ def download_name(label: str, own_name: str, job_id: str) -> str:
     return _joined(label, _legal(_split(label)[0]), own_name, job_id)
 
 
+def song_title(label: str) -> str:
+    """What a recording is called, without the extension of its file."""
+    return _split(label)[0]
+
+
 def content_disposition(label: str, own_name: str, job_id: str) -> str:
     """`Content-Disposition` that saves under the download's name: `filename*` (RFC 8187) has all of it.
 

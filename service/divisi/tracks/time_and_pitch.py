@@ -27,8 +27,7 @@ Tracks = NDArray[np.float32]
 Spectra = NDArray[np.complex64]
 Magnitudes = NDArray[np.float32]
 
-SLOWEST_PERCENT, FASTEST_PERCENT = 50, 125
-MOST_SEMITONES = 12
+
 # Long enough to tell the partials of a bass from each other.
 _WINDOW_SECONDS = 0.08
 _OVERLAP = 4
