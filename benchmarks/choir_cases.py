@@ -17,6 +17,7 @@ from mido import MidiFile
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
+from divisi.notation.bars import NO_BARS
 from divisi.notation.midi_file import write_midi
 from divisi.notation.notes import Note, NoteFinder
 from divisi_workshop.choirs.shoebox_rooms import Shoebox, shoebox_responses
@@ -190,7 +191,7 @@ def accompaniment(cache: Path, sources: NDArray[np.float32], font: Path, program
         path.parent.mkdir(parents=True, exist_ok=True)
         score = path.with_suffix(".mid")
         write_midi(
-            score, {voice: notes(source, voice) for voice, source in zip(VOICES, sources, strict=True)}, 0.005, 0.0
+            score, {voice: notes(source, voice) for voice, source in zip(VOICES, sources, strict=True)}, 0.0, NO_BARS
         )
         file = MidiFile(score)
         for message in (message for track in file.tracks for message in track if message.type == "program_change"):

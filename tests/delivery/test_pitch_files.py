@@ -12,16 +12,18 @@ from mido import MidiFile
 from divisi.delivery.pitch_files import PitchFiles
 
 HOP_SECONDS = 0.032
+SAMPLE_RATE = 16_000
 STEMS = ("soprano", "alto")
+NAMES = ["pitch.csv", "pitch.json", "notes.mid", "bars.json"]
 
 
 def write(folder: Path, f0_hz: np.ndarray, voicing: np.ndarray | None = None, block: int = 11) -> dict:
-    with PitchFiles(folder, STEMS, HOP_SECONDS, has_voicing=voicing is not None) as files:
+    with PitchFiles(folder, STEMS, HOP_SECONDS, SAMPLE_RATE, has_voicing=voicing is not None) as files:
         for start in range(0, f0_hz.shape[1], block):
             part = slice(start, start + block)
             files.write(f0_hz[:, part], None if voicing is None else voicing[:, part])
         paths = files.finish()
-    assert [path.name for path in paths] == ["pitch.csv", "pitch.json", "notes.mid"]
+    assert [path.name for path in paths] == NAMES
     return json.loads((folder / "pitch.json").read_text())
 
 
@@ -74,7 +76,7 @@ def test_the_notes_are_those_of_the_midi_file(tmp_path: Path, tracks: np.ndarray
     assert [[m.note for m in track if m.type == "note_on"] for track in file.tracks] == [[69], [60]]
 
 
-def test_all_three_files_agree_on_a_choir_a_quarter_tone_sharp(tmp_path: Path) -> None:
+def test_all_files_agree_on_a_choir_a_quarter_tone_sharp(tmp_path: Path) -> None:
     """One voice a little above the quarter tone, one below: rounded alone, the third between them would be a fourth."""
     f0_hz = np.stack([np.full(200, 440 * 2 ** (54 / 1200)), np.full(200, 440 * 2 ** ((-400 + 46) / 1200))])
     content = write(tmp_path, f0_hz.astype(np.float32))
@@ -100,7 +102,7 @@ def test_how_the_tracks_are_cut_changes_no_byte(tmp_path: Path, tracks: np.ndarr
     for name, block in (("1", 1), ("2", 63)):
         (tmp_path / name).mkdir()
         write(tmp_path / name, tracks, block=block)
-    for name in ("pitch.csv", "pitch.json", "notes.mid"):
+    for name in NAMES:
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
 
 
@@ -110,9 +112,25 @@ def test_a_recording_without_a_frame_has_files_all_the_same(tmp_path: Path) -> N
     assert content["voices"]["alto"] == {"f0_hz": [], "notes": []}
 
 
-def test_nothing_but_the_three_files_is_left(tmp_path: Path, tracks: np.ndarray) -> None:
+def test_a_note_that_is_sung_again_is_two_notes(tmp_path: Path) -> None:
+    """The pitch goes on; the stem falls silent for a tenth of a second."""
+    with PitchFiles(tmp_path, ("alto",), HOP_SECONDS, SAMPLE_RATE, has_voicing=False) as files:
+        files.write(np.full((1, 63), 440, np.float32), None)
+        samples = np.sin(2 * np.pi * 440 * np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE)
+        samples[round(0.9 * SAMPLE_RATE) : SAMPLE_RATE] = 0
+        for block in np.split(samples.astype(np.float32), 10):
+            files.write_stems(np.stack([block, block])[None])
+        files.finish()
+    notes = json.loads((tmp_path / "pitch.json").read_text())["voices"]["alto"]["notes"]
+    assert [note["midi"] for note in notes] == [69, 69]
+    assert notes[1]["start_seconds"] == pytest.approx(1.0, abs=0.02)
+    messages = [m for m in MidiFile(tmp_path / "notes.mid").tracks[0] if m.type == "note_on"]
+    assert len(messages) == 2
+
+
+def test_nothing_but_the_files_is_left(tmp_path: Path, tracks: np.ndarray) -> None:
     write(tmp_path, tracks)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.mid", "pitch.csv", "pitch.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
 
 
 def test_memory_does_not_grow_with_the_tracks(tmp_path: Path) -> None:
@@ -121,7 +139,7 @@ def test_memory_does_not_grow_with_the_tracks(tmp_path: Path) -> None:
 
     def peak_bytes(num_blocks: int) -> int:
         tracemalloc.start()
-        with PitchFiles(tmp_path, STEMS, HOP_SECONDS, has_voicing=False) as files:
+        with PitchFiles(tmp_path, STEMS, HOP_SECONDS, SAMPLE_RATE, has_voicing=False) as files:
             for _ in range(num_blocks):
                 files.write(block, None)
             files.finish()

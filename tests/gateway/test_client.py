@@ -73,7 +73,12 @@ def test_both_clients_find_everything_of_a_gateway_below_a_path(
         job = client.wait(job["id"])
         stems = client.download_stems(job, tmp_path)
         stems_again = asyncio.run(fetch_again(url + end, job))
-        assert {path.name for path in client.download_pitch(job, tmp_path)} == {"pitch.csv", "pitch.json", "notes.mid"}
+        assert {path.name for path in client.download_pitch(job, tmp_path)} == {
+            "pitch.csv",
+            "pitch.json",
+            "notes.mid",
+            "bars.json",
+        }
         report = client.download_report(job, tmp_path)
         assert report is not None
         assert report.read_bytes() == b"PNG"

@@ -27,8 +27,12 @@ def find(track: np.ndarray, block: int = 1000) -> list[Note]:
     return notes + list(finder.finish())
 
 
+def frames_of(note: Note, hop_seconds: float = HOP_SECONDS) -> tuple[int, int]:
+    return round(note.start_seconds / hop_seconds), round(note.end_seconds / hop_seconds)
+
+
 def told(track: np.ndarray) -> list[tuple[int, int, int]]:
-    return [(note.start, note.end, note.key) for note in find(track)]
+    return [(*frames_of(note), note.key) for note in find(track)]
 
 
 def test_steady_pitches_are_notes_from_their_first_frame_to_their_last() -> None:
@@ -51,7 +55,7 @@ def test_vibrato_is_one_note_of_its_middle(extent: float, rate_hz: float) -> Non
 def test_a_voice_out_of_tune_and_drifting_stays_on_its_note() -> None:
     track = hz(57) * 2 ** (np.linspace(-0.3, 0.3, 2 * SECOND) / 12)
     (note,) = find(track.astype("f4"))
-    assert (note.start, note.end, note.key) == (0, 2 * SECOND, 57)
+    assert (*frames_of(note), note.key) == (0, 2 * SECOND, 57)
     assert note.f0_hz == pytest.approx(hz(57), rel=0.003)
 
 
@@ -101,8 +105,8 @@ def test_notes_do_not_overlap_and_are_within_the_track() -> None:
     track = (hz(60) * 2 ** (np.cumsum(random.normal(0, 0.4, 3000)) / 12) * (random.random(3000) > 0.1)).astype("f4")
     notes = find(track)
     assert len(notes) > 50
-    assert all(note.start < note.end <= len(track) for note in notes)
-    assert all(one.end <= other.start for one, other in itertools.pairwise(notes))
+    assert all(0 <= note.start_seconds < note.end_seconds <= len(track) * HOP_SECONDS for note in notes)
+    assert all(one.end_seconds <= other.start_seconds for one, other in itertools.pairwise(notes))
 
 
 def test_what_no_key_is_for_is_no_pitch() -> None:
@@ -122,7 +126,7 @@ def test_notes_of_a_second_are_found_at_any_hop(hop_seconds: float) -> None:
     track = sung((60, frames), (64, frames), (67, frames))
     notes = [*finder.push(track), *finder.finish()]
     assert [note.key for note in notes] == [60, 64, 67]
-    assert [note.start for note in notes] == [0, frames, 2 * frames]
+    assert [frames_of(note, hop_seconds)[0] for note in notes] == [0, frames, 2 * frames]
 
 
 def test_a_phrase_without_a_breath_for_minutes_is_told_as_it_is() -> None:

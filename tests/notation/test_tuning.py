@@ -39,10 +39,10 @@ def notes_of(tracks: np.ndarray) -> list[list[Note]]:
 
 def chords_of(tracks: np.ndarray) -> np.ndarray:
     """The keys in the middle of each second, int (S, seconds)."""
-    middles = np.arange(SECOND // 2, tracks.shape[1], SECOND)
+    middles = (np.arange(SECOND // 2, tracks.shape[1], SECOND) + 0.5) * HOP_SECONDS
     return np.array(
         [
-            [next(note.key for note in notes if note.start <= frame < note.end) for frame in middles]
+            [next(note.key for note in notes if note.start_seconds <= middle < note.end_seconds) for middle in middles]
             for notes in notes_of(tracks)
         ]
     )
@@ -103,7 +103,9 @@ def test_a_choir_that_drifts_keeps_its_chords(start: float, total: float, times:
 
 def test_notes_sound_where_they_were_sung() -> None:
     (notes,) = notes_of(sing(np.array([[69, 69, 72]]), 30))
-    assert [(note.start, note.end, note.key) for note in notes] == [(0, 2 * SECOND, 69), (2 * SECOND, 3 * SECOND, 72)]
+    assert [
+        (round(note.start_seconds / HOP_SECONDS), round(note.end_seconds / HOP_SECONDS), note.key) for note in notes
+    ] == [(0, 2 * SECOND, 69), (2 * SECOND, 3 * SECOND, 72)]
     assert notes[0].f0_hz == pytest.approx(440 * 2 ** (30 / 1200), rel=1e-4)
 
 

@@ -205,6 +205,7 @@ async def test_pitch_and_resynthesis_are_in_the_store_as_described_and_apart_fro
         ("pitch.csv", "text/csv"),
         ("pitch.json", "application/json"),
         ("notes.mid", "audio/midi"),
+        ("bars.json", "application/json"),
     ]
     assert manifest.resynthesis is not None
     assert manifest.resynthesis.name == "resynthesis"

@@ -126,7 +126,7 @@ class AsyncClient:
         return await self._bring(wanted_files(job["stems"], folder), folder)
 
     async def download_pitch(self, job: Job, folder: Path) -> list[Path]:
-        """Writes `pitch.csv`, `pitch.json` and `notes.mid`, as `download_stems`; nothing for models without pitch."""
+        """Writes pitch tracks, notes and bars, as `download_stems`; nothing for models without pitch."""
         return await self._bring(wanted_files(job["pitch"], folder), folder)
 
     async def download_resynthesis(self, job: Job, folder: Path) -> Path | None:

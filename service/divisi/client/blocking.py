@@ -168,7 +168,7 @@ class Client:
         return self._bring(wanted_files(job["stems"], folder), folder)
 
     def download_pitch(self, job: Job, folder: Path) -> list[Path]:
-        """Writes `pitch.csv`, `pitch.json` and `notes.mid`, as `download_stems`; nothing for models without pitch."""
+        """Writes pitch tracks, notes and bars, as `download_stems`; nothing for models without pitch."""
         return self._bring(wanted_files(job["pitch"], folder), folder)
 
     def download_resynthesis(self, job: Job, folder: Path) -> Path | None:

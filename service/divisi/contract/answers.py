@@ -208,7 +208,8 @@ class JobBody(JobOptions, JobStanding):
         None, description="The mixture as the model sings it again; null for models that do not, and until the end."
     )
     pitch: list[FileBody] = Field(
-        default_factory=list, description="`pitch.csv`, `pitch.json`, `notes.mid`; empty for models without pitch."
+        default_factory=list,
+        description="Pitch tracks, notes and bars, as files; empty for models without pitch.",
     )
     views: ViewsBody | None = Field(None, description="Null until the end.")
     confidence: list[StemConfidence] = Field(default_factory=list, description="Of each stem; empty until the end.")

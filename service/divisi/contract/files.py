@@ -251,6 +251,7 @@ _ROWS = (
     _pitch("pitch.json", media_type="application/json", summary="Download pitch tracks and notes", schema="PitchBody"),
     _pitch("pitch.csv", media_type="text/csv", summary="Download pitch tracks as a table"),
     _pitch("notes.mid", media_type="audio/midi", summary="Download notes as a Standard MIDI File"),
+    _pitch("bars.json", media_type="application/json", summary="Download beats, bars and key", schema="BarsBody"),
     FileRole(
         role="mix",
         noun="a practice mix",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, TypeAdapter
 
@@ -180,3 +180,30 @@ class PitchBody(BaseModel):
     num_frames: int
     tuning: TuningBody | None = Field(None, description="None in files of jobs from before it was measured.")
     voices: dict[str, VoicePitchBody] = Field(description="By name of the stem.")
+
+
+class KeyBody(BaseModel):
+    """Which scale the notes keep to, as they are written."""
+
+    name: str = Field(examples=["E flat major"])
+    fifths: int = Field(description="Sharps of the signature; flats below 0.", examples=[-3])
+    mode: Literal["major", "minor"]
+    confidence: float = Field(description="How well the notes fit it, 0..1.")
+
+
+class BeatBody(BaseModel):
+    """One beat."""
+
+    seconds: float
+    bar: int = Field(description="From 1; 0 is a pick-up.")
+    beat: int = Field(description="Of the bar, from 1.")
+    beats_a_minute: float = Field(description="The tempo from here to the next beat, smoothed over three.")
+
+
+class BarsBody(BaseModel):
+    """`bars.json`: beats, bars, tempo and key, from the notes of all delivered voices."""
+
+    beats_a_minute: float | None = Field(description="Median; null where no beats were found.", examples=[76.2])
+    beats_a_bar: int = Field(examples=[4])
+    key: KeyBody | None = Field(description="null where nobody sings.")
+    beats: list[BeatBody]

@@ -56,7 +56,7 @@ class SeparatedFile:
     Attributes:
         files: stems in the model's order, the residual last.
         previews: of stems and residual, where they were asked for.
-        pitch: `pitch.csv`, `pitch.json` and `notes.mid`, where they were asked for and the model has pitch tracks.
+        pitch: pitch tracks, notes and bars, where they were asked for and the model has pitch tracks.
         resynthesis: the mixture as the model sings it again, on the channels that the model takes, where it was asked
             for and the model has one; no part of the sum of stems and residual.
         views: `peaks.json`, `confidence.json`, `report.png` and a spectrogram a track, where they were asked for.
@@ -218,7 +218,9 @@ class _Delivery:
         if options.include_pitch and f0_hop_seconds is not None:
             has_voicing = "voicing" in self.card.output_names
             voices = [name for name in self.names if name != self.card.accompaniment]
-            files.pitch = open_files.enter_context(PitchFiles(scratch, voices, f0_hop_seconds, has_voicing=has_voicing))
+            files.pitch = open_files.enter_context(
+                PitchFiles(scratch, voices, f0_hop_seconds, sample_rate, has_voicing=has_voicing)
+            )
         if source.references:
             scores = ReferenceScores(source.references, self.names, sample_rate, num_channels)
             files.scores = open_files.enter_context(scores)

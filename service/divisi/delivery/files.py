@@ -203,6 +203,7 @@ class DeliveryFiles:
             beside[RESYNTHESIS] = block.resynthesis
         if self.pitch is not None and block.f0 is not None:
             self.pitch.write(block.f0, block.voicing)
+            self.pitch.write_stems(block.stems)
         if self.scores is not None:
             references = self.scores.push(block.mixture, block.stems)
             beside |= {true_source_name(stem): samples for stem, samples in references.items()}

@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from divisi.access.callers import is_linkable, scope_of
 from divisi.contract.answers import EventBody
-from divisi.contract.manifest import PitchBody
+from divisi.contract.manifest import BarsBody, PitchBody
 from divisi.contract.request import SeparationRequest
 from divisi.gateway.answers import MEDIA_TYPE
 from divisi.settings import Settings
@@ -248,8 +248,10 @@ def _complete(app: FastAPI, settings: Settings) -> dict[str, Any]:
     )
     event = EventBody.model_json_schema(ref_template="#/components/schemas/{model}")
     event.pop("$defs")  # all of them are components already, by way of JobBody
-    pitch = PitchBody.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema["components"]["schemas"] |= {"EventBody": event, "PitchBody": pitch, **pitch.pop("$defs")}
+    schema["components"]["schemas"]["EventBody"] = event
+    for body in (PitchBody, BarsBody):
+        described = body.model_json_schema(ref_template="#/components/schemas/{model}")
+        schema["components"]["schemas"] |= {body.__name__: described, **described.pop("$defs")}
     schema["components"]["securitySchemes"] = SCHEMES
     for template, operations in schema["paths"].items():
         for method, operation in operations.items():

@@ -35,14 +35,13 @@ class Note:
     """One note.
 
     Attributes:
-        start: its first frame.
-        end: the frame after its last.
+        start_seconds, end_seconds: from and up to when it sounds.
         key: as in MIDI: 69 is A4, at the choir's tuning.
         f0_hz: median of its pitch, as it sounds.
     """
 
-    start: int
-    end: int
+    start_seconds: float
+    end_seconds: float
     key: int
     f0_hz: float
 
@@ -56,6 +55,7 @@ class NoteFinder:
     """
 
     def __init__(self, hop_seconds: float, tuning: Tuning = CONCERT_TUNING) -> None:
+        self._hop_seconds = hop_seconds
         self._tuning = tuning
         self._change_cost = _CHANGE_COST / hop_seconds
         self._gap_frames = int(_GAP_SECONDS / hop_seconds)
@@ -86,18 +86,19 @@ class NoteFinder:
 
     def finish(self) -> Iterator[Note]:
         """The notes of the phrase that has not ended before the track did."""
-        yield from self._notes()
+        yield from map(self._note, self._stretches())
         self._pitches, self._num_unvoiced = [], 0
 
     def _part(self) -> Iterator[Note]:
         """The notes of a long phrase so far, but for the last, which may go on."""
-        notes = self._notes()
-        last_start = notes[-1].start if len(notes) > 1 else self._num_frames + 1
-        yield from (note for note in notes if note.start < last_start)
+        stretches = self._stretches()
+        last_start = stretches[-1][0] if len(stretches) > 1 else self._num_frames + 1
+        yield from (self._note(stretch) for stretch in stretches if stretch[0] < last_start)
         del self._pitches[: last_start - self._start]
         self._start = last_start
 
-    def _notes(self) -> list[Note]:
+    def _stretches(self) -> list[tuple[int, int, int]]:
+        """First frame, frame after the last, and key of each note of the phrase."""
         if not self._pitches:
             return []
         pitches = np.array(self._pitches)
@@ -115,11 +116,12 @@ class NoteFinder:
         if pending is not None and kept:
             start, _, key = kept[-1]
             kept[-1] = (start, len(keys), key)  # a fall at the end belongs to the note before
-        return [self._note(start, end, key, pitches) for start, end, key in kept]
+        return [(self._start + start, self._start + end, key) for start, end, key in kept]
 
-    def _note(self, start: int, end: int, key: int, pitches: NDArray[np.float64]) -> Note:
-        f0_hz = hz_of(float(np.median(pitches[start:end])))
-        return Note(self._start + start, self._start + end, key, f0_hz)
+    def _note(self, stretch: tuple[int, int, int]) -> Note:
+        start, end, key = stretch
+        f0_hz = hz_of(float(np.median(self._pitches[start - self._start : end - self._start])))
+        return Note(start * self._hop_seconds, end * self._hop_seconds, key, f0_hz)
 
 
 def _cheapest_keys(pitches: NDArray[np.float64], change_cost: float) -> NDArray[np.int64]:

@@ -75,7 +75,7 @@ def sung_notes(samples: np.ndarray, voice: str) -> Sung:
     f0_hz, _ = pyworld.dio(signal, SAMPLE_RATE, f0_floor=low_hz, f0_ceil=high_hz, frame_period=1000 * LABEL_HOP_SECONDS)
     finder = NoteFinder(LABEL_HOP_SECONDS)
     notes = [*finder.push(f0_hz.astype(np.float32)), *finder.finish()]
-    return [(note.start * LABEL_HOP_SECONDS, note.end * LABEL_HOP_SECONDS, note.key) for note in notes]
+    return [(note.start_seconds, note.end_seconds, note.key) for note in notes]
 
 
 def doubled(rng: np.random.Generator, parts: Sequence[Sung]) -> Sung:

@@ -1,0 +1,46 @@
+"""What singers could read of the notes that were found, as files: `notes.mid`, `bars.json`, and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from divisi.contract.manifest import BarsBody, BeatBody, KeyBody
+from divisi.notation.bars import Bars, find_bars
+from divisi.notation.midi_file import write_midi
+from divisi.notation.notes import Note
+from divisi.notation.tuning import Tuning
+
+NOTATION_NAMES = MIDI_NAME, BARS_NAME = "notes.mid", "bars.json"
+
+
+def write_notation(folder: Path, by_voice: Mapping[str, Sequence[Note]], tuning: Tuning) -> list[Path]:
+    """Writes all of them; gives their paths.
+
+    Args:
+        folder: where to create or replace them.
+        by_voice: notes of each voice by its name, highest voice first.
+        tuning: where their keys lie.
+    """
+    bars = find_bars(list(by_voice.values()))
+    write_midi(folder / MIDI_NAME, by_voice, tuning.cents, bars)
+    (folder / BARS_NAME).write_text(bars_body(bars).model_dump_json(indent=1) + "\n", encoding="ascii")
+    return [folder / name for name in NOTATION_NAMES]
+
+
+def bars_body(bars: Bars) -> BarsBody:
+    """As `bars.json` says it."""
+    key = bars.key and KeyBody(
+        name=bars.key.name,
+        fifths=bars.key.fifths,
+        mode="minor" if bars.key.is_minor else "major",
+        confidence=round(max(bars.key.sureness, 0.0), 2),
+    )
+    beats = []
+    for place, (seconds, tempo) in enumerate(zip(bars.beats.tolist(), bars.beats_a_minute.tolist(), strict=True)):
+        bar, beat = bars.place_of(place)
+        beats.append(BeatBody(seconds=round(seconds, 3), bar=bar, beat=beat, beats_a_minute=round(tempo, 1)))
+    tempo = bars.usual_tempo
+    return BarsBody(
+        beats_a_minute=None if tempo is None else round(tempo, 1), beats_a_bar=bars.beats_a_bar, key=key, beats=beats
+    )
