@@ -184,9 +184,11 @@ def through_mp3(mixture: NDArray[np.float32], rate: int = 44_100) -> NDArray[np.
     return np.pad(back, (0, len(mixture) - len(back))).astype(np.float32) * (peak / 0.8)
 
 
-def accompaniment(cache: Path, sources: NDArray[np.float32], font: Path, program: int) -> NDArray[np.float32]:
+def accompaniment(
+    cache: Path, sources: NDArray[np.float32], font: Path, program: int, choir: str = ""
+) -> NDArray[np.float32]:
     """An instrument of a soundfont doubles all parts (4, T), note by note; played once, by fluidsynth. Shape: (T,)."""
-    path = cache / "accompaniment" / f"{font.stem}_{program}.wav"
+    path = cache / "accompaniment" / f"{choir}{font.stem}_{program}.wav"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         score = path.with_suffix(".mid")
@@ -248,6 +250,11 @@ def cases(group: str, data: Path, cache: Path, fonts: Sequence[Path] = ()) -> It
                 for level_db in ACCOMPANIMENT_DB:
                     condition = f"{name} ({font.stem}) doubling at {level_db} dB"
                     yield Case(condition, solo[:, 0], other=at_level(played, solo, level_db))
+            for number, choir in enumerate(load_guests(cache / "guests_held_back")):
+                played = accompaniment(cache, choir[:, 0], font, INSTRUMENTS["piano"], f"guests_{number}_")
+                for level_db in ACCOMPANIMENT_DB:
+                    condition = f"another choir, piano ({font.stem}) doubling at {level_db} dB"
+                    yield Case(condition, choir[:, 0], other=at_level(played, choir, level_db))
     elif group == "transposed":
         for semitones in SEMITONES:
             yield Case(f"transposed by {semitones:+d} semitones", taped(solo[:, 0], semitones))

@@ -20,7 +20,7 @@ from divisi.delivery.pictures import PowerFrames
 from divisi.delivery.scores import FEATURES, Confidence
 from divisi.models.bundle import BundleStore, ModelBundle
 from divisi.models.engine import EngineOptions, open_engine
-from divisi.separation.separator import Separator
+from divisi.separation.separator import SeparationOptions, Separator
 from divisi.settings import load_settings
 from divisi_workshop.choirs.takes import SAMPLE_RATE, VOICES
 from divisi_workshop.evaluation.datasets import read_in_sync
@@ -29,6 +29,7 @@ from divisi_workshop.metrics import QUIETEST_MEAN_SQUARE, si_sdr_db
 BAR = 0.5
 _FRAMES_A_SECOND = 16
 _TINY = np.float32(1e-9)  # a silent stem agrees with nothing
+_ALONE = SeparationOptions(is_accompanied=False)
 
 
 def main() -> None:
@@ -95,7 +96,7 @@ def _judge(
     frames = PowerFrames(len(VOICES) + 2, SAMPLE_RATE, _FRAMES_A_SECOND)
     confidence = Confidence(frames.frequencies, _FRAMES_A_SECOND, len(VOICES), separator.f0_hop_seconds)
     stems = []
-    for block in separator.separate([mixture], SAMPLE_RATE, 1):
+    for block in separator.separate([mixture], SAMPLE_RATE, 1, options=_ALONE):
         stems.append(block.stems[:, 0])
         for powers in frames.push(np.concatenate([block.mixture[None], block.stems, block.residual[None]])):
             confidence.push_powers(powers)
@@ -112,7 +113,7 @@ def _judge(
     truth = si_sdr_db(estimates, references)
     agreement = np.zeros_like(truth)
     if other is not None:
-        blocks = other.separate([mixture], SAMPLE_RATE, 1)
+        blocks = other.separate([mixture], SAMPLE_RATE, 1, options=_ALONE)
         others = np.concatenate([block.stems[:, 0] for block in blocks], axis=1)
         agreement = si_sdr_db(estimates, others[:, : whole * SAMPLE_RATE].reshape(shape) + _TINY)
     sings = np.square(references, dtype=np.float64).mean(-1) >= QUIETEST_MEAN_SQUARE

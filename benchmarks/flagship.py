@@ -108,11 +108,11 @@ def separate(separator: Separator, mixture: NDArray[np.float32], voices: tuple[s
     level = float(np.abs(mixture).max()) or 1.0
     heard = np.atleast_2d(mixture) / level
     found = survey([heard], SAMPLE_RATE, len(heard))
-    options = SeparationOptions(voices=voices)
+    options = SeparationOptions(voices=voices, is_accompanied=separator.detect_accompaniment([heard], found))
     blocks = list(separator.separate([heard], SAMPLE_RATE, len(heard), found, options=options))
     tracks = [block.f0 for block in blocks if block.f0 is not None]
     stems = np.concatenate([block.stems[:, 0] for block in blocks], axis=-1) * level
-    return Result(stems, np.concatenate(tracks, axis=-1))
+    return Result(stems[: len(VOICES)], np.concatenate(tracks, axis=-1)[: len(VOICES)])
 
 
 def held(separator: Separator, sources: NDArray[np.float32]) -> dict[str, float]:

@@ -20,7 +20,8 @@ and holds `guests_held_back/` as `divisi_workshop.choirs.guest_choirs --held-bac
 - noise: dry, pink noise 20 and 10 dB below the choir.
 - mp3: dry, through ffmpeg at 96 kbit/s.
 - accompaniment: dry, doubled by a piano and an organ 12 and 6 dB below the choir and as loud; every soundfont of
-  `--fonts` plays (fluidsynth; nothing was trained on either). Scores are those of the voices.
+  `--fonts` plays (fluidsynth; TimGM6mb and GMbank were never trained on). Scores are those of the voices. Also with
+  the guests.
 - chorales: never trained on, re-sung by singer 4 (`syn_valid.json`), as far as CACHE/syn_valid holds them.
 
 The columns are the mixture itself, every bundle, and a ratio mask made from the true sources.

@@ -123,7 +123,8 @@ def _separate(
     surveyed = survey([mixture[None]], SAMPLE_RATE, 1)
     if voices == AUTO:
         voices = separator.detect_voices([mixture[None]], surveyed) or None
-    options = SeparationOptions(voices=voices)
+    is_accompanied = separator.detect_accompaniment([mixture[None]], surveyed)
+    options = SeparationOptions(voices=voices, is_accompanied=is_accompanied)
     blocks = separator.separate([mixture[None]], SAMPLE_RATE, 1, surveyed, on_progress, options)
     stems = np.concatenate([block.stems[:, 0] for block in blocks], axis=-1)
     return stems[[separator.card.stems.index(voice) for voice in dataset.voices]]

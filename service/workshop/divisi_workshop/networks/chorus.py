@@ -26,6 +26,9 @@ VOICES = ("soprano", "alto", "tenor", "bass")
 QUIETEST_LEVEL = 1e-7
 """Root mean square below which a recording counts as silence rather than as a very soft choir."""
 
+LEAST_SUNG = 0.5
+"""Of a recording's level: what an accompaniment leaves of it is not turned up by more."""
+
 
 @dataclass(frozen=True)
 class ChorusConfig:
@@ -123,7 +126,7 @@ class Chorus(nn.Module):
         level = level_of(mixture)
         rest, odds = self.accompaniment((mixture / level).squeeze(1))
         rest = (rest * roster[:, -1:])[:, None] * level
-        estimates, f0_hz, voicing, presence = self.voices(mixture - rest, roster[:, :-1])
+        estimates, f0_hz, voicing, presence = self.voices(mixture - rest, roster[:, :-1], LEAST_SUNG * level)
         return (
             torch.cat([estimates, rest[:, None]], 1),
             functional.pad(f0_hz, (0, 0, 0, 1)),
@@ -131,9 +134,13 @@ class Chorus(nn.Module):
             torch.cat([presence, odds[:, None]], 1),
         )
 
-    def voices(self, mixture: Tensor, roster: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What `forward` gives, of a mixture of nothing but voices."""
+    def voices(
+        self, mixture: Tensor, roster: Tensor, least_level: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What `forward` gives, of a mixture of nothing but voices, which counts as no softer than `least_level`."""
         level = level_of(mixture)
+        if least_level is not None:
+            level = torch.maximum(level, least_level)
         signal = (mixture / level).squeeze(1)
         first = self.first_stages(signal, roster)
         changes = self.refine(first.mixture, first.estimates(), first.masks, first.f0_hz, first.voicing, roster)
