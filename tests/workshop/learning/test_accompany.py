@@ -77,7 +77,6 @@ def test_joined_it_is_a_whole_flagship(examples: Path, tmp_path: Path) -> None:
         detail_channels=4,
         band_hidden=8,
         refiner_channels=4,
-        refiner_wide_channels=6,
     )
     flagship = Chorus(tiny)
     torch.save({"config": {"network": asdict(tiny)}, "average": flagship.state_dict()}, tmp_path / "chorus.pt")

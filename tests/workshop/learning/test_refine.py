@@ -30,8 +30,7 @@ TINY = ChorusConfig(
     mask_channels=8,
     detail_channels=4,
     band_hidden=8,
-    refiner_channels=4,
-    refiner_wide_channels=6,
+    refiner_channels=6,
 )
 CONFIG = RefineConfig(minutes=1e6, batch_size=1, crop_frames=24)
 """Of so many minutes that the learning rate does not depend on how fast the machine is."""

@@ -23,7 +23,6 @@ TINY = {
     "detail_channels": 4,
     "band_hidden": 8,
     "refiner_channels": 4,
-    "refiner_wide_channels": 6,
 }
 
 

@@ -13,26 +13,28 @@ ROUNDING = 1e-5
 
 def refiner(has_learned: bool = True) -> ChoirRefiner:
     torch.manual_seed(5)
-    network = ChoirRefiner(16_000 / 2048, 0.032, channels=8, wide_channels=12).eval()
+    network = ChoirRefiner(16_000 / 2048, 0.032, channels=12).eval()
     if has_learned:
         torch.nn.init.normal_(network.leave.weight, std=0.3)
         torch.nn.init.normal_(network.leave.bias, std=0.3)  # type: ignore[arg-type]
+        for line in network.lines:
+            torch.nn.init.normal_(line.answer.weight, std=0.3)  # type: ignore[union-attr]
     return network
 
 
 class Heard:
     """What a refiner is given: estimates that sum to the mixture."""
 
-    def __init__(self, voices: int, batch: int = 1, seed: int = 1) -> None:
+    def __init__(self, voices: int, batch: int = 1, seed: int = 1, frames: int = FRAMES) -> None:
         random = torch.Generator().manual_seed(seed)
 
         def normal(*shape: int) -> Tensor:
             return torch.randn(*shape, generator=random)
 
-        self.estimates = normal(batch, voices, BINS, FRAMES), normal(batch, voices, BINS, FRAMES)
-        self.masks = torch.softmax(normal(batch, voices, BINS, FRAMES), dim=1)
-        self.f0_hz = 200 + 40 * normal(batch, voices, FRAMES).clamp(-3, 3)
-        self.voicing = torch.sigmoid(normal(batch, voices, FRAMES))
+        self.estimates = normal(batch, voices, BINS, frames), normal(batch, voices, BINS, frames)
+        self.masks = torch.softmax(normal(batch, voices, BINS, frames), dim=1)
+        self.f0_hz = 200 + 40 * normal(batch, voices, frames).clamp(-3, 3)
+        self.voicing = torch.sigmoid(normal(batch, voices, frames))
         self.roster = torch.ones(batch, voices)
 
     def only(self, voices: list[int]) -> "Heard":
@@ -60,6 +62,13 @@ def test_any_number_of_voices_keeps_its_sum(voices: int) -> None:
     assert changes.shape == (2, 1, voices, REFINED_BINS, FRAMES)
     assert changes.sum(2).abs().max() < ROUNDING
     assert (changes.abs().max() > 0.1) == (voices > 1)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7, 8])
+def test_every_frame_gets_an_answer_of_its_own(frames: int) -> None:
+    changes = Heard(4, frames=frames).refined_by(refiner())
+    assert changes.shape == (2, 1, 4, REFINED_BINS, frames)
+    assert changes.abs().amax((0, 1, 2, 3)).min() > 0.1
 
 
 def test_the_order_of_voices_does_not_matter() -> None:

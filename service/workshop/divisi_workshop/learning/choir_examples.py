@@ -55,8 +55,8 @@ class ExampleOptions:
     """How examples are drawn; shares are probabilities, spreads in semitones, decibels and seconds."""
 
     incoherent_share: float = 0.2
-    missing_share: float = 0.15
-    told_share: float = 0.5
+    missing_share: float = 0.25
+    told_share: float = 0.6
     shoebox_share: float = 0.5
     compressed_share: float = 0.1
     transpose_semitones: float = 4.0

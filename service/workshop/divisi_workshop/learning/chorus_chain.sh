@@ -40,7 +40,7 @@ train chorus chorus_longer_pitch chorus_presence chorus_partials
 # The last stage: rooms and sections as all the earlier ones leave them.
 python=${PYTHON:-.venv/bin/python}
 "$python" -m divisi_workshop.learning.choir_examples --data "$data" --guests "$cache/guests" --halls "$cache/halls" \
-    --chorus "$runs/chorus/checkpoint.pt" --out "$cache/choir_examples" --count 600
+    --chorus "$runs/chorus/checkpoint.pt" --out "$cache/choir_examples" --count 6000
 "$python" -m divisi_workshop.learning.refine --chorus "$runs/chorus/checkpoint.pt" \
     --examples "$cache/choir_examples" --out "$runs/refine" --minutes 80 --batch-size 2
 

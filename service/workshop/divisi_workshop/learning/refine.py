@@ -44,7 +44,7 @@ class RefineConfig:
     minutes: float = 60.0
     most_steps: int = 1_000_000
     batch_size: int = 4
-    crop_frames: int = 80
+    crop_frames: int = 120
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3
     kind_shares: tuple[float, ...] = (0.30, 0.30, 0.14, 0.26)

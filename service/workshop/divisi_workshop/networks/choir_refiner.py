@@ -2,14 +2,15 @@
 
 Masks and partials follow one pitch a voice. In a room the note before still sounds, and of several singers on a part
 each has a pitch of its own: there, who sang in a bin a moment ago and who sings beside it says more than the comb of
-one pitch. So this net looks at the estimates of all voices side by side, in time and frequency, and moves energy
-between them:
+one pitch. So this net looks at the estimates of all voices side by side, in patches of a few bins and frames, and moves
+energy between them:
 
     refined = a · estimate + m · (mixture − sum of a · estimate)
 
-`a` is a complex gain per voice and bin, near 1 where the estimate is to be trusted; `m` shares out what is left and
-sums to 1 over the voices on the roster. The estimates keep summing to the mixture. Weights are the same for all voices,
-so any number works. The last layer starts at zero, which leaves the estimates as they are.
+`a` is a complex gain per voice, bin and frame, near 1 where the estimate is to be trusted; `m` shares out what is left
+and sums to 1 over the voices on the roster. The estimates keep summing to the mixture. Weights are the same for all
+voices, so any number works. Between its layers every voice is followed through the whole stretch, along its partials.
+The last layer starts at zero, which leaves the estimates as they are.
 """
 
 import math
@@ -23,16 +24,16 @@ from divisi_workshop.networks.pitch_tracker import FORBIDDEN
 
 REFINED_BINS = 256
 """To 2 kHz: nearly all energy of singing lies below."""
-POOLED_BINS = 4
-"""How many bins the wider part of the net sees as one."""
+PATCH = (4, 2)
+"""How many bins and frames the net sees as one."""
 MEMORY_SECONDS = (0.12, 0.4)
 """How long power is remembered, until its amplitude has fallen by a factor of e; the first also looks ahead."""
 LOWEST_PITCH_HZ = 60.0
 COMB_WIDTH_BINS = 2.0
 QUIETEST = 1e-7
 """Power that counts as none; mixtures have unit deviation."""
-FEATURE_COUNT = 14
-WIDE_BLOCKS = (
+FEATURE_COUNT, COMB_FEATURE = 14, 7
+BLOCKS = (
     ((3, 1), 1, True),
     ((1, 3), 1, False),
     ((1, 3), 2, True),
@@ -41,6 +42,9 @@ WIDE_BLOCKS = (
     ((1, 3), 8, False),
 )
 """Kernel over bins and frames, dilation over frames, and whether the mean of all voices is seen."""
+LINE_HIDDEN = 48
+LINES_AFTER = (1, 3)
+"""The blocks behind which every voice is followed along its partials, through the whole stretch."""
 GAIN_LIMIT = 1.0
 """By how much a gain may depart from 1, in each direction."""
 
@@ -58,7 +62,7 @@ class ChoirRefiner(nn.Module):
     memory_0: Tensor
     memory_1: Tensor
 
-    def __init__(self, bin_width_hz: float, hop_seconds: float, channels: int = 16, wide_channels: int = 32) -> None:
+    def __init__(self, bin_width_hz: float, hop_seconds: float, channels: int = 32) -> None:
         super().__init__()
         self.bin_width_hz = bin_width_hz
         bins = torch.arange(REFINED_BINS, dtype=torch.float32)[:, None]
@@ -66,18 +70,14 @@ class ChoirRefiner(nn.Module):
         self.register_buffer("height", torch.log2(bins + 4) / 4 - 1.5, persistent=False)
         for place, seconds in enumerate(MEMORY_SECONDS):
             self.register_buffer(f"memory_{place}", decay_kernel(hop_seconds / seconds), persistent=False)
-        self.enter = nn.Conv2d(FEATURE_COUNT, channels, 1)
-        self.fine = nn.Conv2d(channels, channels, 3, padding=1)
-        self.down = nn.Conv2d(channels, wide_channels, (POOLED_BINS, 1), stride=(POOLED_BINS, 1))
-        self.wide = nn.ModuleList(
-            VoiceBlock(wide_channels, kernel, dilation, sees_others) for kernel, dilation, sees_others in WIDE_BLOCKS
+        # The frame before the first is nobody's; what is said of it is cut off.
+        self.enter = nn.Conv2d(FEATURE_COUNT, channels, PATCH, stride=PATCH, padding=(0, PATCH[1] - 1))
+        self.blocks = nn.ModuleList(
+            VoiceBlock(channels, kernel, dilation, sees_others) for kernel, dilation, sees_others in BLOCKS
         )
-        self.recording = nn.Sequential(
-            nn.Linear(2 * wide_channels, wide_channels), nn.ReLU(), nn.Linear(wide_channels, wide_channels)
-        )
-        self.up = nn.Conv2d(wide_channels, POOLED_BINS * channels, 1)
-        self.last = nn.Conv2d(channels, channels, 3, padding=1)
-        self.leave = nn.Conv2d(channels, 3, 1)
+        self.lines = nn.ModuleList(VoiceLine(channels, LINE_HIDDEN) for _ in LINES_AFTER)
+        self.recording = nn.Sequential(nn.Linear(2 * channels, channels), nn.ReLU(), nn.Linear(channels, channels))
+        self.leave = nn.Conv2d(channels, 3 * PATCH[0] * PATCH[1], 1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
 
@@ -98,19 +98,18 @@ class ChoirRefiner(nn.Module):
         share = roster / roster.sum(1, keepdim=True).clamp(min=1.0)
         present = roster[:, :, None, None]
 
-        hidden = functional.relu(self.enter(features.flatten(0, 1)))
-        hidden = hidden + functional.relu(self.fine(hidden))
-        wide = functional.relu(self.down(hidden))
-        for number, block in enumerate(self.wide):
-            wide = block(wide, share)
+        features = features.flatten(0, 1)
+        hidden = functional.relu(self.enter(features))
+        comb = functional.avg_pool2d(
+            functional.pad(features[:, COMB_FEATURE : COMB_FEATURE + 1], (PATCH[1] - 1, PATCH[1] - 1)), PATCH
+        )[..., : hidden.shape[3]]
+        for number, block in enumerate(self.blocks):
+            hidden = block(hidden, share)
             if number == 1:
-                wide = wide + self.about_recording(wide, share)
-        raised = self.up(wide)
-        frames = raised.shape[3]
-        raised = raised.reshape(-1, hidden.shape[1], POOLED_BINS, REFINED_BINS // POOLED_BINS, frames)
-        hidden = hidden + raised.transpose(2, 3).reshape(-1, hidden.shape[1], REFINED_BINS, frames)
-        hidden = hidden + functional.relu(self.last(hidden))
-        answers = self.leave(hidden).float().unflatten(0, (-1, voices))
+                hidden = hidden + self.about_recording(hidden, share)
+            if number in LINES_AFTER:
+                hidden = self.lines[LINES_AFTER.index(number)](hidden, share, comb)
+        answers = self.unfolded(self.leave(hidden), power.shape[3]).float().unflatten(0, (-1, voices))
 
         total = power.sum(1, keepdim=True)
         prior = torch.log(power + 1e-4 * total + 1e-9)
@@ -124,12 +123,19 @@ class ChoirRefiner(nn.Module):
             change_imag - left * change_imag.sum(1, keepdim=True),
         )
 
-    def about_recording(self, wide: Tensor, share: Tensor) -> Tensor:
+    def unfolded(self, patches: Tensor, frames: int) -> Tensor:
+        """Answers for every bin and frame of each patch. Shape: (B·V, 3 · patch, F', N') -> (B·V, 3, F, N)."""
+        rows = patches.unflatten(1, (3, *PATCH))
+        whole = rows.permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)
+        first = PATCH[1] - 1
+        return whole[..., first : first + frames]
+
+    def about_recording(self, hidden: Tensor, share: Tensor) -> Tensor:
         """What the whole stretch is like, for each voice beside the mean of all.
 
         Shape: (B·V, C, F, N), share (B, V) -> (B·V, C, 1, 1).
         """
-        own = wide.mean(dim=(2, 3)).unflatten(0, share.shape)
+        own = hidden.mean(dim=(2, 3)).unflatten(0, share.shape)
         everyone = (own * share[:, :, None]).sum(1, keepdim=True).expand_as(own)
         answer: Tensor = self.recording(torch.cat([own, everyone], dim=2))
         return answer.flatten(0, 1)[:, :, None, None]
@@ -147,8 +153,8 @@ class ChoirRefiner(nn.Module):
         mixture_power = mixture[0].square() + mixture[1].square() + QUIETEST
         nearby = functional.avg_pool2d(mixture_power[:, None], 5, 1, 2) + QUIETEST
         total = power.sum(1, keepdim=True)
-        # Small beside the real part of the ratio, not beside 0: where a bin is silent, runtimes round differently.
-        scale = 1 / (mixture_power[:, None] + 1e-4 * nearby)
+        # Where a bin is silent beside its neighbours, runtimes round differently: there the ratio fades out.
+        scale = 1 / (mixture_power[:, None] + 1e-2 * nearby)
         ratio_real = (estimates[0] * mixture[0][:, None] + estimates[1] * mixture[1][:, None]) * scale
         ratio_imag = (estimates[1] * mixture[0][:, None] - estimates[0] * mixture[1][:, None]) * scale
         comb = self.comb(f0_hz, voicing)
@@ -158,14 +164,14 @@ class ChoirRefiner(nn.Module):
             relative(power, nearby),
             relative(total - power, nearby),
             torch.log(masks + 1e-3) / 3 + 1,
-            ratio_real,
-            ratio_imag,
+            ratio_real.clamp(-3.0, 3.0),
+            ratio_imag.clamp(-3.0, 3.0),
             comb,
             comb.sum(1, keepdim=True) - comb,
             *self.memories(power, nearby),
             self.height,
         ]
-        return torch.stack([row.expand_as(power) for row in rows], dim=2).clamp(-3.0, 3.0)
+        return torch.stack([row.expand_as(power) for row in rows], dim=2)
 
     def comb(self, f0_hz: Tensor, voicing: Tensor) -> Tensor:
         """How near each bin is to a partial. Shape: (B, V, N) -> (B, V, F, N)."""
@@ -213,6 +219,31 @@ class VoiceBlock(nn.Module):
             mean = torch.matmul(share[:, None], voices).reshape(-1, *hidden.shape[1:])
             update = (update.unflatten(0, share.shape) + self.everyone(mean)[:, None]).flatten(0, 1)
         return hidden + functional.relu(update)
+
+
+class VoiceLine(nn.Module):
+    """What each voice does, frame by frame: the mean over its partials and over all bins, beside that of all voices,
+    followed by a recurrent net in both directions; the answers are written back to all bins and to the partials.
+
+    Links the harmonics of a note, and what a voice sang a second ago to what still sounds.
+
+    Shape: (B·V, C, F, N), share (B, V), comb (B·V, 1, F, N) -> (B·V, C, F, N).
+    """
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        self.follow = nn.GRU(4 * channels, size, batch_first=True, bidirectional=True)
+        self.answer = nn.Linear(2 * size, 2 * channels)
+        nn.init.zeros_(self.answer.weight)
+        nn.init.zeros_(self.answer.bias)
+
+    def forward(self, hidden: Tensor, share: Tensor, comb: Tensor) -> Tensor:
+        weights = comb / (comb.sum(2, keepdim=True) + 1e-3)
+        own = torch.cat([(hidden * weights).sum(2), hidden.mean(2)], dim=1).unflatten(0, share.shape)
+        everyone = (own * share[:, :, None, None]).sum(1, keepdim=True).expand_as(own)
+        followed, _ = self.follow(torch.cat([own, everyone], dim=2).flatten(0, 1).transpose(1, 2))
+        everywhere, on_partials = self.answer(followed).transpose(1, 2).chunk(2, dim=1)
+        return hidden + everywhere[:, :, None] + on_partials[:, :, None] * comb
 
 
 def relative(power: Tensor, nearby: Tensor) -> Tensor:

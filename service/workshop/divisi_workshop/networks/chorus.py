@@ -44,8 +44,7 @@ class ChorusConfig:
     mask_channels: int = 32
     detail_channels: int = 16
     band_hidden: int = 64
-    refiner_channels: int = 16
-    refiner_wide_channels: int = 32
+    refiner_channels: int = 32
     has_accompaniment: bool = False
     """A first stage and a fifth estimate: what is not sung."""
     dropout: float = 0.1
@@ -117,7 +116,6 @@ class Chorus(nn.Module):
             bin_width_hz,
             config.hop_length / SAMPLE_RATE,
             channels=config.refiner_channels,
-            wide_channels=config.refiner_wide_channels,
         )
 
     def forward(self, mixture: Tensor, roster: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
