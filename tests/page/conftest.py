@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import numpy as np
@@ -181,10 +181,17 @@ def tab(browser: Browser, service: Service) -> Iterator[Tab]:
 
 
 @contextmanager
-def opened_tab(browser: Browser, service: Service, locale: str = "en-GB") -> Iterator[Tab]:
+def opened_tab(
+    browser: Browser, service: Service, locale: str = "en-GB", service_workers: Literal["allow", "block"] = "block"
+) -> Iterator[Tab]:
     """A fresh profile's tab. The test fails when a script breaks or anything is asked of any other place."""
     with ExitStack() as opened:
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, locale=locale, accept_downloads=True)
+        context = browser.new_context(
+            viewport={"width": 1280, "height": 900},
+            locale=locale,
+            accept_downloads=True,
+            service_workers=service_workers,
+        )
         opened.callback(context.close)
         context.set_default_timeout(PATIENCE_MILLISECONDS)
         page = context.new_page()

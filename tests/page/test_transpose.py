@@ -25,7 +25,7 @@ BANDWIDTHS = (90.0, 110.0, 160.0)
 MOST_CENTS = 3
 MOST_FORMANT_SHIFT = 0.05
 AUDIBLE = 1e-3
-FOLDER = Path(open_routes.__file__).parent / "stretch"
+FOLDER = Path(open_routes.__file__).parent / "vendored"
 
 # Samples through the page's own transposer; base64 of float32.
 TRANSPOSED = """async ([text, rate, semitones]) => {
@@ -112,7 +112,7 @@ def test_formants_stay_when_it_is_more_than_two_half_tones(tab: Tab, semitones: 
 def test_another_key_is_heard_and_loads_nothing_before_it_is_chosen(tab: Tab) -> None:
     tab.open_mixer()
     page = tab.page
-    assert not [url for url in tab.requests if "stretch" in url]
+    assert not [url for url in tab.requests if "vendored" in url]
     page.get_by_label("Transpose").select_option(label="−2")
     tab.until(lambda: [url for url in tab.requests if url.endswith("SignalsmithStretch.mjs")])
     page.get_by_label("Speed").select_option(label="80 %")
@@ -123,8 +123,9 @@ def test_another_key_is_heard_and_loads_nothing_before_it_is_chosen(tab: Tab) ->
     expect(page.get_by_role("alert")).to_be_hidden()
 
 
-def test_what_transposes_is_as_it_was_published(tab: Tab) -> None:
-    data = gzip.decompress((FOLDER / "SignalsmithStretch.mjs.gz").read_bytes())
-    assert f"{hashlib.sha256(data).hexdigest()}  SignalsmithStretch.mjs" in (FOLDER / "README.md").read_text("utf-8")
-    assert "MIT License" in (FOLDER / "SignalsmithStretch.LICENSE").read_text("utf-8")
-    assert httpx.get(f"{tab.service.url}/page/stretch/SignalsmithStretch.mjs").content == data
+@pytest.mark.parametrize("name", ["SignalsmithStretch", "uqr"])
+def test_what_others_made_is_as_they_published_it(tab: Tab, name: str) -> None:
+    data = gzip.decompress((FOLDER / f"{name}.mjs.gz").read_bytes())
+    assert f"{hashlib.sha256(data).hexdigest()}  {name}.mjs" in (FOLDER / "README.md").read_text("utf-8")
+    assert "MIT License" in (FOLDER / f"{name}.LICENSE").read_text("utf-8")
+    assert httpx.get(f"{tab.service.url}/page/vendored/{name}.mjs").content == data

@@ -46,9 +46,12 @@ MEDIA_TYPES = {
     ".js": "text/javascript",
     ".mjs": "text/javascript",
     ".json": "application/json",
+    ".png": "image/png",
     ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
 }
 _PACKED = ".gz"
+SERVICE_WORKER = "service_worker.js"
 # Names for what the queue counts.
 COUNTER_NAMES = {
     "accepted": "divisi_jobs_accepted",
@@ -202,7 +205,7 @@ async def _find_models(services: Services) -> None:
 
 @cache
 def static_files(folder: str) -> dict[str, bytes]:
-    """What page, transposer or API reference are made of, by name, read once. Packed files keep their ending."""
+    """What page or API reference are made of, by name, read once. Packed files keep their ending."""
     known = {entry.name: entry.read_bytes() for entry in (_FOLDER / folder).iterdir()}
     return {name: data for name, data in known.items() if _suffix(name.removesuffix(_PACKED)) in MEDIA_TYPES}
 
@@ -229,11 +232,11 @@ def get_options() -> list[dict[str, Any]]:
     return page_options()
 
 
-@asset_router.head("/page/stretch/{name}")
-@asset_router.get("/page/stretch/{name}")
-def get_stretch(request: Request, name: str) -> Response:
-    """What transposes on the page."""
-    return _answer(request, "stretch", name)
+@asset_router.head("/page/vendored/{name}")
+@asset_router.get("/page/vendored/{name}")
+def get_vendored(request: Request, name: str) -> Response:
+    """A module of others that the page loads when it needs it."""
+    return _answer(request, "vendored", name)
 
 
 @asset_router.head("/page/{name}")
@@ -279,6 +282,8 @@ def _answer(request: Request, folder: str, name: str) -> Response:
     if name == "index.html" and root:
         # From `/divisi`, which proxies serve as well as `/divisi/`, the page's own addresses would lead astray.
         body = body.replace(b'"page/', f'"{root}/page/'.encode())
+    if name == SERVICE_WORKER:
+        headers["Service-Worker-Allowed"] = "../"  # it answers for the whole page, not for its own folder alone
     # A new version of the service must be seen at the next visit, and an unchanged file not be sent twice.
     headers["ETag"] = etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     if request.headers.get("if-none-match") == etag:

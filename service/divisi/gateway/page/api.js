@@ -1,6 +1,7 @@
 /* The service as the page sees it: JSON, uploads with progress, events that resume, downloads; all with the key. */
 
 import { t } from "./language.js";
+import { forgetJobs } from "./offline.js";
 import { addressOf, keptAs } from "./place.js";
 
 const KEY = keptAs("key");
@@ -26,7 +27,11 @@ export const unreachable = (what = "problem.unreachable") => new Problem({ code:
 
 export const apiKey = {
   get: () => localStorage.getItem(KEY) ?? "",
-  set: (key) => (key ? localStorage.setItem(KEY, key.trim()) : localStorage.removeItem(KEY)),
+  set: (key) => {
+    if (key.trim() !== apiKey.get()) forgetJobs();
+    if (key) localStorage.setItem(KEY, key.trim());
+    else localStorage.removeItem(KEY);
+  },
 };
 
 /** Headers take no other characters; without this it would seem that the service cannot be reached. */

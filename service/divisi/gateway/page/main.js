@@ -5,6 +5,7 @@ import { CompareView } from "./compare_view.js";
 import { byId, h } from "./dom.js";
 import { JobView } from "./job_view.js";
 import { currentLanguage, LANGUAGES, rememberLanguage, speak } from "./language.js";
+import { startOffline } from "./offline.js";
 import { askForKey, clearProblem, showProblem } from "./problem_view.js";
 import { StartView } from "./start_view.js";
 
@@ -49,6 +50,7 @@ async function start() {
   byId("key-button").addEventListener("click", askForKey);
   window.addEventListener("hashchange", show);
   await show();
+  await startOffline();
 }
 
 // Without words there is nothing to say it with.

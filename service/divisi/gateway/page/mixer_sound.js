@@ -2,6 +2,7 @@
 
 import { Peaks } from "./drawing.js";
 import { t } from "./language.js";
+import { keepFiles } from "./offline.js";
 import { loadTracks, Player, playingRate } from "./player.js";
 import { PreviewStream } from "./preview_stream.js";
 import { showProblem } from "./problem_view.js";
@@ -39,7 +40,9 @@ export async function openPreviews(mixer, signal) {
     if (mixer.hearsMixture) mixer.balance(); // as loud as the stems that are here
   };
   give(first);
-  stream.run(() => player.position, give).catch(showProblem);
+  // For the next time, without a network; where there is no room for it, there is none.
+  const keep = (whole) => whole && keepFiles(new Map(whole)).catch(() => {});
+  stream.run(() => player.position, give).then(keep, showProblem);
   mixer.bar.say("");
   return player;
 }

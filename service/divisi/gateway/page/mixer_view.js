@@ -5,6 +5,7 @@ import { announce, clockTime, colourOf, h } from "./dom.js";
 import { downloads, figures } from "./downloads.js";
 import { Peaks } from "./drawing.js";
 import { number, partName, partWithin, t } from "./language.js";
+import { LockScreen } from "./lock_screen.js";
 import { MIXTURE, openPreviews, openStems } from "./mixer_sound.js";
 import { showProblem } from "./problem_view.js";
 import { RehearsalPanel } from "./rehearsal.js";
@@ -25,6 +26,7 @@ export class MixerView {
     this.seconds = job.input.duration_seconds || 1;
     this.hearsMixture = false;
     this.waits = false;
+    this.wasPlaying = false;
     this.player = null;
     this.loading = /** @type {AbortController | null} */ (null);
     this.opening = null;
@@ -46,6 +48,7 @@ export class MixerView {
       downloads(job),
       figures(job),
     );
+    this.lockScreen = new LockScreen({ title: job.file_name, toggle: () => this.toggle(), skip: (seconds) => this.seek(this.position + seconds), seek: (seconds) => this.seek(seconds) });
     this.onkey = (event) => this.bar.key(event);
     document.addEventListener("keydown", this.onkey);
     this.resizing = new ResizeObserver(() => this.draw());
@@ -56,6 +59,7 @@ export class MixerView {
 
   close() {
     this.closing.abort();
+    this.lockScreen.close();
     document.removeEventListener("keydown", this.onkey);
     cancelAnimationFrame(this.frame);
     this.resizing.disconnect();
@@ -100,8 +104,15 @@ export class MixerView {
     this.frame = requestAnimationFrame(() => this.tick());
     const { position } = this;
     this.sayWhether(this.player?.clock.waits ?? false);
-    this.bar.show(position, this.player?.playing ?? false);
+    const playing = this.player?.playing ?? false;
+    this.bar.show(position, playing);
+    if (playing !== this.wasPlaying) this.showOnLockScreen(playing);
     for (const row of this.rows) row.show(position, this.bar.loop, this.player?.playing ? this.player.level(row.name) : -120);
+  }
+
+  showOnLockScreen(playing = this.player?.playing ?? false) {
+    this.wasPlaying = playing;
+    this.lockScreen.show({ playing, position: this.position, seconds: this.seconds, speed: this.bar.speed });
   }
 
   /** Says that a piece is waited for, as long as it is. */
@@ -176,6 +187,7 @@ export class MixerView {
   seek(seconds) {
     this.wanted = Math.min(Math.max(0, seconds), this.seconds);
     this.player?.seek(this.wanted);
+    this.showOnLockScreen();
   }
 
   setLoop(loop) {

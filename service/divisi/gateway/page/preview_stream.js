@@ -34,6 +34,7 @@ export class PreviewStream {
     this.files = files;
     this.seconds = seconds;
     this.signal = signal;
+    this.parts = files.map(() => []); // bytes of each file, by piece
   }
 
   /** Looks at the first file; all are of one kind. `rateFor` chooses the rate to play at, in Hz. */
@@ -59,11 +60,13 @@ export class PreviewStream {
     return Math.min(this.isHere.length - 1, Math.floor((seconds * this.rate) / this.pieceLength));
   }
 
-  /** Fetches all, what is about to be heard first. `whereNow` says where that is, in seconds; `give` takes the pieces. */
+  /** Fetches all, what is about to be heard first. `whereNow` says where that is, in seconds; `give` takes the pieces.
+   * @returns {Promise<[string, Blob][] | undefined>} the files, by address; nothing when it was given up
+   */
   async run(whereNow, give) {
     for (let failed = 0; !this.signal.aborted; ) {
       const piece = this.missingFrom(this.pieceAt(whereNow()));
-      if (piece < 0) return;
+      if (piece < 0) return this.files.map(({ href }, file) => [href, new Blob(this.parts[file].filter(Boolean), { type: "audio/mpeg" })]);
       const isUrgent = piece === this.pieceAt(whereNow());
       try {
         give(await this.bring(piece, isUrgent ? 1 : PIECES_AHEAD));
@@ -85,17 +88,21 @@ export class PreviewStream {
   async bring(piece, most) {
     const until = this.isHere.indexOf(true, piece);
     const end = Math.min(piece + most, until < 0 ? this.isHere.length : until);
-    const tracks = await Promise.all(this.files.map((file) => this.decode(file, piece, end)));
+    const tracks = await Promise.all(this.files.map((_, file) => this.decode(file, piece, end)));
     this.isHere.fill(true, piece, end);
     return { start: Math.round(piece * this.pieceLength), tracks };
   }
 
   /** Samples of one file, from one piece to another: float32 for each channel. */
-  async decode({ href }, piece, end) {
+  async decode(file, piece, end) {
     const first = Math.max(0, piece * PIECE_FRAMES - LEAD_FRAMES);
     const after = end * PIECE_FRAMES + TAIL_FRAMES;
-    // The first frame of the file holds no audio.
-    const bytes = await bytesBetween(href, (first + 1) * this.numBytes, (after + 1) * this.numBytes, this.signal);
+    // The first frame of the file holds no audio; it comes with the first piece.
+    const from = piece === 0 ? 0 : (first + 1) * this.numBytes;
+    const asked = await bytesBetween(this.files[file].href, from, (after + 1) * this.numBytes, this.signal);
+    const own = (frames) => Math.max(0, (frames + 1) * this.numBytes - from);
+    this.parts[file][piece] = asked.slice(piece === 0 ? 0 : own(piece * PIECE_FRAMES), end === this.isHere.length ? undefined : own(end * PIECE_FRAMES));
+    const bytes = piece === 0 ? asked.slice(this.numBytes) : asked;
     const whole = Math.floor(bytes.byteLength / this.numBytes) * FRAME_SAMPLES * this.share;
     const buffer = await this.decoder.decodeAudioData(bytes);
     // Where a decoder leaves out samples at the start, as some do, it is so many less.

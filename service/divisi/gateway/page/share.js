@@ -1,12 +1,31 @@
 /* A link to this result that opens without a key until it expires. */
 
-import { request } from "./api.js";
+import { request, unreachable } from "./api.js";
 import { announce, h } from "./dom.js";
 import { dateTime, t } from "./language.js";
 import { ROOT } from "./place.js";
 import { showProblem } from "./problem_view.js";
 
 const DAY_SECONDS = 86400;
+
+const MODULE = new URL("vendored/uqr.mjs", import.meta.url).href;
+const QUIET = 4; // modules around the code, which readers need
+
+/** The address to point a phone at, as a picture. */
+async function qrCode(address) {
+  const { encode } = await import(MODULE).catch(() => Promise.reject(unreachable()));
+  const { data, size } = encode(address, { border: 0 });
+  const dark = data.flatMap((row, y) => row.map((isDark, x) => (isDark ? `M${x} ${y}h1v1h-1z` : "")).join(""));
+  const picture = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  path.setAttribute("d", dark.join(""));
+  picture.setAttribute("viewBox", `${-QUIET} ${-QUIET} ${size + 2 * QUIET} ${size + 2 * QUIET}`);
+  picture.setAttribute("class", "qr");
+  picture.setAttribute("role", "img");
+  picture.setAttribute("aria-label", t("share.qr"));
+  picture.append(path);
+  return picture;
+}
 
 export function shareButton(path) {
   const place = h("span", { role: "status" });
@@ -19,7 +38,7 @@ export function shareButton(path) {
       }
       const address = new URL(`#/shared=${encodeURIComponent(shared)}`, ROOT).href;
       const field = h("input", { type: "text", readOnly: true, value: address, "aria-label": t("share.link") });
-      place.replaceChildren(field, ` ${t("share.until", { time: dateTime(expiresAt) })}`);
+      place.replaceChildren(field, ` ${t("share.until", { time: dateTime(expiresAt) })} `, await qrCode(address));
       field.select();
       await navigator.clipboard?.writeText(address).then(() => announce(t("share.copied")), () => {});
     } catch (error) {

@@ -5,7 +5,7 @@
 
 import { unreachable } from "./api.js";
 
-const MODULE = new URL("stretch/SignalsmithStretch.mjs", import.meta.url).href;
+const MODULE = new URL("vendored/SignalsmithStretch.mjs", import.meta.url).href;
 const FORMANTS_FROM = 3; // semitones: from here on voices would sound like other people's
 const FORMANT_BASE_HZ = 100; // how finely formants are looked for: the lowest error of 60, 100, 150, 220 and 400
 // Steady tones come out within a cent of their pitch; with the library's own 30 ms it was 5.

@@ -1,0 +1,56 @@
+/* What makes the page open without a network: its own files, and the jobs that were opened here. The network goes first; what
+ * it gives is kept, and given when there is none. Previews are asked for in pieces, and kept whole (`offline.js`).
+ */
+
+const PAGE = "divisi-page";
+const JOBS = "divisi-jobs"; // `offline.js` empties it when the key is changed
+const worker = /** @type {any} */ (self);
+const ROOT = new URL(worker.registration.scope).pathname;
+const KEPT_OF_JOBS = /\/v1\/jobs\/[0-9a-z]{26}(\/(shared|rehearsal|(peaks|pitch)\.json|previews\/[^/]+))?$/;
+
+worker.addEventListener("install", () => worker.skipWaiting());
+worker.addEventListener("activate", (event) => event.waitUntil(worker.clients.claim()));
+worker.addEventListener("message", (event) => event.waitUntil(keepPage(event.data)));
+worker.addEventListener("fetch", (event) => {
+  const name = cacheOf(event.request);
+  if (name) event.respondWith(answer(event.request, name));
+});
+
+/** Which cache keeps the answer to a request, if any does. */
+function cacheOf({ method, url }) {
+  const { origin, pathname } = new URL(url);
+  if (method !== "GET" || origin !== location.origin || !pathname.startsWith(ROOT)) return null;
+  if (pathname === ROOT || pathname.startsWith(`${ROOT}page/`)) return PAGE;
+  return KEPT_OF_JOBS.test(pathname) ? JOBS : null;
+}
+
+/** What a page had loaded before there was a service worker. */
+async function keepPage(addresses) {
+  const cache = await caches.open(PAGE);
+  await Promise.all(addresses.map(async (address) => (await cache.match(address)) ?? cache.add(address).catch(() => {})));
+}
+
+async function answer(request, name) {
+  const range = request.headers.get("Range");
+  const cache = await caches.open(name);
+  const kept = () => cache.match(request.url, { ignoreVary: true });
+  if (range) return (await pieceOf(await kept(), range)) ?? fetch(request);
+  try {
+    const response = await fetch(request);
+    if (response.ok) await cache.put(request.url, response.clone()).catch(() => {}); // there may be no room
+    else if ([404, 410].includes(response.status)) await cache.delete(request.url);
+    return response;
+  } catch (error) {
+    const found = await kept();
+    if (found) return found;
+    throw error;
+  }
+}
+
+/** The bytes that `bytes=start-end` asks for, of a file that is kept whole. */
+async function pieceOf(kept, range) {
+  const [, start, end] = range.match(/^bytes=(\d+)-(\d+)$/) ?? [];
+  if (!kept || !start) return null;
+  const piece = (await kept.blob()).slice(Number(start), Number(end) + 1);
+  return new Response(piece, { status: 206, headers: { "Content-Type": "audio/mpeg" } });
+}

@@ -1,0 +1,134 @@
+"""On the phone: installable, without a network once opened, controls on the locked screen, a QR code for the link."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+from tests.page.conftest import opened_tab
+
+from divisi.gateway.open_routes import static_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser
+    from tests.page.conftest import Service, Tab
+
+PHONE = {"width": 360, "height": 740}
+AUDIBLE = 1e-3
+# Keeps what the page tells the locked screen, and the actions that it takes from there.
+LOCKED = """window.locked = { actions: {} };
+const { mediaSession } = navigator;
+const setActionHandler = mediaSession.setActionHandler.bind(mediaSession);
+mediaSession.setActionHandler = (name, action) => {
+  locked.actions[name] = action;
+  setActionHandler(name, action);
+};
+mediaSession.setPositionState = (state) => { locked.position = state; };"""
+KEPT = """async () => {
+  const cache = await caches.open("divisi-jobs");
+  return (await cache.keys()).map(({ url }) => new URL(url).pathname);
+}"""
+
+
+@pytest.fixture
+def worked(browser: Browser, service: Service) -> Iterator[Tab]:
+    """A tab with a service worker; the other tests block it, to hold requests back themselves."""
+    with opened_tab(browser, service, service_workers="allow") as tab:
+        yield tab
+
+
+def test_it_can_be_installed(service: Service) -> None:
+    index = httpx.get(f"{service.url}/").text
+    assert 'rel="manifest" href="page/manifest.webmanifest"' in index
+    answer = httpx.get(f"{service.url}/page/manifest.webmanifest")
+    assert answer.headers["content-type"] == "application/manifest+json"
+    manifest = json.loads(answer.text)
+    assert (manifest["display"], manifest["start_url"]) == ("standalone", "../")
+    for icon in manifest["icons"]:
+        shown = httpx.get(f"{service.url}/page/{icon['src']}")
+        assert shown.headers["content-type"] == icon["type"]
+    assert static_files("page")["icon.png"][16:24] == (512).to_bytes(4, "big") * 2
+    worker = httpx.get(f"{service.url}/page/service_worker.js")
+    assert worker.headers["service-worker-allowed"] == "../"
+
+
+def test_a_shared_page_opens_and_plays_without_a_network_once_it_was_opened(worked: Tab) -> None:
+    page, service = worked.page, worked.service
+    page.set_viewport_size(PHONE)
+    page.goto(service.url)
+    worked.until(lambda: page.evaluate("navigator.serviceWorker.controller !== null"))
+    links = httpx.post(f"{service.url}/v1/jobs/{service.jobs[0]}/links").json()
+    address = f"{service.url}/#/shared={links['shared'].replace('/', '%2F').replace('?', '%3F').replace('&', '%26')}"
+    page.goto("about:blank")
+    page.goto(address)
+    page.get_by_role("button", name="♪ Alto").click()
+    expect(page.get_by_text("Alto: ")).to_be_visible()
+    page.get_by_role("button", name="Play", exact=True).click()
+    worked.until(lambda: sum("/previews/" in path for path in page.evaluate(KEPT)) == 5)
+    page.context.set_offline(True)
+    page.goto("about:blank")
+    page.goto(address)
+    page.get_by_role("button", name="Loop", exact=True).click()
+    page.get_by_role("button", name="Play", exact=True).click()
+    worked.until(lambda: worked.position > 2.5)
+    expect(page.get_by_role("alert")).to_be_hidden()
+    page.get_by_role("button", name="♪ Alto").click()
+    expect(page.get_by_text("Alto: ")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_another_key_forgets_what_was_kept(worked: Tab) -> None:
+    page = worked.page
+    page.goto(worked.service.job_url)
+    page.get_by_role("region", name="Mixer").wait_for()
+    worked.until(lambda: page.evaluate("navigator.serviceWorker.controller !== null"))
+    page.reload()
+    page.get_by_role("region", name="Mixer").wait_for()
+    worked.until(lambda: any("peaks" in path for path in page.evaluate(KEPT)))
+    page.evaluate('async () => (await import("/page/api.js")).apiKey.set("dv_another")')
+    worked.until(lambda: page.evaluate(KEPT) == [])
+
+
+def test_the_locked_screen_shows_the_piece_and_controls_it(tab: Tab) -> None:
+    page = tab.page
+    page.add_init_script(LOCKED)
+    tab.open_mixer()
+    assert page.evaluate("navigator.mediaSession.metadata.title") == "chorale.flac"
+    assert page.evaluate("navigator.mediaSession.playbackState") == "playing"
+    assert page.evaluate("locked.position.duration") == pytest.approx(10, abs=1)
+    page.evaluate("locked.actions.pause()")
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
+    tab.until(lambda: page.evaluate("navigator.mediaSession.playbackState") == "paused")
+    page.evaluate("locked.actions.seekto({ seekTime: 6 })")
+    tab.until(lambda: tab.position == pytest.approx(6, abs=0.1))
+    page.evaluate("locked.actions.play()")
+    tab.until(lambda: tab.position > 6.1)
+    page.get_by_role("link", name="divisi", exact=True).click()
+    page.get_by_role("button", name="Separate").wait_for()
+    assert page.evaluate("navigator.mediaSession.metadata") is None
+
+
+def test_a_link_comes_with_its_qr_code(tab: Tab) -> None:
+    page = tab.page
+    tab.open_mixer(playing=False)
+    assert not [url for url in tab.requests if "uqr" in url]
+    page.get_by_role("button", name="Share a link").click()
+    code = page.get_by_role("img", name="QR code of the link")
+    expect(code).to_be_visible()
+    link = page.get_by_label("Link", exact=True).input_value()
+    drawn = code.locator("path").get_attribute("d") or ""
+    size = int((code.get_attribute("viewBox") or "").split()[-1]) - 8
+    script = """async (link) => (await import("/page/vendored/uqr.mjs")).encode(link, { border: 0 }).data"""
+    modules = page.evaluate(script, link)
+    dark = {f"M{x} {y}h1v1h-1z" for y, row in enumerate(modules) for x, is_dark in enumerate(row) if is_dark}
+    assert len(modules) == size
+    assert {f"M{part}" for part in drawn.split("M")[1:]} == dark
+    box = code.bounding_box()
+    assert box is not None
+    assert box["width"] / (size + 8) > 1.5  # pixels a module
+    tab.picture("qr")
