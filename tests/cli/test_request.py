@@ -26,7 +26,7 @@ def test_every_option_of_the_contract_that_has_flags_is_one_of_the_command() -> 
 
 def test_what_is_typed_becomes_what_is_asked() -> None:
     typed = {"model": "chorus", "stems": "alto, bass,", "voices": None, "include_residual": True, "num_bases": 4}
-    request = request_from(typed)
+    request = request_from(typed, CommandRequest)
     assert (request.model_id, request.stems, request.voices) == ("chorus", ("alto", "bass"), ())
     assert request.arguments() == {"model": ("chorus",), "stems": ("alto", "bass"), "num_bases": 4}
 
@@ -41,7 +41,7 @@ def test_what_differs_from_a_servers_defaults_is_asked_of_it() -> None:
 )
 def test_what_cannot_be_had_is_named_with_its_flag(typed: dict[str, str], says: str) -> None:
     with pytest.raises(InputError, match=says):
-        request_from(typed)
+        request_from(typed, CommandRequest)
 
 
 def test_a_number_beyond_its_limits_is_refused_with_them() -> None:

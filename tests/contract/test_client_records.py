@@ -16,11 +16,17 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from divisi.contract.answers import ComparisonBody, JobListBody, Since
+from divisi.contract.answers import ComparisonBody, JobListBody, Since, TrackSetBody
 
 RECORDS = Path(__file__).resolve().parents[2] / "service" / "divisi" / "client" / "records.py"
-ROOTS = (JobListBody, ComparisonBody)
-NAMES = {"TrackImageBody": "Track", "StemConfidence": "Confidence", "JobListBody": "JobPage"}
+ROOTS = (JobListBody, ComparisonBody, TrackSetBody)
+NAMES = {
+    "TrackImageBody": "Track",
+    "TrackBody": "LearningTrack",
+    "TrackSetBody": "LearningTracks",
+    "StemConfidence": "Confidence",
+    "JobListBody": "JobPage",
+}
 HEAD = '''"""What the server answers, as dictionaries whose keys are known to type checkers.
 
 Made of `divisi.contract.answers` by `python -m tests.contract.test_client_records`: change that, not this.

@@ -30,20 +30,6 @@ include-name = "POST /v1/jobs"
 checks.positive_data_acceptance.expected-statuses = [202, 415, 422]
 
 [[operations]]
-include-name-regex = "^(GET|HEAD) /v1/jobs/.*"
-checks.positive_data_acceptance.expected-statuses = [200, 206, 304, 416]
-
-[operations.parameters]
-"path.job_id" = "{job_id}"
-"path.stem" = "alto"
-"path.track" = "alto"
-"path.part" = "alto"
-"query.choir" = "St. Cecilia"
-"query.speed" = 80
-"query.semitones" = 0
-"header.Last-Event-ID" = "0-0"
-
-[[operations]]
 include-name-regex = "^(GET|HEAD) /v1/jobs/.*/(tracks.*|mixes/.*)"
 checks.positive_data_acceptance.expected-statuses = [200, 206, 304, 404, 409, 416]
 
@@ -53,6 +39,17 @@ checks.positive_data_acceptance.expected-statuses = [200, 206, 304, 404, 409, 41
 "query.choir" = "St. Cecilia"
 "query.speed" = 80
 "query.semitones" = 0
+
+[[operations]]
+include-name-regex = "^(GET|HEAD) /v1/jobs/.*"
+checks.positive_data_acceptance.expected-statuses = [200, 206, 304, 416]
+
+[operations.parameters]
+"path.job_id" = "{job_id}"
+"path.stem" = "alto"
+"path.track" = "alto"
+"path.part" = "alto"
+"header.Last-Event-ID" = "0-0"
 """
 
 

@@ -19,8 +19,11 @@ import numpy as np
 import pytest
 import soundfile
 from tests.patience import PATIENCE_SECONDS
+from typer.testing import CliRunner
 
 from divisi.audio.sandbox import MixPart
+from divisi.cli.app import app
+from divisi.client import AsyncClient, Client
 from divisi.contract.files import StemFormat
 from divisi.contract.manifest import Manifest, ManifestStem
 from divisi.gateway import files, on_demand
@@ -262,3 +265,26 @@ def test_stems_that_cannot_be_read_are_named_as_ours_to_mend(
         stem.write_bytes(b"no sound at all")
     answer = http.get(f"{url}/tracks.zip?layouts=front")
     assert (answer.status_code, answer.json()["code"]) == (500, "damaged-stem")
+
+
+def test_both_clients_bring_a_set(
+    http: httpx.Client, sung: tuple[str, dict[str, np.ndarray]], gateway: Gateway, tmp_path: Path
+) -> None:
+    job_id = sung[0].rsplit("/", 1)[1]
+    shares: list[float] = []
+    with Client(gateway.url) as client:
+        job = client.get(job_id)
+        made = client.tracks(job, tmp_path / "one", on_progress=shares.append, layouts=["front"], parts=["alto"])
+
+    async def bring() -> list[Path]:
+        async with AsyncClient(gateway.url) as client:
+            return await client.tracks(job, tmp_path / "other", layouts=["front"], parts=["alto"])
+
+    again = asyncio.run(bring())
+    assert [path.name for path in made] == ["01 all parts.mp3", "02 alto in front.mp3"]
+    assert [path.read_bytes() for path in made] == [path.read_bytes() for path in again]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    done = CliRunner().invoke(app, ["tracks", job_id, "--server", gateway.url, "-o", str(tmp_path / "cli")])
+    assert done.exit_code == 0, done.output
+    assert len(list((tmp_path / "cli").iterdir())) == 9

@@ -38,7 +38,7 @@ _LITTER_FOLDERS = frozenset(
     {"__MACOSX", "@eaDir", "@Recycle", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
 )
 _APPLE_DOUBLE_PREFIX = "._"
-_TAKEN = frozenset(extension for extensions in EXTENSIONS.values() for extension in extensions)
+TAKEN = frozenset(extension for extensions in EXTENSIONS.values() for extension in extensions)
 # Bytes of a name, on all file systems that matter.
 _LONGEST_NAME = 255
 
@@ -165,7 +165,7 @@ def _look_into(top: Path, search: _Search) -> None:
         for name in names:
             if name in stems:
                 search.num_stems += 1
-            elif os.path.splitext(name)[1].lower() in _TAKEN and not name.startswith(_APPLE_DOUBLE_PREFIX):
+            elif os.path.splitext(name)[1].lower() in TAKEN and not name.startswith(_APPLE_DOUBLE_PREFIX):
                 search.recordings.append(here / name)
             elif name != NOTE_NAME:
                 search.num_others += 1

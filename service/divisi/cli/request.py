@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from annotated_types import Ge, Le
@@ -54,6 +54,9 @@ class CommandRequest(SeparationRequest):
         return json.dumps(asked, sort_keys=True) if asked else _NOTHING_ASKED
 
 
+Asked = TypeVar("Asked", bound=BaseModel)
+
+
 def with_options(kind: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command an option for each field that its `kind` offers, in front of its own keyword-only ones.
 
@@ -73,7 +76,7 @@ def with_options(kind: type[BaseModel]) -> Callable[[Callable[..., None]], Calla
     return extend
 
 
-def request_from(given: Mapping[str, Any]) -> CommandRequest:
+def request_from(given: Mapping[str, Any], kind: type[Asked]) -> Asked:
     """What the options of the command line ask for.
 
     Raises:
@@ -81,18 +84,18 @@ def request_from(given: Mapping[str, Any]) -> CommandRequest:
     """
     values: dict[str, Any] = {}
     for name, value in given.items():
-        if isinstance(CommandRequest.model_fields[name].default, tuple):
+        if isinstance(kind.model_fields[name].default, tuple):
             values[name] = [part for part in values_of([value or ""]) if part]
         elif value is not None:
             values[name] = value
     try:
-        return CommandRequest.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         name, reason = str(problem["loc"][0]), problem["msg"]
         if problem["type"] == "too_long":
             reason = f"at most {problem['ctx']['max_length']} can be given"
-        message = f"{offer_of(CommandRequest.model_fields[name]).flags[0]} {given[name]}: {reason}"
+        message = f"{offer_of(kind.model_fields[name]).flags[0]} {given[name]}: {reason}"
         raise InputError(message, code="invalid-request") from error
 
 

@@ -62,7 +62,7 @@ def separate(
         divisi separate 1.wav 2.wav 3.wav --together -m fastmnmf2 --spots violin:1,piano:2 -o stems
     """
     with exit_on_error():
-        request = request_from(asked)
+        request = request_from(asked, CommandRequest)
         is_one = together or (len(files) == 1 and not os.path.isdir(files[0]))
         found = find_recordings(files)
         if is_one and found.problems:

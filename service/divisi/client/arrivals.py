@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import httpx
 
-from divisi.client.records import File
+from divisi.client.records import File, LearningTracks
 from divisi.client.wire import Tries, address_of, problem_to_error, target_of
 from divisi.contract.errors import DivisiError, InputError, UnavailableError
 from divisi.whole_files import UNFINISHED_PREFIX, place_new, sha256_of
@@ -146,6 +146,11 @@ class Wanted:
 def wanted_files(files: Sequence[File], folder: Path) -> list[Wanted]:
     """Files of a job's record and their places in a folder."""
     return [Wanted(file["href"], file["name"], target_of(file, folder), file) for file in files]
+
+
+def wanted_tracks(made: LearningTracks, folder: Path) -> list[Wanted]:
+    """Learning tracks that are made, and their places in a folder."""
+    return wanted_files([cast(File, {"name": track["title"], **track}) for track in made["tracks"]], folder)
 
 
 @contextmanager

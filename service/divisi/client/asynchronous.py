@@ -16,8 +16,8 @@ from typing import Any, Self, Unpack, cast
 
 import httpx
 
-from divisi.client.arrivals import Arrival, Wanted, arriving, unpacking, wanted_files
-from divisi.client.records import Comparison, Job, JobPage
+from divisi.client.arrivals import Arrival, Wanted, arriving, unpacking, wanted_files, wanted_tracks
+from divisi.client.records import Comparison, Job, JobPage, LearningTracks
 from divisi.client.wire import (
     PAGE_NAME,
     REPORT_NAME,
@@ -34,6 +34,7 @@ from divisi.client.wire import (
 )
 from divisi.contract.errors import DivisiError, LimitError, UnavailableError
 from divisi.contract.request import RequestArguments
+from divisi.contract.tracks import TrackArguments, query_of
 
 
 class AsyncClient:
@@ -139,6 +140,29 @@ class AsyncClient:
         if job["views"] is None:
             return None
         return (await self._bring([Wanted(job["views"]["report"], REPORT_NAME, folder / REPORT_NAME)], folder))[0]
+
+    async def tracks(
+        self,
+        job: Job,
+        folder: Path,
+        *,
+        on_progress: Callable[[float], None] | None = None,
+        **options: Unpack[TrackArguments],
+    ) -> list[Path]:
+        """Makes learning tracks, waits for them, and writes them; see `Client.tracks`."""
+        query = query_of(options)
+        patience = Patience()
+        while True:
+            try:
+                made = cast(LearningTracks, await self._json("GET", f"v1/jobs/{job['id']}/tracks", params=query))
+            except (LimitError, UnavailableError) as refusal:
+                await asyncio.sleep(patience.pause("learning tracks are made", refusal))
+                continue
+            if on_progress is not None:
+                on_progress(made["progress"])
+            if made["state"] == "ready":
+                return await self._bring(wanted_tracks(made, folder), folder)
+            await asyncio.sleep(patience.pause("learning tracks are made"))
 
     async def export(self, comparison: Comparison, folder: Path) -> Path:
         """Writes an ended comparison as a folder that opens from disk, without a service; gives its `index.html`.

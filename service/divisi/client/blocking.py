@@ -16,8 +16,8 @@ from typing import Any, Self, Unpack, cast
 
 import httpx
 
-from divisi.client.arrivals import Arrival, Wanted, arriving, unpacking, wanted_files
-from divisi.client.records import Comparison, Job, JobPage
+from divisi.client.arrivals import Arrival, Wanted, arriving, unpacking, wanted_files, wanted_tracks
+from divisi.client.records import Comparison, Job, JobPage, LearningTracks
 from divisi.client.wire import (
     PAGE_NAME,
     REPORT_NAME,
@@ -34,6 +34,7 @@ from divisi.client.wire import (
 )
 from divisi.contract.errors import DivisiError, LimitError, UnavailableError
 from divisi.contract.request import RequestArguments
+from divisi.contract.tracks import TrackArguments, query_of
 
 
 class Client:
@@ -181,6 +182,39 @@ class Client:
         if job["views"] is None:
             return None
         return (self._bring([Wanted(job["views"]["report"], REPORT_NAME, folder / REPORT_NAME)], folder))[0]
+
+    def tracks(
+        self,
+        job: Job,
+        folder: Path,
+        *,
+        on_progress: Callable[[float], None] | None = None,
+        **options: Unpack[TrackArguments],
+    ) -> list[Path]:
+        """Makes learning tracks of a succeeded job, waits for them, and writes them as `download_stems` does.
+
+        Args:
+            on_progress: called with the share of the work that is done, 0..1.
+            options: those of `divisi.contract.tracks`: `parts`, `layouts`, `speed`, `semitones`, `format`, `choir`.
+
+        Raises:
+            ConflictError: `too-many-mixes`, the job keeps as many as it may.
+            InputError: `would-replace`, the folder holds another file of that name.
+            TypeError: there is no such option.
+        """
+        query = query_of(options)
+        patience = Patience()
+        while True:
+            try:
+                made = cast(LearningTracks, self._json("GET", f"v1/jobs/{job['id']}/tracks", params=query))
+            except (LimitError, UnavailableError) as refusal:
+                time.sleep(patience.pause("learning tracks are made", refusal))
+                continue
+            if on_progress is not None:
+                on_progress(made["progress"])
+            if made["state"] == "ready":
+                return self._bring(wanted_tracks(made, folder), folder)
+            time.sleep(patience.pause("learning tracks are made"))
 
     def export(self, comparison: Comparison, folder: Path) -> Path:
         """Writes an ended comparison as a folder that opens from disk, without a service; gives its `index.html`.

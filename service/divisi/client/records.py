@@ -9,6 +9,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Lane = Literal["interactive", "batch"]
+Layout = Literal["front", "without", "left", "right"]
 
 
 class Input(TypedDict):
@@ -231,3 +232,24 @@ class Comparison(TypedDict):
     systems: list[System]
     table: str
     folder: str
+
+
+class LearningTrack(TypedDict):
+    """One learning track."""
+
+    part: str | None
+    layout: Layout | None
+    title: str
+    file_name: str
+    href: str
+    bytes: int | None
+    sha256: str | None
+
+
+class LearningTracks(TypedDict):
+    """Learning tracks, made alike; the first look begins to make them."""
+
+    state: Literal["making", "ready"]
+    progress: float
+    tracks: list[LearningTrack]
+    archive: str

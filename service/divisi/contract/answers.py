@@ -133,6 +133,7 @@ class TrackBody(BaseModel):
     file_name: str = Field(examples=["02 soprano in front.mp3"])
     href: str = Field(description="Where its bytes are; asked for before the set is ready, it is made first.")
     bytes: int | None = Field(None, description="Null until the set is ready.")
+    sha256: str | None = Field(None, description="Likewise.")
 
 
 class TrackSetBody(BaseModel):

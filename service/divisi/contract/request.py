@@ -51,7 +51,7 @@ class Offer:
 
     flags: tuple[str, ...] = ()
     help: str = ""
-    choices: type[StemFormat] | None = None
+    choices: type[StrEnum] | None = None
     page_label: str | None = None
 
 
@@ -256,7 +256,9 @@ def page_options() -> list[dict[str, Any]]:
         {
             "name": name,
             "label": offer.page_label,
-            "choices": [{"value": choice.value, "label": choice.label} for choice in offer.choices],
+            "choices": [
+                {"value": choice.value, "label": getattr(choice, "label", choice.value)} for choice in offer.choices
+            ],
             "standard": OPTIONS[name].default,
         }
         for name, offer in offers.items()

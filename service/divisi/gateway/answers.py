@@ -282,6 +282,7 @@ def track_set_body(wanted: TrackSet, standing: Standing, root: str) -> TrackSetB
             href=f"{url}/{FILES['mix'].path_of(track.part or ALL)}?"
             + urlencode({"layout": track.layout or Layout.FRONT, **alike}),
             bytes=file.bytes if file else None,
+            sha256=file.sha256 if file else None,
         )
         for track, file in zip(wanted.tracks, files, strict=True)
     ]

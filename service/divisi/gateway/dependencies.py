@@ -196,7 +196,10 @@ def in_query(model: type[BaseModel]) -> Any:
 
     async def read(request: Request, **read: Any) -> BaseModel:
         given = {name: value for name, value in read.items() if name in request.query_params}
-        values = {name: values_of(value) if isinstance(value, list) else value for name, value in given.items()}
+        values = {
+            name: list(filter(None, values_of(value))) if isinstance(value, list) else value
+            for name, value in given.items()
+        }
         try:
             return model.model_validate(values)
         except ValidationError as error:
