@@ -38,7 +38,7 @@ UNTRACED_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
 HSTS = "max-age=31536000"
 # What pages of the allowed origins may send and read. No cookies: callers are known by their key alone.
 CROSS_ORIGIN: dict[str, Any] = {
-    "allow_methods": ["GET", "HEAD", "POST", "DELETE"],
+    "allow_methods": ["GET", "HEAD", "POST", "PUT", "DELETE"],
     "allow_headers": [
         *("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "If-Range", "Last-Event-ID", "Range"),
         *("Traceparent", "X-Request-ID"),
