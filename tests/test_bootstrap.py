@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,24 @@ def test_what_a_killed_worker_left_is_removed_and_a_living_one_keeps_its_own(tmp
         assert not left.exists()
         with Scratch(tmp_path, "worker"):
             assert living.path.exists()
+
+
+def test_an_orphan_that_another_process_removes_at_the_same_time_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orphan = tmp_path / "divisi-worker-left"
+    orphan.mkdir()
+    (orphan / "lock").touch()
+    may_write = os.access
+
+    def access_then_lose(path: Path, mode: int) -> bool:
+        found = may_write(path, mode)
+        path.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(os, "access", access_then_lose)
+    with Scratch(tmp_path, "worker") as scratch:
+        assert scratch.path.is_dir()
 
 
 def test_other_folders_are_left_alone(tmp_path: Path) -> None:

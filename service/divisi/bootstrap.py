@@ -115,7 +115,8 @@ class Scratch:
             lock_path = folder / _LOCK
             if not os.access(lock_path, os.W_OK):
                 continue  # another user's
-            with lock_path.open("r+") as lock, suppress(OSError):  # a living process's
+            # A living process's; or another that starts just now was quicker to remove it.
+            with suppress(OSError), lock_path.open("r+") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
 
