@@ -141,7 +141,7 @@ class Settings(BaseSettings):
                 f"{value!r} is no path to serve below; such paths begin with / and do not end with one, as /divisi "
                 "does, and have letters, digits and . _ ~ - between; leave it empty where divisi has a host of its own"
             )
-        if segments and segments[0] in ("v1", "page"):
+        if segments and segments[0] in ("v1", "page", "docs"):
             raise ValueError(f"{value!r} begins as addresses of divisi's own do; serve it below another path")
         return value
 

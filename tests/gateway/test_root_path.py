@@ -174,7 +174,7 @@ def test_what_is_no_path_to_serve_below_is_refused_at_the_start(path: str) -> No
         Settings(root_path=path)
 
 
-@pytest.mark.parametrize("path", ["/v1", "/v1/jobs", "/page"])
+@pytest.mark.parametrize("path", ["/v1", "/v1/jobs", "/page", "/docs"])
 def test_a_path_that_cannot_be_told_from_ours_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="another path"):
         Settings(root_path=path)
