@@ -164,7 +164,7 @@ export class RehearsalPanel {
   // Notes and entries
 
   noteControls() {
-    const parts = this.mixer.rows.filter(({ track }) => !track.isResidual);
+    const parts = this.mixer.rows.filter(({ name, track }) => !track.isResidual && name !== "accompaniment"); // those with notes
     if (!this.mixer.hasPitch) return "";
     this.entryChoice = h("select", { onchange: () => this.chooseEntries() }, h("option", { value: "" }, t("rehearsal.none")), parts.map(({ name }) => h("option", { value: name }, partName(name))));
     return h(

@@ -109,7 +109,7 @@ export class StartView {
   offerVoices() {
     const cards = this.models.chosen;
     const deaf = cards.find((card) => !card.takes_roster);
-    const shared = cards.length ? cards[0].stems.filter((name) => cards.every(({ stems }) => stems.includes(name))) : [];
+    const shared = cards.length ? cards[0].stems.filter((name) => cards.every(({ stems, accompaniment }) => stems.includes(name) && name !== accompaniment)) : [];
     const radio = (value, label, checked) =>
       h("label", { className: "choice" }, h("input", { type: "radio", name: "singing", value, checked, onchange: () => this.showNamed() }), h("span", {}, label));
     this.named = h(
