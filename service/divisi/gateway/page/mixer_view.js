@@ -5,6 +5,7 @@ import { announce, clockTime, colourOf, h } from "./dom.js";
 import { downloads, figures } from "./downloads.js";
 import { Peaks } from "./drawing.js";
 import { number, partName, partWithin, t } from "./language.js";
+import { learningTracks } from "./learning_tracks.js";
 import { LockScreen } from "./lock_screen.js";
 import { MIXTURE, openPreviews, openStems } from "./mixer_sound.js";
 import { showProblem } from "./problem_view.js";
@@ -46,6 +47,7 @@ export class MixerView {
       this.bar.element,
       this.rehearsal.element,
       downloads(job),
+      rights.canKeep ? learningTracks(this) : "", // a link opens no address with other options
       figures(job),
     );
     this.lockScreen = new LockScreen({ title: job.file_name, toggle: () => this.toggle(), skip: (seconds) => this.seek(this.position + seconds), seek: (seconds) => this.seek(seconds) });

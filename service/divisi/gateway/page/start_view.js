@@ -267,9 +267,9 @@ export class StartView {
 }
 
 /** What a musician may expect of a model before anything is sent. */
-function expectations({ stem_family: family, speed }) {
+function expectations({ stem_family: family, accompaniment, speed }) {
   const factor = speed?.[0]?.real_time_factor;
-  const said = family === "satb" ? ["expect.best", "expect.less", "expect.not"].map((name) => t(name)) : [];
+  const said = family === "satb" ? ["expect.best", "expect.less", ...(accompaniment ? [] : ["expect.not"])].map((name) => t(name)) : [];
   if (factor) said.push(t("expect.time", { time: duration(factor * SONG_SECONDS) }));
   return said.length ? [h("h2", {}, t("expect")), h("ul", {}, said.map((text) => h("li", {}, text)))] : [];
 }
