@@ -8,7 +8,7 @@ from divisi.contract.answers import ViewsBody
 from divisi.contract.errors import KINDS
 from divisi.contract.files import FILES, LINKABLE_PATHS, FileRole, RecordList, media_type_of, path_of
 from divisi.delivery.files import preview_name
-from divisi.delivery.pitch_files import PITCH_NAMES
+from divisi.delivery.pitch_files import pitch_names
 from divisi.delivery.views import CONFIDENCE_NAME, PEAKS_NAME, REPORT_NAME, spectrogram_name
 
 
@@ -31,6 +31,7 @@ def test_names_of_other_roles_are_not_taken_for_ones_own() -> None:
     assert FILES["pitch_json"].value_in("pitch.csv") is None
 
 
+PITCH_NAMES = pitch_names(["alto"])
 BESIDE_AUDIO = [*PITCH_NAMES, PEAKS_NAME, CONFIDENCE_NAME, REPORT_NAME, spectrogram_name("alto"), preview_name("alto")]
 
 
@@ -42,6 +43,7 @@ def test_whatever_the_worker_makes_beside_audio_has_a_row(name: str) -> None:
         "mid": "audio/midi",
         "png": "image/png",
         "mp3": "audio/mpeg",
+        "musicxml": "application/vnd.recordare.musicxml+xml",
     }
     assert media_type_of(name) == endings[name.rsplit(".", 1)[1]]
     held_in: RecordList = "previews" if name.endswith("mp3") else "pitch" if name in PITCH_NAMES else "views"

@@ -146,7 +146,9 @@ def test_wanted_stems_without_the_residual(tmp_path, separator, recording, noise
 def test_pitch_is_delivered_in_three_forms(tmp_path, separator, recording, noise) -> None:
     options = SeparationOptions(stems=("high",), include_pitch=True)
     delivery = separate_file(recording(noise(1, 5000)), tmp_path / "out", separator, StemFormat.WAV16, options)
-    assert [file.name for file in delivery.pitch] == ["pitch.csv", "pitch.json", "notes.mid", "bars.json"]
+    assert [file.name for file in delivery.pitch] == [
+        *("pitch.csv", "pitch.json", "notes.mid", "bars.json", "score.musicxml", "high.musicxml")
+    ]
     for file in delivery.pitch:
         content = file.path.read_bytes()
         assert file.path == tmp_path / "out" / file.name
@@ -242,7 +244,7 @@ def test_equal_requests_deliver_equal_bytes(voices, tmp_path, make_card, make_lo
     for name in ("1", "2"):
         separate_file(path, tmp_path / name, separator, StemFormat.FLAC, options)
     first, second = ({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("1", "2"))
-    assert len(first) == 8
+    assert len(first) == 11
     assert first == second
 
 

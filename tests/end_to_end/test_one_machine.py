@@ -124,7 +124,9 @@ def test_the_command_line_separates_through_a_server_as_it_does_without(machine:
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir() if path.name != NOTE_NAME}
         for name in ("there", "here")
     )
-    assert sorted(there) == ["alto.wav", "bars.json", "notes.mid", "pitch.csv", "pitch.json"]
+    assert sorted(there) == [
+        *("alto.musicxml", "alto.wav", "bars.json", "notes.mid", "pitch.csv", "pitch.json", "score.musicxml")
+    ]
     assert there == here
 
 

@@ -246,6 +246,8 @@ async def _with_extras(manifest: Manifest, job_id: str, store: ObjectStore) -> M
         ("pitch.json", "application/json", PITCH_JSON),
         ("notes.mid", "audio/midi", b"MThd"),
         ("bars.json", "application/json", b"{}"),
+        ("score.musicxml", "application/vnd.recordare.musicxml+xml", b"<score-partwise/>"),
+        ("alto.musicxml", "application/vnd.recordare.musicxml+xml", b"<score-partwise/>"),
         ("peaks.json", "application/json", b"{}"),
         ("confidence.json", "application/json", b"{}"),
         ("report.png", "image/png", b"PNG"),
@@ -257,5 +259,5 @@ async def _with_extras(manifest: Manifest, job_id: str, store: ObjectStore) -> M
         files.append(ManifestFile(name, name, key, len(data), sha256(data).hexdigest(), media_type, crc32(data)))
     again = ManifestStem(**{**asdict(files[0]), "name": "resynthesis"})
     return replace(
-        manifest, resynthesis=again, pitch=tuple(files[1:5]), views=tuple(files[5:-1]), previews=(files[-1],)
+        manifest, resynthesis=again, pitch=tuple(files[1:7]), views=tuple(files[7:-1]), previews=(files[-1],)
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.gateway.conftest import Gateway, StemBytes, WorkOff
 
-NAMES = ("pitch.csv", "pitch.json", "notes.mid", "bars.json")
+NAMES = ("pitch.csv", "pitch.json", "notes.mid", "bars.json", "score.musicxml")
 
 
 def finish(http: httpx.Client, song: bytes, gateway: Gateway, work_off: WorkOff, *, sings_again: bool) -> str:
@@ -45,9 +45,10 @@ def job_url(http: httpx.Client, song: bytes, gateway: Gateway, work_off: WorkOff
 
 def test_the_job_lists_its_pitch_files_with_their_addresses(http: httpx.Client, job_url: str) -> None:
     files = http.get(job_url).json()["pitch"]
-    assert [file["name"] for file in files] == list(NAMES)
+    assert [file["name"] for file in files] == [*NAMES, "alto.musicxml"]
     for file in files:
-        assert file["href"] == f"{job_url}/{file['name']}"
+        folder = "scores/" if file["name"] == "alto.musicxml" else ""
+        assert file["href"] == f"{job_url}/{folder}{file['name']}"
         answer = http.get(file["href"])
         assert answer.status_code == 200
         assert answer.headers["content-type"].partition(";")[0] == file["media_type"]
@@ -127,7 +128,7 @@ def test_the_client_fetches_them(gateway: Gateway, http: httpx.Client, job_url: 
         job = client.wait(job_url.rsplit("/", 1)[-1])
         paths = client.download_pitch(job, tmp_path / "out")
         again = client.download_resynthesis(job, tmp_path / "out")
-    assert [path.name for path in paths] == list(NAMES)
+    assert [path.name for path in paths] == [*NAMES, "alto.musicxml"]
     assert (tmp_path / "out" / "pitch.json").read_bytes() == PITCH_JSON
     assert again == tmp_path / "out" / "resynthesis.wav"
 

@@ -29,7 +29,8 @@ class CommandRequest(SeparationRequest):
     model: Annotated[tuple[str, ...], offer_of(OPTIONS["model"])] = Field((), max_length=1)
     include_residual: Annotated[bool, offer_of(OPTIONS["include_residual"])] = False
     include_pitch: Annotated[
-        bool, Offer(("--pitch",), "Also write pitch.json, pitch.csv, notes.mid and bars.json, if the model has pitch.")
+        bool,
+        Offer(("--pitch",), "Also write pitch.json, pitch.csv, notes.mid, bars.json, scores, if the model has pitch."),
     ] = False
     include_resynthesis: Annotated[
         bool, Offer(("--resynthesis",), "Also write the mixture as the model sings it again, if it can.")

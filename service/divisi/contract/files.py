@@ -64,6 +64,7 @@ class StemFormat(StrEnum):
 
 _BRACED = re.compile(r"\{(\w+)\}")
 _NO_VIEW = "the job has no {name}"
+_MUSICXML = "application/vnd.recordare.musicxml+xml"
 
 RecordList = Literal["audio", "previews", "pitch", "views", "recording", "references", "mixes"]
 """Where a job's record has a file: stems and resynthesis are `audio`; `mixes` are made when they are asked for."""
@@ -74,8 +75,7 @@ class FileRole:
     """One kind of file.
 
     Attributes:
-        role: names its operations, `get_<role>` and `look_at_<role>`.
-        noun: as people call it, with its article.
+        role, noun: names its operations, `get_<role>` and `look_at_<role>`; as people call it, with its article.
         path: below the job's address; a part in braces stands for one name of several.
         name: of the file in the record, with the same part in braces.
         held_in: which list of the record has it.
@@ -83,8 +83,7 @@ class FileRole:
         maker: whoever sent it, the worker, or the gateway when it is first asked for.
         summary: what a GET of it does.
         description: more about it.
-        missing: code of the error when a job has none.
-        missing_message: says so, of a `name` or a `model`.
+        missing, missing_message: code of the error when a job has none; says so, of a `name` or a `model`.
         parameter: what the part in braces is.
         tag: which operations it stands with.
         schema: component of the OpenAPI document that describes its content.
@@ -143,8 +142,8 @@ class FileRole:
 
 
 def _named(name: str, **row: Any) -> FileRole:
-    """A file that is called, and addressed, by its own name."""
-    return FileRole(role=name.replace(".", "_"), noun=name, path=name, name=name, maker="worker", **row)
+    """A file that is called, and addressed, by its own name, unless the row says otherwise."""
+    return FileRole(**{"role": name.replace(".", "_"), "noun": name, "path": name} | row, name=name, maker="worker")
 
 
 _pitch = partial(
@@ -202,22 +201,15 @@ _ROWS = (
     _view("peaks.json", media_type="application/json", summary="Download waveforms to draw"),
     _view("confidence.json", media_type="application/json", summary="Download how far stems are to be believed"),
     _view("report.png", media_type="image/png", summary="Download the job's picture"),
-    FileRole(
+    _view(
+        "spectrogram-{track}.png",
         role="spectrogram",
         noun="a spectrogram",
         path="spectrograms/{track}.png",
-        name="spectrogram-{track}.png",
-        held_in="views",
         media_type="image/png",
-        maker="worker",
         summary="Download a spectrogram",
-        description="From 50 Hz at the bottom to 8 kHz at the top, logarithmic; from the recording's first sample to "
-        "its last.",
-        missing="no-view",
-        missing_message=_NO_VIEW,
-        tag="views",
+        description="From 50 Hz at the bottom to 8 kHz at the top, logarithmic, first sample to last.",
         parameter="Name of a stem, or `mixture`, `residual`.",
-        may_redirect=False,
     ),
     FileRole(
         role="recording",
@@ -252,6 +244,16 @@ _ROWS = (
     _pitch("pitch.csv", media_type="text/csv", summary="Download pitch tracks as a table"),
     _pitch("notes.mid", media_type="audio/midi", summary="Download notes as a Standard MIDI File"),
     _pitch("bars.json", media_type="application/json", summary="Download beats, bars and key", schema="BarsBody"),
+    _pitch("score.musicxml", media_type=_MUSICXML, summary="Download the parts as sung, as a score"),
+    _pitch(
+        "{part}.musicxml",
+        role="part_score",
+        noun="a part's score",
+        path="scores/{part}.musicxml",
+        media_type=_MUSICXML,
+        summary="Download one part of the score",
+        parameter="Name of a stem, such as `soprano`.",
+    ),
     FileRole(
         role="mix",
         noun="a practice mix",

@@ -98,7 +98,7 @@ class Recording:
 
     Attributes:
         path: any supported format, rate and number of channels.
-        title: for its picture; None: the name of its file.
+        title: for its picture and scores; None: the name of its file.
         limits: held against it while it is decoded; None: anything goes.
         references: true sources by the name of the stem, to score against; others than the delivered stems' are left.
         clock: counts how long `decode`, `separate` and `encode` take.
@@ -208,6 +208,7 @@ class _Delivery:
             encoder = open_encoder(path, self.encoding, sample_rate, num_channels)
             return StemWriter(name, path, open_files.enter_context(encoder), self.encoding)
 
+        title = source.title or source.path.name
         files = DeliveryFiles([stem(name) for name in self.names])
         if options.include_residual:
             files.residual = stem(RESIDUAL)
@@ -218,14 +219,12 @@ class _Delivery:
         if options.include_pitch and f0_hop_seconds is not None:
             has_voicing = "voicing" in self.card.output_names
             voices = [name for name in self.names if name != self.card.accompaniment]
-            files.pitch = open_files.enter_context(
-                PitchFiles(scratch, voices, f0_hop_seconds, sample_rate, has_voicing=has_voicing)
-            )
+            pitch = PitchFiles(scratch, voices, f0_hop_seconds, sample_rate, title, has_voicing=has_voicing)
+            files.pitch = open_files.enter_context(pitch)
         if source.references:
             scores = ReferenceScores(source.references, self.names, sample_rate, num_channels)
             files.scores = open_files.enter_context(scores)
         if options.include_views or options.include_report:
-            title = source.title or source.path.name
             files.views = ViewFiles(scratch, title, self.tracks, sample_rate, self.survey.num_samples, f0_hop_seconds)
         return files
 

@@ -22,7 +22,7 @@ from divisi.audio.mp3 import QUICK, Mp3Writer
 from divisi.audio.recording import Samples, StreamResampler, as_held
 from divisi.contract.card import RESIDUAL, RESYNTHESIS, ModelCard
 from divisi.contract.files import FILES, StemFormat, media_type_of
-from divisi.delivery.pitch_files import PITCH_NAMES, PitchFiles
+from divisi.delivery.pitch_files import PitchFiles, pitch_names
 from divisi.delivery.scores import ConfidenceResult, ReferenceScore, ReferenceScores
 from divisi.delivery.views import ViewFiles, true_source_name, view_names
 from divisi.separation.separator import SeparatedBlock, SeparationOptions, rest_of
@@ -292,5 +292,6 @@ def file_names(
     tracks = [*names, *([RESIDUAL] if options.include_residual else [])]
     audio = [*tracks, *([RESYNTHESIS] if options.include_resynthesis and RESYNTHESIS in card.output_names else [])]
     previews = [preview_name(name) for name in tracks if options.include_previews]
-    pitch = PITCH_NAMES if options.include_pitch and f0_hop_seconds is not None else ()
+    voices = [name for name in names if name != card.accompaniment]
+    pitch = pitch_names(voices) if options.include_pitch and f0_hop_seconds is not None else []
     return [*(f"{name}{encoding.extension}" for name in audio), *previews, *pitch, *view_names(options, tracks)]

@@ -8,24 +8,39 @@ from pathlib import Path
 from divisi.contract.manifest import BarsBody, BeatBody, KeyBody
 from divisi.notation.bars import Bars, find_bars
 from divisi.notation.midi_file import write_midi
+from divisi.notation.musicxml import write_musicxml
 from divisi.notation.notes import Note
 from divisi.notation.tuning import Tuning
 
-NOTATION_NAMES = MIDI_NAME, BARS_NAME = "notes.mid", "bars.json"
+MIDI_NAME, BARS_NAME, SCORE_NAME = "notes.mid", "bars.json", "score.musicxml"
 
 
-def write_notation(folder: Path, by_voice: Mapping[str, Sequence[Note]], tuning: Tuning) -> list[Path]:
+def notation_names(voices: Sequence[str]) -> list[str]:
+    """Of the files of these voices."""
+    return [MIDI_NAME, BARS_NAME, SCORE_NAME, *map(part_score_name, voices)]
+
+
+def part_score_name(voice: str) -> str:
+    """Of the file with this part alone."""
+    return f"{voice}.musicxml"
+
+
+def write_notation(folder: Path, title: str, by_voice: Mapping[str, Sequence[Note]], tuning: Tuning) -> list[Path]:
     """Writes all of them; gives their paths.
 
     Args:
         folder: where to create or replace them.
+        title: of the recording.
         by_voice: notes of each voice by its name, highest voice first.
         tuning: where their keys lie.
     """
     bars = find_bars(list(by_voice.values()))
     write_midi(folder / MIDI_NAME, by_voice, tuning.cents, bars)
     (folder / BARS_NAME).write_text(bars_body(bars).model_dump_json(indent=1) + "\n", encoding="ascii")
-    return [folder / name for name in NOTATION_NAMES]
+    write_musicxml(folder / SCORE_NAME, title, by_voice, bars)
+    for voice, notes in by_voice.items():
+        write_musicxml(folder / part_score_name(voice), title, {voice: notes}, bars)
+    return [folder / name for name in notation_names(list(by_voice))]
 
 
 def bars_body(bars: Bars) -> BarsBody:

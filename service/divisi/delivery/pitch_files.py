@@ -24,15 +24,19 @@ from typing import IO, Self, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from divisi.delivery.notation_files import NOTATION_NAMES, write_notation
+from divisi.delivery.notation_files import notation_names, write_notation
 from divisi.notation.notes import Note, NoteFinder
 from divisi.notation.onsets import LevelMeter, articulated
 from divisi.notation.tuning import Tuning, TuningMeter
 from divisi.separation.segments import Stems, Tracks
 
 CSV_NAME, JSON_NAME = "pitch.csv", "pitch.json"
-PITCH_NAMES = (CSV_NAME, JSON_NAME, *NOTATION_NAMES)
 _CHUNK_FRAMES = 4096
+
+
+def pitch_names(voices: Sequence[str]) -> list[str]:
+    """Of all files of these voices."""
+    return [CSV_NAME, JSON_NAME, *notation_names(voices)]
 
 
 class PitchFiles:
@@ -43,13 +47,21 @@ class PitchFiles:
         stems: names of the voices, S of them.
         hop_seconds: from one frame to the next.
         sample_rate: of the stems, Hz.
+        title: of the scores.
         has_voicing: the model says how sure it is of each pitch.
     """
 
     def __init__(
-        self, folder: Path, stems: Sequence[str], hop_seconds: float, sample_rate: int, *, has_voicing: bool
+        self,
+        folder: Path,
+        stems: Sequence[str],
+        hop_seconds: float,
+        sample_rate: int,
+        title: str = "",
+        *,
+        has_voicing: bool,
     ) -> None:
-        self._folder = folder
+        self._folder, self._title = folder, title
         self._stems = stems
         self._hop_seconds = hop_seconds
         self._columns = ("f0_hz", "voicing") if has_voicing else ("f0_hz",)
@@ -89,7 +101,7 @@ class PitchFiles:
         by_voice = {stem: self._find_notes(place, tuning) for place, stem in enumerate(self._stems)}
         with (self._folder / JSON_NAME).open("w", encoding="ascii") as file:
             self._write_json(file, tuning, by_voice)
-        notation = write_notation(self._folder, by_voice, tuning)
+        notation = write_notation(self._folder, self._title, by_voice, tuning)
         self._opened.close()
         return [self._folder / CSV_NAME, self._folder / JSON_NAME, *notation]
 
