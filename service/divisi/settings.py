@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     )
     requests_per_minute: int = Field(600, ge=0, description="Requests a minute of one caller; 0: no limit.")
     max_unfinished_jobs: int = Field(100, ge=0, description="Unfinished jobs of one caller; 0: no limit.")
+    max_kept_jobs: int = Field(100, ge=0, description="Jobs that one caller may keep from expiring; 0: no limit.")
     max_upload_bytes_per_day: int = Field(
         50 * 1024**3, ge=0, description="Bytes that one caller may upload in 24 hours; 0: no limit."
     )

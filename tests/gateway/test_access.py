@@ -7,6 +7,7 @@ import base64
 import hmac
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -312,3 +313,28 @@ def test_when_redis_is_away_nobody_gets_in_by_a_key(settings: Settings, serve: S
         answer = caller.get("/v1/models", headers={"Authorization": "Bearer dv_0123456789abcdef_" + "0" * 64})
         assert answer.status_code == 503
         assert caller.get("/livez").status_code == 200
+
+
+def test_kept_jobs_stay_with_their_links_and_are_limited(
+    settings: Settings, serve: Serve, song: bytes, work_off: WorkOff
+) -> None:
+    with (
+        keyed_gateway(settings, serve, max_kept_jobs=1) as gateway,
+        gateway.caller(key := gateway.make_key(*BOTH)) as caller,
+    ):
+        waiting = submit(caller, song).headers["location"]
+        assert caller.put(f"{waiting}/keep").json()["code"] == "job-not-finished"
+        assert caller.delete(waiting).status_code == 204
+        urls = [finished(gateway, key, song, work_off) for _ in range(2)]
+        kept = caller.put(f"{urls[0]}/keep").json()
+        assert (kept["is_kept"], kept["expires_at"]) == (True, None)
+        assert caller.put(f"{urls[0]}/keep").status_code == 200
+        links = caller.post(f"{urls[0]}/links").json()
+        assert datetime.fromisoformat(links["expires_at"]) > datetime.now(UTC) + timedelta(days=3650)
+        refused = caller.put(f"{urls[1]}/keep")
+        assert (refused.status_code, refused.json()["code"]) == (409, "too-many-kept-jobs")
+        let_go = caller.delete(f"{urls[0]}/keep").json()
+        assert (let_go["is_kept"], let_go["expires_at"] is None) == (False, False)
+        assert caller.put(f"{urls[1]}/keep").status_code == 200
+        assert caller.delete(urls[1]).status_code == 204
+        assert caller.put(f"{urls[0]}/keep").status_code == 200

@@ -22,6 +22,14 @@ MakeJob = Callable[..., Job]
 ManifestOf = Callable[[Claim], Manifest]
 
 
+async def succeed(queue: JobQueue, manifest_of: ManifestOf) -> None:
+    """Does the job that is next."""
+    worker_side = WorkerSide(queue.door)
+    claim = await worker_side.claim("worker")
+    assert claim is not None
+    await worker_side.commit(claim, manifest_of(claim))
+
+
 async def test_a_submitted_job_is_found_as_it_was_asked(queue: JobQueue, make_job: MakeJob) -> None:
     job = make_job(stems=("alto",), lane=Lane.BATCH)
     assert (await queue.submit(job)).job_ids == (job.job_id,)
@@ -267,6 +275,39 @@ async def test_ended_jobs_expire_after_the_retention_and_running_ones_never(redi
         assert abs(expires_at - now - 100) < 5
         assert await queue.expired(now + 50) == ()
         assert await queue.expired(now + 1e9) == (ended.job_id,)
+
+
+async def test_a_kept_job_expires_only_when_it_is_kept_no_longer(
+    queue: JobQueue, make_job: MakeJob, manifest_of: ManifestOf
+) -> None:
+    job = make_job()
+    await queue.submit(job)
+    with pytest.raises(ConflictError):
+        await queue.keep(job.job_id)
+    await succeed(queue, manifest_of)
+    assert (await queue.keep(job.job_id)).is_kept
+    assert await queue.expired(time.time() + 1e9) == ()
+    let_go = await queue.keep(job.job_id, keeps=False)
+    assert let_go.expires_at is not None
+    assert await queue.expired(time.time() + 1e9) == (job.job_id,)
+
+
+async def test_an_owner_keeps_so_many_jobs_and_an_erased_one_counts_no_more(
+    queue: JobQueue, make_job: MakeJob, manifest_of: ManifestOf
+) -> None:
+    jobs = [make_job(owner="key:one"), make_job(owner="key:one"), make_job(owner="key:two")]
+    for job in jobs:
+        await queue.submit(job)
+        await succeed(queue, manifest_of)
+    await queue.keep(jobs[0].job_id, most=1)
+    await queue.keep(jobs[0].job_id, most=1)
+    await queue.keep(jobs[2].job_id, most=1)
+    with pytest.raises(ConflictError, match="1 are allowed"):
+        await queue.keep(jobs[1].job_id, most=1)
+    await queue.delete(jobs[0].job_id)
+    assert (await queue.keep(jobs[1].job_id, most=1)).is_kept
+    with pytest.raises(NotFoundError):
+        await queue.keep(jobs[0].job_id)
 
 
 # --- dead letters ---

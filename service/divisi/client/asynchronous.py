@@ -122,6 +122,14 @@ class AsyncClient:
         """Stops the job and keeps its record; ConflictError when it has ended otherwise."""
         return cast(Job, await self._json("POST", f"v1/jobs/{job_id}/cancel"))
 
+    async def keep(self, job_id: str) -> Job:
+        """Keeps a job that succeeded from expiring, until it is erased; ConflictError when too many are kept."""
+        return cast(Job, await self._json("PUT", f"v1/jobs/{job_id}/keep"))
+
+    async def stop_keeping(self, job_id: str) -> Job:
+        """Lets a job expire again as others do."""
+        return cast(Job, await self._json("DELETE", f"v1/jobs/{job_id}/keep"))
+
     async def download_stems(self, job: Job, folder: Path) -> list[Path]:
         """Writes each stem as `folder/<stem>.<extension>`, all at once; see `Client.download_stems`."""
         return await self._bring(wanted_files(job["stems"], folder), folder)

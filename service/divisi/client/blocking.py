@@ -156,6 +156,14 @@ class Client:
         """Stops the job and keeps its record; ConflictError when it has ended otherwise."""
         return cast(Job, self._json("POST", f"v1/jobs/{job_id}/cancel"))
 
+    def keep(self, job_id: str) -> Job:
+        """Keeps a job that succeeded from expiring, until it is erased; ConflictError when too many are kept."""
+        return cast(Job, self._json("PUT", f"v1/jobs/{job_id}/keep"))
+
+    def stop_keeping(self, job_id: str) -> Job:
+        """Lets a job expire again as others do."""
+        return cast(Job, self._json("DELETE", f"v1/jobs/{job_id}/keep"))
+
     def download_stems(self, job: Job, folder: Path) -> list[Path]:
         """Writes each stem of a succeeded job as `folder/<stem>.<extension>`, checked for length and SHA-256.
 

@@ -180,6 +180,7 @@ class Job(TypedDict):
     started_at: str | None
     ended_at: str | None
     expires_at: str | None
+    is_kept: NotRequired[bool]
     stems: list[Stem]
     resynthesis: Stem | None
     pitch: list[File]

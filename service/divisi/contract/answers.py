@@ -203,7 +203,11 @@ class JobBody(JobOptions, JobStanding):
     submitted_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    expires_at: datetime | None = Field(None, description="When audio, stems and this record are erased.")
+    expires_at: datetime | None = Field(
+        None,
+        description="When audio, stems and this record are erased; null before the end, and of kept jobs.",
+    )
+    is_kept: Annotated[bool, Since("0.2")] = Field(False, description="True when it stays until somebody erases it.")
     stems: list[StemBody] = Field(default_factory=list, description="Empty until the job has succeeded.")
     resynthesis: StemBody | None = Field(
         None, description="The mixture as the model sings it again; null for models that do not, and until the end."

@@ -94,7 +94,7 @@ class Job(JobOptions):
         attempt: number of the latest attempt = fencing token of whoever runs it; 0 before the first.
         progress: 0..1, never falls, over all attempts.
         stage: what the running attempt does, such as "separating".
-        expires_at: when audio, stems and this record are erased; None before the end.
+        expires_at: when audio, stems and this record are erased; None before the end, and of a job that is kept.
     """
 
     job_id: str
@@ -127,6 +127,11 @@ class Job(JobOptions):
     expires_at: float | None = None
     problem: Problem | None = None
     manifest: Manifest | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """True when it stays until somebody erases it."""
+        return self.state is JobState.SUCCEEDED and not self.expires_at
 
     @property
     def duration_seconds(self) -> float:

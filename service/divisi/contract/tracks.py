@@ -91,7 +91,7 @@ class TrackSetOptions(TrackOptions):
         tuple[Layout, ...], Offer(("--layouts",), "Only these, comma-separated: front, without, left, right.")
     ] = Field(
         (),
-        max_length=4,
+        max_length=64,
         description="How each part is placed, repeated or joined by commas; all when left out.",
         json_schema_extra={"items": {"enum": [*Layout]}},
     )

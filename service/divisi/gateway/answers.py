@@ -192,6 +192,7 @@ def job_body(job: Job, root: str, position: int | None = None, eta_seconds: floa
         started_at=job.started_at or None,
         ended_at=job.ended_at or None,
         expires_at=job.expires_at or None,
+        is_kept=job.is_kept,
         **(_made(job, root, manifest) if manifest else {}),
         recording=_file_body(url, "recording", job.recording) if job.recording else None,
         problem=job_problem(job.problem) if job.problem and job.state is JobState.FAILED else None,

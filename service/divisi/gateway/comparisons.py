@@ -32,6 +32,8 @@ router = APIRouter(prefix="/v1/groups/{group}", tags=["groups"], dependencies=[N
 job_router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["stems"], dependencies=[NEVER_STORED])
 
 LONGEST_SECONDS = 7 * 24 * 3600
+# A century: a link to a job that is kept opens until the job is erased.
+_KEPT_SECONDS = 100 * 365 * 86_400.0
 LinkSeconds = Annotated[int | None, Query(ge=1, le=LONGEST_SECONDS, description="How long links shall work.")]
 
 
@@ -131,6 +133,21 @@ async def make_links(job_id: JobId, services: GatewayServices, seconds: LinkSeco
     )
 
 
+@job_router.put("/keep", response_model=JobBody, summary="Keep a job", responses=problems(404, 409))
+async def keep_job(job_id: JobId, services: GatewayServices) -> JobBody:
+    """The job, with all that is made of it, stays until it is erased or no longer kept. Links to it open as long, if
+    they are not made for a shorter time. A caller keeps only so many.
+    """
+    most = 0 if services.settings.is_private else services.settings.max_kept_jobs
+    return job_body(await services.queue.keep(job_id, most=most), services.settings.root_path)
+
+
+@job_router.delete("/keep", response_model=JobBody, summary="Let a job expire", responses=problems(404, 409))
+async def stop_keeping_job(job_id: JobId, services: GatewayServices) -> JobBody:
+    """From now on the job expires as others do."""
+    return job_body(await services.queue.keep(job_id, keeps=False), services.settings.root_path)
+
+
 @job_router.get("/shared", response_model=JobBody, summary="Open a shared job", responses=problems(404, 409))
 async def get_shared_job(request: Request, job_id: JobId, services: GatewayServices) -> Any:
     """The job as at its own address; its links open without a key as long as the one that led here."""
@@ -206,8 +223,9 @@ class _Links:
 
 
 async def _links_until(services: Services, seconds: int | None, jobs: list[Job]) -> _Links:
-    """Links that open for so many seconds, or until the last of the jobs expires."""
-    ends = time.time() + (seconds or services.settings.link_seconds)
+    """Links that open for so many seconds, or until the last of the jobs expires; as long as one is kept."""
+    usual = _KEPT_SECONDS if any(job.is_kept for job in jobs) else services.settings.link_seconds
+    ends = time.time() + (seconds or usual)
     expires_at = int(min(ends, max(job.expires_at or ends for job in jobs)))
     return _Links(services.settings.root_path, expires_at, await services.keys.deployment_secret())
 

@@ -218,9 +218,8 @@ def in_query(model: type[BaseModel]) -> Any:
 def _query_parameter(name: str, field: FieldInfo) -> Parameter:
     is_list = field.default == ()
     kind: Any = list[str] if is_list else field.annotation
-    limits = () if is_list else tuple(field.metadata)
     query = Query(description=field.description, json_schema_extra=field.json_schema_extra)
-    annotation = Annotated[(kind, *limits, query)]
+    annotation = Annotated[(kind, *field.metadata, query)]
     return Parameter(name, Parameter.KEYWORD_ONLY, default=[] if is_list else field.default, annotation=annotation)
 
 

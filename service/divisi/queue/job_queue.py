@@ -175,6 +175,28 @@ class JobQueue:
             raise _unknown(job_id)
         return await self.get(job_id)
 
+    async def keep(self, job_id: str, *, keeps: bool = True, most: int = 0) -> Job:
+        """Keeps a job that succeeded until it is erased, or lets it expire again after the usual time.
+
+        Args:
+            most: jobs that its owner may keep; 0: any number.
+
+        Raises:
+            NotFoundError: no such job (`unknown-job`).
+            ConflictError: the job has not succeeded (`job-not-finished`), or its owner keeps as many as they may
+                (`too-many-kept-jobs`).
+        """
+        retention_ms = int(self.door.options.retention_seconds * 1000)
+        answer, *rest = await self.door.run("keep", job_id, int(keeps), most, retention_ms)
+        if answer == "missing":
+            raise _unknown(job_id)
+        if answer == "full":
+            message = f"this caller keeps {rest[0]} jobs; {most} are allowed"
+            raise ConflictError(message, code="too-many-kept-jobs", limit=most)
+        if answer != "ok":
+            raise ConflictError(f"Job {job_id} is {answer}", code="job-not-finished", state=answer)
+        return await self.get(job_id)
+
     async def delete(self, job_id: str) -> bool:
         """Erases the record, events and idempotency key of an ended job; False when there was none.
 

@@ -10,6 +10,7 @@ if digest then
 end
 redis.call('ZREM', prefix .. ':index', id)
 redis.call('ZREM', prefix .. ':expiry', id)
+redis.call('SREM', kept_of(owner or ''), id)
 if owner then redis.call('ZREM', index_of(owner), id) end
 for _, delivery in ipairs(redis.call('LRANGE', deliveries_of(id), 0, -1)) do
   redis.call('ZREM', prefix .. ':webhooks:due', delivery)

@@ -16,6 +16,7 @@
 --   <prefix>:idempotency:<digest>  hash: a reservation (token) or what was accepted (fingerprint, jobs)
 --   <prefix>:index:<owner>       zset like <prefix>:index, of the jobs of one caller
 --   <prefix>:unfinished:<owner>  set of the caller's jobs that have not ended
+--   <prefix>:kept:<owner>        set of the caller's jobs that do not expire
 --   <prefix>:keys, <prefix>:key:<id>      set of API keys' ids; hash of one (access/key_ring.py)
 --   <prefix>:requests:<owner>, <prefix>:spent:<owner>  what the caller used of its limits (access/callers.py)
 --   <prefix>:webhooks:due        zset of webhook deliveries not done, score = ms when the next attempt is due
@@ -41,6 +42,7 @@ local function idempotency_of(digest) return prefix .. ':idempotency:' .. digest
 
 local function index_of(owner) return prefix .. ':index:' .. owner end
 local function unfinished_of(owner) return prefix .. ':unfinished:' .. owner end
+local function kept_of(owner) return prefix .. ':kept:' .. owner end
 local function deliveries_of(id) return prefix .. ':webhooks:of:' .. id end
 local function delivery_of(delivery) return prefix .. ':webhooks:delivery:' .. delivery end
 local function log_of(delivery) return prefix .. ':webhooks:log:' .. delivery end
