@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import time
 import zipfile
 from collections.abc import Sequence
@@ -255,6 +256,30 @@ def test_erasing_a_job_ends_the_making_of_its_tracks(
     deadline = time.monotonic() + PATIENCE_SECONDS
     while gateway.objects():
         assert time.monotonic() < deadline
+
+
+def test_uploads_do_not_wait_for_learning_tracks(
+    http: httpx.Client,
+    sung: tuple[str, dict[str, np.ndarray]],
+    gateway: Gateway,
+    song: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun = Event()
+
+    async def never(*_: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(shelf, "make_in_child", never)
+    monkeypatch.setattr(shelf, "WATCH_SECONDS", 0.01)
+    url, _ = sung
+    for place in range((os.cpu_count() or 1) + 1):
+        assert http.get(f"{url}/tracks?layouts=front&parts=alto&speed={80 + place}").json()["state"] == "making"
+    assert begun.wait(PATIENCE_SECONDS)
+    accepted = http.post("/v1/jobs", files={"file": ("song.wav", song)}, timeout=PATIENCE_SECONDS)
+    assert accepted.status_code == 202
+    assert http.delete(url).status_code == 204
 
 
 def test_stems_that_cannot_be_read_are_named_as_ours_to_mend(

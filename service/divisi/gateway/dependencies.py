@@ -71,7 +71,8 @@ class Services:
         self.tracks = TrackShelf(
             store,
             self.queue,
-            self.inspection_places,
+            # Of their own: a set takes minutes, and no upload shall wait so long to be examined.
+            asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2)),
             lambda: scratch_folder(self.work_dir, "divisi-tracks-"),
             self.metrics.count_mix,
         )
