@@ -119,4 +119,4 @@ def test_the_shipped_model_finds_the_notes_of_the_sample_and_says_that_it_cannot
     assert all(50 <= note["midi"] <= 80 for note in notes)
     refused = CliRunner().invoke(app, [*separate, "--voices", "alto"])
     assert refused.exit_code == 2
-    assert "cannot be told who sings" in " ".join(refused.stderr.split())
+    assert "takes no list of who sings" in " ".join(refused.stderr.split())

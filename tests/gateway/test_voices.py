@@ -61,7 +61,7 @@ def test_a_refusal_says_whom_one_may_name(http: httpx.Client, song: bytes, gatew
     assert problem["facts"]["known"] == ["soprano", "alto", "tenor", "bass", "auto"]
     refused = submit(http, song, voices="upper", model="duo").json()
     assert refused["code"] == "voices-not-supported"
-    assert "duo cannot be told who sings" in refused["detail"]
+    assert "duo takes no list of who sings" in refused["detail"]
     assert gateway.objects() == []
 
 

@@ -82,7 +82,7 @@ async def test_a_worker_says_how_long_it_has_been_up(queue: JobQueue) -> None:
 async def test_an_empty_queue_says_what_is_missing(divisi: Divisi) -> None:
     shown = await asyncio.to_thread(divisi, "top", "--once")
     assert shown.returncode == 0
-    assert "no worker was heard of" in shown.stdout
+    assert "no worker reported" in shown.stdout
     assert "no jobs yet" in shown.stdout
 
 

@@ -55,6 +55,6 @@ def test_nobody_is_no_choir() -> None:
 
 @pytest.mark.parametrize("voices", ["auto", ("alto",), QUARTET])
 def test_a_model_that_cannot_be_told_who_sings_says_so(voices: Any) -> None:
-    with pytest.raises(InputError, match="tiny-duo cannot be told who sings") as refused:
+    with pytest.raises(InputError, match="tiny-duo takes no list of who sings") as refused:
         check_voices(voices, quartet(takes_roster=False))
     assert refused.value.code == "voices-not-supported"

@@ -112,7 +112,7 @@ def test_a_refusal_says_what_to_do(tab: Tab) -> None:
 
 def test_voices_are_offered_for_models_that_can_be_told_who_sings(tab: Tab) -> None:
     tab.open_start()
-    expect(tab.page.get_by_text("“Four voices of a choir, small” cannot be told who sings.")).to_be_visible()
+    expect(tab.page.get_by_text("“Four voices of a choir, small” takes no list of who sings.")).to_be_visible()
     expect(tab.page.get_by_role("radio", name="Only")).to_have_count(0)
     tab.page.get_by_role("checkbox", name="choir, small").uncheck()
     tab.page.get_by_role("checkbox", name="Four voices of a choir SI-SDR").check()

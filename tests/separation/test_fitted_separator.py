@@ -99,8 +99,8 @@ def test_channels_made_of_others_are_separated_as_those_others_are(
     [
         ("safety tracks", "channel 3 is made of channel 1 and channel 4 is made of channel 2. At most 2 sources"),
         ("upmix", "channel 3 is made of channels 1 and 2, channel 4 is made of channels 1 and 2, channel 5 is made"),
-        ("a dead channel", "channel 3 is silent. At most 2 sources can be told apart; record more microphones"),
-        ("mono as stereo", "channel 2 is made of channel 1. At most 1 source can be told apart, so source_2 is silent"),
+        ("a dead channel", "channel 3 is silent. At most 2 sources can be separated; record more microphones"),
+        ("mono as stereo", "channel 2 is made of channel 1. At most 1 source can be separated, so source_2 is silent"),
     ],
 )
 def test_the_delivery_names_the_channels_that_are_made_of_others(

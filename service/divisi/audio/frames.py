@@ -3,8 +3,8 @@
 Such a stream has no header for the whole, may begin within a frame where a recorder tuned in, and may have anything in
 front and behind. Frames know their length, so a place is one where several follow each other. Of mp3, libsndfile takes
 the first frame's word for the whole length or extrapolates from the file size; so the frames are counted here (0.1 s
-for an hour), which tells a truncated file from a whole one, and a promise that is too small (files put one after the
-other) from a true one.
+for an hour), which shows whether a file is truncated, and whether its promise is too small (files put one after the
+other).
 """
 
 from __future__ import annotations

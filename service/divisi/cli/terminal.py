@@ -65,9 +65,9 @@ def show_table(rendered: RenderableType) -> None:
         _console(width=max(wanted, console.width)).print(rendered)
 
 
-def report_stems(path: Path, heard: Sequence[str], warnings: Sequence[str]) -> None:
-    """Says whom `--voices auto` heard in a recording, and what to know before relying on its stems."""
-    for sentence in ([f"heard {', '.join(heard)}"] if heard else []) + [*warnings]:
+def report_stems(path: Path, detected: Sequence[str], warnings: Sequence[str]) -> None:
+    """Says whom `--voices auto` detected in a recording, and what to know before relying on its stems."""
+    for sentence in ([f"detected {', '.join(detected)}"] if detected else []) + [*warnings]:
         say(f"{path.name}: {sentence}")
 
 

@@ -159,7 +159,7 @@ class ReportBody(BaseModel):
     real_time_factor: float = Field(description="Seconds of work for one second of audio.")
     wall_seconds: float
     voices: list[str] = Field(description="Who was taken to sing; stems of others are silent.")
-    are_voices_detected: bool = Field(description="True when they were heard (`auto`), not named.")
+    are_voices_detected: bool = Field(description="True when they were detected (`auto`), not named.")
     engine: dict[str, Any] = Field(description="Name, device and versions of what ran.")
 
 

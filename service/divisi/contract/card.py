@@ -30,7 +30,7 @@ FILE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Names of files that every separation may deliver besides the stems of the model.
 RESIDUAL, MIXTURE, RESYNTHESIS = "residual", "mixture", "resynthesis"
 RESERVED_STEMS = frozenset({RESIDUAL, MIXTURE, RESYNTHESIS})
-# In place of the names of voices: whoever is heard to sing.
+# In place of the names of voices: whoever is detected.
 AUTO: Final = "auto"
 
 ArtifactKind = Literal["onnx", "torchscript"]

@@ -76,7 +76,7 @@ class Job(JobOptions):
     Args:
         stems: names asked for, or None for all of the model's.
         fit: what is asked of a model that is fitted to the recording (FitRequest as JSON); None for other models.
-        voices: who may sing: names, `auto` for whoever is heard, or None for all of the model's.
+        voices: who may sing: names, `auto` for whoever is detected, or None for all of the model's.
         group: id shared by the jobs of one upload.
         upload: id under which the store has the recording of all of them; None: each job has its own, as a single job
             and those of version 0.1 do.

@@ -89,7 +89,7 @@ class Manifest:
         previews: of stems and residual, small files to listen to at once.
         pitch: pitch tracks and notes, where the model has them.
         voices: who was taken to sing; stems of others are silent.
-        are_voices_detected: True when they were heard, not named.
+        are_voices_detected: True when they were detected, not named.
         views: peaks, confidence, picture and spectrograms.
         confidence: of each stem, in at most some dozens of steps.
         scores: of the stems whose true sources came with the recording.

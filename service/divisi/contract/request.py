@@ -78,7 +78,7 @@ class WantedOptions(BaseModel):
     ] = Field(
         (),
         max_length=MAX_STEMS,
-        description="Voices that sing, repeated or joined by commas, or `auto` for whoever is heard; stems of the "
+        description="Voices that sing, repeated or joined by commas, or `auto` for whoever is detected; stems of the "
         "others are silent. All of the model's when left out. Only for models whose card says `takes_roster`.",
     )
 

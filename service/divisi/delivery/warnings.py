@@ -132,7 +132,7 @@ def _of_the_channels(survey: Survey, files: Sequence[StemFile]) -> Sequence[Resu
         parts = [str(part + 1) for part in independent.parts_of(channel, survey.covariance)]
         noun = "channel" if len(parts) == 1 else "channels"
         relations.append(f"channel {channel + 1} is " + (f"made of {noun} {_listed(parts)}" if parts else "silent"))
-    message = f"Not every channel is a microphone of its own: {_listed(relations)}. At most {sources} can be told apart"
+    message = f"Not every channel is a microphone of its own: {_listed(relations)}. At most {sources} can be separated"
     silent = [file.name for file in files if not file.is_residual and file.peak == 0]
     if silent:
         message += f", so {_listed(silent)} {'is' if len(silent) == 1 else 'are'} silent"

@@ -1,7 +1,7 @@
 """Models: their cards over HTTP, which of them can be run now, and whether they have what a submit asks for.
 
 Those that are fitted to the recording need a worker with torch, and not all have it. Workers say in the roll call what
-they can do. A job that none of them could run is refused before its recording is examined; while no worker is heard of,
+they can do. A job that none of them could run is refused before its recording is examined; while no worker is known,
 jobs wait for one, as all jobs do.
 """
 
@@ -35,7 +35,7 @@ class ModelBody(ModelCard):
     needs: list[str] = Field(description="Extras that a worker must have to run it.", examples=[["torch"]])
     is_offered: bool | None = Field(
         description="False: no worker at work can run it, jobs for it are refused (`no-worker-for-model`); "
-        "null: not known yet, or no worker is heard of; jobs wait for one."
+        "null: not known yet, or no worker is known; jobs wait for one."
     )
 
 
@@ -97,7 +97,7 @@ async def with_offers(services: Services, cards: Sequence[ModelCard]) -> list[Mo
 
 
 def _can_any_fit(workers: Sequence[WorkerStatus]) -> bool | None:
-    """None: not known; no worker is heard of, or one that is starting may turn out to."""
+    """None: not known; no worker has reported, or one that is starting may turn out to."""
     said = {worker.can_fit for worker in workers}
     if True in said:
         return True

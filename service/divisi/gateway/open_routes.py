@@ -167,7 +167,7 @@ class _QueueMetrics(Collector):
             oldest.add_metric([lane.value], depth.oldest_waiting_seconds)
         yield from (jobs, length, oldest)
         yield GaugeMetricFamily("divisi_dead_letters", "Dead letters that wait for an operator.", overview.dead_letters)
-        workers = GaugeMetricFamily("divisi_workers", "Workers heard of within a minute, by state.", labels=["state"])
+        workers = GaugeMetricFamily("divisi_workers", "Workers seen within a minute, by state.", labels=["state"])
         for state in WorkerState:
             workers.add_metric([state.value], sum(worker.state is state for worker in overview.workers))
         yield workers

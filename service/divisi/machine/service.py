@@ -222,8 +222,8 @@ def _lanes(snapshot: Snapshot) -> Table:
 def _workers(snapshot: Snapshot) -> RenderableType:
     workers = snapshot.overview.workers
     if not workers:
-        return Text("no worker was heard of within a minute: start one with `divisi worker`", style="red")
-    table = Table("worker", "state", "engine", "job", "stage", "progress", "attempts", "up", "heard of")
+        return Text("no worker reported within a minute: start one with `divisi worker`", style="red")
+    table = Table("worker", "state", "engine", "job", "stage", "progress", "attempts", "up", "reported")
     for worker in workers:
         job = snapshot.held.get(worker.job_id or "")
         progress, stage = ("", printable(worker.problem or "")) if job is None else (_bar(job), job.stage or "")

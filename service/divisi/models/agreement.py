@@ -175,7 +175,7 @@ SURE = np.float32(10.0)
 class PassthroughEngine:
     """An engine without a model, to test all that is around one: the voices that may sing share the mixture evenly.
 
-    The stems sum to the mixture, absent voices are silent, no frame is voiced, all that may sing are heard, the
+    The stems sum to the mixture, absent voices are silent, no frame is voiced, all that may sing are detected, the
     resynthesis is the mixture.
     """
 

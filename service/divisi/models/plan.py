@@ -169,7 +169,7 @@ def _num_sources(fitting: Fitting, request: FitRequest, spots: Sequence[Spot], n
     default = num_channels if fitting.takes_as_many_sources_as_microphones else len(spots) or fitting.num_sources
     num_sources = asked or default or most
     if num_sources > most:
-        message = f"{num_sources} sources cannot be told apart by {num_channels} microphones; at most {most}"
+        message = f"{num_sources} sources cannot be separated with {num_channels} microphones; at most {most}"
         raise InputError(message, code="too-many-sources", num_sources=num_sources, limit=most)
     if num_sources < len(spots):
         message = f"{len(spots)} spot microphones are named, but {num_sources} sources asked for"
@@ -197,7 +197,7 @@ def _fft_length_at(sample_rate: int, fft_length: int) -> int:
 
 
 Voices = tuple[str, ...] | Literal["auto"] | None
-"""Names of the voices that may sing; `auto`: whoever is heard; None: all of the model's."""
+"""Names of the voices that may sing; `auto`: whoever is detected; None: all of the model's."""
 
 
 def parse_voices(names: Sequence[str]) -> Voices:
@@ -218,13 +218,13 @@ def check_voices(voices: Voices, card: CardDraft) -> Voices:
     """The same voices in the model's order, each once.
 
     Raises:
-        InputError: `unknown-voice`, or `voices-not-supported` when the model cannot be told who sings.
+        InputError: `unknown-voice`, or `voices-not-supported` when the model takes no roster.
     """
     if voices is None:
         return None
     if not card.takes_roster:
         asked = voices if voices == AUTO else ", ".join(voices)
-        message = f"voices {asked[:80]!r}: model {card.id} cannot be told who sings; leave voices out"
+        message = f"voices {asked[:80]!r}: model {card.id} takes no list of who sings; leave voices out"
         raise InputError(message, code="voices-not-supported", model=card.id)
     if voices == AUTO:
         return voices

@@ -91,9 +91,9 @@ _FIRST_STEP_ITERATIONS = 30
 _FIRST_STEP_BASES = 2
 _FAR_GAIN = 0.05
 _NORMALISE_EVERY = 10
-# A spot microphone tells its instrument's patterns quickly; more iterations gave no more (simulated quintets).
+# A spot microphone shows its instrument's patterns quickly; more iterations gave no more (simulated quintets).
 _SPOT_ITERATIONS = 20
-# Room microphones hear everybody.
+# Room microphones pick up everybody.
 _ROOM_GAIN = 0.3
 # Frequencies at a time: their powers fit into the second-level cache of a processor; a GPU takes all at once.
 _BLOCK_BINS = {"cpu": 32, "cuda": 1 << 16}
@@ -219,7 +219,7 @@ class ScriptFitter:
         return bases, 1 - rng.random((plan.num_sources, num_bases, num_frames), np.float32)
 
     def _listen_to_spots(self, fit: Any, plan: FitPlan, factors: list[Array]) -> Iterator[None]:
-        """Puts what the spots tell into the factors of the sources that have one."""
+        """Puts what the spots show into the factors of the sources that have one."""
         call = self._call
         places = [place for place, channel in enumerate(plan.spot_channels) if channel is not None]
         channels = np.array([plan.spot_channels[place] for place in places], np.int64)

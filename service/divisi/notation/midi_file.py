@@ -24,7 +24,7 @@ _TICKS_PER_BEAT = 480
 _BEAT_MICROSECONDS = 500_000
 # A beat may not be longer in the file's 24 bits.
 _LONGEST_MICROSECONDS = (1 << 24) - 1
-# A pitch track does not tell how loud a note is.
+# A pitch track does not say how loud a note is.
 _VELOCITY = 80
 _CHOIR_AAHS = 52
 # Of 14 bits, the middle.

@@ -149,7 +149,7 @@ class Separator:
         return tuple(self.card.stems[place] for place in places)
 
     def detect_accompaniment(self, blocks: Iterable[Samples], survey: Survey) -> bool:
-        """Whether anything accompanies the voices that the model can tell; takes `ACCOMPANIED_SEGMENTS` at most."""
+        """Whether anything accompanies the voices that the model can detect; takes `ACCOMPANIED_SEGMENTS` at most."""
         if not self.card.accompaniment:
             return False
         segments = spread_segments(blocks, self.card, self.plan, survey, ACCOMPANIED_SEGMENTS)

@@ -28,7 +28,7 @@ Spectra = NDArray[np.complex64]
 Magnitudes = NDArray[np.float32]
 
 
-# Long enough to tell the partials of a bass from each other.
+# Long enough to separate the partials of a bass.
 _WINDOW_SECONDS = 0.08
 _OVERLAP = 4
 

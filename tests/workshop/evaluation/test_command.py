@@ -61,7 +61,7 @@ def test_it_prints_the_table_and_saves_the_figures(run: Run, data: Path, tmp_pat
         (["--models", "no-model", "--dataset", "opera"], "opera"),
         (["--models", "no-model", "--dataset", "nino_dios"], "folder"),
         (["--models", "unheard-of"], "unheard-of"),
-        (["--models", "no-model", "--voices", "alto"], "cannot be told who sings"),
+        (["--models", "no-model", "--voices", "alto"], "takes no list of who sings"),
     ],
     ids=["unknown data set", "no folder", "unknown model", "a model without rosters"],
 )

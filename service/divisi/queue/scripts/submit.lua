@@ -37,7 +37,7 @@ local now = now_us()
 for order, at in ipairs(fresh) do
   local id, lane, record = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local entry = redis.call('XADD', stream_of(lane), '*', 'job', id)
-  local queued_at = whole(now + order) -- no two alike: places in the queue are told apart by it
+  local queued_at = whole(now + order) -- no two alike: places in the queue differ by it
   redis.call('HSET', job_of(id), 'record', record, 'state', 'queued', 'lane', lane, 'entry', entry, 'queued_at', queued_at)
   if digest ~= '' then redis.call('HSET', job_of(id), 'idempotency', digest) end
   redis.call('ZADD', waiting_of(lane), queued_at, id)
