@@ -9,6 +9,7 @@ const STORED = keptAs("language");
 
 let words = {};
 let language = "en";
+let locale = "en"; // the same with the visitor's country, for dates
 
 /** The language that was chosen here, else the first of the browser's that there is, else English. */
 function preferred() {
@@ -21,6 +22,7 @@ export async function speak(code = preferred()) {
   const response = await fetch(new URL(`words.${code}.json`, import.meta.url));
   words = await response.json();
   language = document.documentElement.lang = code;
+  locale = navigator.languages.find((tag) => tag.startsWith(code)) ?? code;
   for (const element of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-words]"))) {
     element.textContent = t(element.dataset.words);
   }
@@ -45,12 +47,12 @@ export function t(name, values = {}) {
   return text.replaceAll(/\{(\w+)\}/g, (_, value) => String(values[value]));
 }
 
-export const number = (value, digits = 0) => value.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+export const number = (value, digits = 0) => value.toLocaleString(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
 export const percent = (share) => t("percent", { number: number(100 * share) });
 
 /** @param {Intl.DateTimeFormatOptions} style */
-export const dateTime = (time, style = { dateStyle: "medium", timeStyle: "short" }) => new Date(time).toLocaleString(language, style);
+export const dateTime = (time, style = { dateStyle: "medium", timeStyle: "short" }) => new Date(time).toLocaleString(locale, style);
 
 export function duration(seconds) {
   if (seconds < 90) return t("seconds", { number: number(Math.max(1, seconds)) });
