@@ -147,7 +147,8 @@ def test_pitch_is_delivered_in_three_forms(tmp_path, separator, recording, noise
     options = SeparationOptions(stems=("high",), include_pitch=True)
     delivery = separate_file(recording(noise(1, 5000)), tmp_path / "out", separator, StemFormat.WAV16, options)
     assert [file.name for file in delivery.pitch] == [
-        *("pitch.csv", "pitch.json", "notes.mid", "bars.json", "score.musicxml", "high.musicxml")
+        *("pitch.csv", "pitch.json", "notes.mid", "bars.json", "intonation.csv", "intonation.json"),
+        *("score.musicxml", "high.musicxml"),
     ]
     for file in delivery.pitch:
         content = file.path.read_bytes()
@@ -244,7 +245,7 @@ def test_equal_requests_deliver_equal_bytes(voices, tmp_path, make_card, make_lo
     for name in ("1", "2"):
         separate_file(path, tmp_path / name, separator, StemFormat.FLAC, options)
     first, second = ({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("1", "2"))
-    assert len(first) == 11
+    assert len(first) == 13
     assert first == second
 
 

@@ -14,7 +14,10 @@ from divisi.delivery.pitch_files import PitchFiles
 HOP_SECONDS = 0.032
 SAMPLE_RATE = 16_000
 STEMS = ("soprano", "alto")
-NAMES = ["pitch.csv", "pitch.json", "notes.mid", "bars.json", "score.musicxml", "soprano.musicxml", "alto.musicxml"]
+NAMES = [
+    *("pitch.csv", "pitch.json", "notes.mid", "bars.json", "intonation.csv", "intonation.json"),
+    *("score.musicxml", "soprano.musicxml", "alto.musicxml"),
+]
 
 
 def write(folder: Path, f0_hz: np.ndarray, voicing: np.ndarray | None = None, block: int = 11) -> dict:

@@ -125,7 +125,8 @@ def test_the_command_line_separates_through_a_server_as_it_does_without(machine:
         for name in ("there", "here")
     )
     assert sorted(there) == [
-        *("alto.musicxml", "alto.wav", "bars.json", "notes.mid", "pitch.csv", "pitch.json", "score.musicxml")
+        *("alto.musicxml", "alto.wav", "bars.json", "intonation.csv", "intonation.json"),
+        *("notes.mid", "pitch.csv", "pitch.json", "score.musicxml"),
     ]
     assert there == here
 

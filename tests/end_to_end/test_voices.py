@@ -76,7 +76,17 @@ def test_the_same_request_gives_the_same_bytes(voices: str | None, run: Run, rec
         assert ("heard" in done.output) == (voices == "auto")
         outputs.append(contents(tmp_path / name))
     assert sorted(outputs[0]) == [
-        *(".divisi.json", "bars.json", "lower.musicxml", "lower.wav", "notes.mid", "pitch.csv", "pitch.json"),
+        *(
+            ".divisi.json",
+            "bars.json",
+            "intonation.csv",
+            "intonation.json",
+            "lower.musicxml",
+            "lower.wav",
+            "notes.mid",
+            "pitch.csv",
+            "pitch.json",
+        ),
         *("residual.wav", "resynthesis.wav", "score.musicxml", "upper.musicxml", "upper.wav"),
     ]
     assert outputs[0] == outputs[1]

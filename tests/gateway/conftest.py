@@ -245,7 +245,9 @@ async def _with_extras(manifest: Manifest, job_id: str, store: ObjectStore) -> M
         ("pitch.csv", "text/csv", b"seconds,alto\n0.000,440.00\n"),
         ("pitch.json", "application/json", PITCH_JSON),
         ("notes.mid", "audio/midi", b"MThd"),
-        ("bars.json", "application/json", b"{}"),
+        ("bars.json", "application/json", b'{"beats_a_minute": null, "beats_a_bar": 4, "key": null, "beats": []}'),
+        ("intonation.csv", "text/csv", b"voice,cents\n"),
+        ("intonation.json", "application/json", b"{}"),
         ("score.musicxml", "application/vnd.recordare.musicxml+xml", b"<score-partwise/>"),
         ("alto.musicxml", "application/vnd.recordare.musicxml+xml", b"<score-partwise/>"),
         ("peaks.json", "application/json", b"{}"),
@@ -259,5 +261,5 @@ async def _with_extras(manifest: Manifest, job_id: str, store: ObjectStore) -> M
         files.append(ManifestFile(name, name, key, len(data), sha256(data).hexdigest(), media_type, crc32(data)))
     again = ManifestStem(**{**asdict(files[0]), "name": "resynthesis"})
     return replace(
-        manifest, resynthesis=again, pitch=tuple(files[1:7]), views=tuple(files[7:-1]), previews=(files[-1],)
+        manifest, resynthesis=again, pitch=tuple(files[1:9]), views=tuple(files[9:-1]), previews=(files[-1],)
     )

@@ -78,6 +78,8 @@ def test_both_clients_find_everything_of_a_gateway_below_a_path(
             "pitch.json",
             "notes.mid",
             "bars.json",
+            "intonation.csv",
+            "intonation.json",
             "score.musicxml",
             "alto.musicxml",
         }

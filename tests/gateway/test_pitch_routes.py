@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.gateway.conftest import Gateway, StemBytes, WorkOff
 
-NAMES = ("pitch.csv", "pitch.json", "notes.mid", "bars.json", "score.musicxml")
+NAMES = ("pitch.csv", "pitch.json", "notes.mid", "bars.json", "intonation.csv", "intonation.json", "score.musicxml")
 
 
 def finish(http: httpx.Client, song: bytes, gateway: Gateway, work_off: WorkOff, *, sings_again: bool) -> str:

@@ -206,6 +206,8 @@ async def test_pitch_and_resynthesis_are_in_the_store_as_described_and_apart_fro
         ("pitch.json", "application/json"),
         ("notes.mid", "audio/midi"),
         ("bars.json", "application/json"),
+        ("intonation.csv", "text/csv"),
+        ("intonation.json", "application/json"),
         *(
             (f"{name}.musicxml", "application/vnd.recordare.musicxml+xml")
             for name in ("score", "soprano", "alto", "tenor", "bass")
@@ -218,7 +220,7 @@ async def test_pitch_and_resynthesis_are_in_the_store_as_described_and_apart_fro
         assert (len(content), hashlib.sha256(content).hexdigest()) == (file.bytes, file.sha256)
     stored = [found.key for found in await store.list(attempt_prefix(job.job_id, 1))]
     assert stored == sorted(file.key for file in (*manifest.files, *manifest.previews))
-    assert len(stored) == 15 + len(manifest.previews) + len(manifest.views)
+    assert len(stored) == 17 + len(manifest.previews) + len(manifest.views)
     assert manifest.conservation_dbfs is not None
     assert manifest.conservation_dbfs <= CONSERVATION_DBFS
 

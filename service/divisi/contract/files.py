@@ -81,11 +81,9 @@ class FileRole:
         held_in: which list of the record has it.
         media_type: `audio/*` where the format asked for, or the upload's own, decides.
         maker: whoever sent it, the worker, or the gateway when it is first asked for.
-        summary: what a GET of it does.
-        description: more about it.
+        summary, description: what a GET of it does, and more about it.
         missing, missing_message: code of the error when a job has none; says so, of a `name` or a `model`.
-        parameter: what the part in braces is.
-        tag: which operations it stands with.
+        parameter, tag: what the part in braces is; which operations it stands with.
         schema: component of the OpenAPI document that describes its content.
         is_linkable: signed links and shares may open it.
         may_redirect: to a link of the object store. Not what scripts of pages read: the store may not let them.
@@ -244,6 +242,8 @@ _ROWS = (
     _pitch("pitch.csv", media_type="text/csv", summary="Download pitch tracks as a table"),
     _pitch("notes.mid", media_type="audio/midi", summary="Download notes as a Standard MIDI File"),
     _pitch("bars.json", media_type="application/json", summary="Download beats, bars and key", schema="BarsBody"),
+    _pitch("intonation.json", media_type="application/json", summary="Download how well the choir is in tune"),
+    _pitch("intonation.csv", media_type="text/csv", summary="Download how well each note is in tune"),
     _pitch("score.musicxml", media_type=_MUSICXML, summary="Download the parts as sung, as a score"),
     _pitch(
         "{part}.musicxml",

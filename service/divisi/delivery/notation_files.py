@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from divisi.contract.manifest import BarsBody, BeatBody, KeyBody
+from divisi.delivery.intonation_files import INTONATION_NAMES, write_intonation
 from divisi.notation.bars import Bars, find_bars
 from divisi.notation.midi_file import write_midi
 from divisi.notation.musicxml import write_musicxml
@@ -17,7 +18,7 @@ MIDI_NAME, BARS_NAME, SCORE_NAME = "notes.mid", "bars.json", "score.musicxml"
 
 def notation_names(voices: Sequence[str]) -> list[str]:
     """Of the files of these voices."""
-    return [MIDI_NAME, BARS_NAME, SCORE_NAME, *map(part_score_name, voices)]
+    return [MIDI_NAME, BARS_NAME, *INTONATION_NAMES, SCORE_NAME, *map(part_score_name, voices)]
 
 
 def part_score_name(voice: str) -> str:
@@ -25,18 +26,21 @@ def part_score_name(voice: str) -> str:
     return f"{voice}.musicxml"
 
 
-def write_notation(folder: Path, title: str, by_voice: Mapping[str, Sequence[Note]], tuning: Tuning) -> list[Path]:
+def write_notation(
+    folder: Path, title: str, by_voice: Mapping[str, Sequence[Note]], tuning: Tuning, hop_seconds: float
+) -> list[Path]:
     """Writes all of them; gives their paths.
 
     Args:
         folder: where to create or replace them.
         title: of the recording.
         by_voice: notes of each voice by its name, highest voice first.
-        tuning: where their keys lie.
+        tuning: where their keys lie; `hop_seconds` from one of its frames to the next.
     """
     bars = find_bars(list(by_voice.values()))
     write_midi(folder / MIDI_NAME, by_voice, tuning.cents, bars)
     (folder / BARS_NAME).write_text(bars_body(bars).model_dump_json(indent=1) + "\n", encoding="ascii")
+    write_intonation(folder, by_voice, tuning, hop_seconds, bars)
     write_musicxml(folder / SCORE_NAME, title, by_voice, bars)
     for voice, notes in by_voice.items():
         write_musicxml(folder / part_score_name(voice), title, {voice: notes}, bars)

@@ -101,7 +101,7 @@ class PitchFiles:
         by_voice = {stem: self._find_notes(place, tuning) for place, stem in enumerate(self._stems)}
         with (self._folder / JSON_NAME).open("w", encoding="ascii") as file:
             self._write_json(file, tuning, by_voice)
-        notation = write_notation(self._folder, self._title, by_voice, tuning)
+        notation = write_notation(self._folder, self._title, by_voice, tuning, self._hop_seconds)
         self._opened.close()
         return [self._folder / CSV_NAME, self._folder / JSON_NAME, *notation]
 
