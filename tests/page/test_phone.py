@@ -94,6 +94,20 @@ def test_another_key_forgets_what_was_kept(worked: Tab) -> None:
     worked.until(lambda: page.evaluate(KEPT) == [])
 
 
+def test_what_was_kept_of_a_job_goes_when_the_service_has_erased_it(worked: Tab) -> None:
+    page = worked.page
+    page.goto(worked.service.url)
+    worked.until(lambda: page.evaluate("navigator.serviceWorker.controller !== null"))
+    erased, other = (f"/v1/jobs/{letter * 26}" for letter in "yz")
+    keep = "async (path) => (await caches.open('divisi-jobs')).put(path, new Response('kept'))"
+    for path in (erased, f"{erased}/peaks.json", f"{erased}/previews/alto.mp3", f"{other}/peaks.json"):
+        page.evaluate(keep, path)
+    assert page.evaluate("async (path) => (await fetch(path)).status", erased) == 404
+    worked.until(lambda: not [path for path in page.evaluate(KEPT) if erased in path])
+    assert [path for path in page.evaluate(KEPT) if other in path]
+    page.evaluate("caches.delete('divisi-jobs')")
+
+
 def test_the_locked_screen_shows_the_piece_and_controls_it(tab: Tab) -> None:
     page = tab.page
     page.add_init_script(LOCKED)

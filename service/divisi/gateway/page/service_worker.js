@@ -38,12 +38,21 @@ async function answer(request, name) {
   try {
     const response = await fetch(request);
     if (response.ok) await cache.put(request.url, response.clone()).catch(() => {}); // there may be no room
-    else if ([404, 410].includes(response.status)) await cache.delete(request.url);
+    else if ([404, 410].includes(response.status)) await forget(cache, new URL(request.url).pathname);
     return response;
   } catch (error) {
     const found = await kept();
     if (found) return found;
     throw error;
+  }
+}
+
+/** Forgets what is no longer there; with a job, all that was kept of it. */
+async function forget(cache, gone) {
+  const [, job] = gone.match(/^(.*\/v1\/jobs\/[0-9a-z]{26})(\/shared)?$/) ?? [];
+  for (const kept of await cache.keys()) {
+    const { pathname } = new URL(kept.url);
+    if (pathname === gone || (job && pathname.startsWith(`${job}/`)) || pathname === job) await cache.delete(kept);
   }
 }
 
