@@ -73,7 +73,7 @@ def test_the_same_request_gives_the_same_bytes(voices: str | None, run: Run, rec
     for name in ("first", "second"):
         done = run(recording, "-o", tmp_path / name, *asked)
         assert done.exit_code == 0, done.output
-        assert ("heard" in done.output) == (voices == "auto")
+        assert ("detected" in done.output) == (voices == "auto")
         outputs.append(contents(tmp_path / name))
     assert sorted(outputs[0]) == [
         *(
