@@ -111,9 +111,9 @@ def in_room(takes: NDArray[np.float32], heard: NDArray[np.float32]) -> NDArray[n
     return np.asarray(wet.sum(1), np.float32)
 
 
-def load_takes(data: Path, singers: Sequence[int]) -> NDArray[np.float32]:
+def load_takes(data: Path, singers: Sequence[int], song_seconds: tuple[int, int] = SONG_SECONDS) -> NDArray[np.float32]:
     """Shape: (4, M, T)."""
-    first, last = (second * SAMPLE_RATE for second in SONG_SECONDS)
+    first, last = (second * SAMPLE_RATE for second in song_seconds)
     rows = [
         [
             soundfile.read(data / "nino_dios" / f"{voice}_{singer}.flac", dtype="float32")[0][first:last]

@@ -5,9 +5,9 @@ SI-SDR against true sources is that of the whole length and, of every second, th
 removed (Le Roux et al., 2019).
 
 Without them, what speaks for a stem is: bins in which it stands alone, neither other stems (mask ambiguity) nor the
-residual beside it; its share of the recording; a steady pitch. A linear model, fitted to true SI-SDR
-(`benchmarks/confidence.py`), makes of these the SI-SDR to expect; the confidence is the share of energy that such a
-ratio leaves to the voice itself: 1 / (1 + 10^(-dB/10)).
+residual beside it; its share of the recording. A linear model, fitted to true SI-SDR dry, in rooms and of sections
+(`benchmarks/confidence.py --fit`), makes of these the SI-SDR to expect; the confidence is the share of energy that such
+a ratio leaves to the voice itself: 1 / (1 + 10^(-dB/10)).
 """
 
 from __future__ import annotations
@@ -25,16 +25,15 @@ from numpy.typing import NDArray
 from divisi.audio.decode import open_decoder
 from divisi.audio.recording import SampleQueue, Samples, check_true_source, mismatch
 from divisi.delivery.pictures import Powers
-from divisi.separation.segments import Stems, Tracks
+from divisi.separation.segments import Stems
 
 Values = NDArray[np.float64]
 
 STEP_SECONDS = 1.0
 MOST_IN_SUMMARY = 64
-FEATURES = ("log_purity", "log_share", "unsteadiness")
-# dB for one unit of each feature, and a constant; without pitch the first two alone.
-WITH_PITCH = (2.8, 0.84, -1.8, 1.9)
-WITHOUT_PITCH = (2.9, 0.82, 1.2)
+FEATURES = ("log_purity", "log_share")
+# dB for one unit of each feature, and a constant.
+WEIGHTS = (3.6, 0.9, -0.7)
 _BLOCK_LENGTH = 1 << 16
 # A ratio of nothing, or to nothing; JSON holds no infinity.
 _LIMIT_DB = 80.0
@@ -45,8 +44,6 @@ _LOWEST_HZ, _HIGHEST_HZ = 60.0, 5000.0
 _TINY = 1e-12
 # A stem this far below the recording says nothing.
 _SILENT_SHARE = 1e-4
-# Steps from frame to frame beyond this are new notes or octave errors: all count the same.
-_MOST_SEMITONES = 2.0
 
 
 @dataclass(frozen=True)
@@ -183,23 +180,14 @@ class Confidence:
     Args:
         frequencies: of the bins, Hz, (F,).
         frames_a_second: frames of `push_powers`.
-        num_stems: S.
-        f0_hop_seconds: from one frame of the pitch tracks to the next; None without pitch.
     """
 
-    def __init__(
-        self, frequencies: Values, frames_a_second: float, num_stems: int, f0_hop_seconds: float | None
-    ) -> None:
+    def __init__(self, frequencies: Values, frames_a_second: float) -> None:
         self._bins = (frequencies >= _LOWEST_HZ) & (frequencies <= _HIGHEST_HZ)
         self._frames_a_second = frames_a_second
-        self._num_stems = num_stems
-        self._f0_hop_seconds = f0_hop_seconds
-        self._num_frames = self._num_f0_frames = 0
-        # By second: energy, own share of it, energy of the recording; of the pitch: semitones between frames that are
-        # voiced, and pairs of such frames.
+        self._num_frames = 0
+        # By second, (3, S): energy, own share of it, energy of the recording.
         self._powers: list[Values] = []
-        self._pitches: list[Values] = []
-        self._last_f0 = np.zeros((num_stems, 1), np.float32)
 
     def push_powers(self, powers: Powers) -> None:
         """Takes float32 (1 + S + 1, N, F): recording, stems, residual."""
@@ -214,38 +202,18 @@ class Confidence:
             _add(self._powers, second, sums[..., place])
             self._num_frames += 1
 
-    def push_f0(self, f0_hz: Tracks) -> None:
-        """Takes float32 (S, N) in Hz, 0 where unvoiced."""
-        if self._f0_hop_seconds is None or not f0_hz.shape[-1]:
-            return
-        track = np.concatenate([self._last_f0, f0_hz], axis=-1)
-        self._last_f0 = track[:, -1:]
-        voiced = track > 0
-        both = voiced[:, 1:] & voiced[:, :-1]
-        semitones = 12 * np.abs(np.diff(np.log2(np.where(voiced, track, 1.0))))
-        steps = np.where(both, np.minimum(semitones, _MOST_SEMITONES), 0.0)
-        # (2, S, N)
-        sums = np.stack([steps, both]).astype(np.float64)
-        for place in range(sums.shape[-1]):
-            _add(self._pitches, int(self._num_f0_frames * self._f0_hop_seconds / STEP_SECONDS), sums[..., place])
-            self._num_f0_frames += 1
-
     def features(self) -> tuple[Values, NDArray[np.bool_]]:
         """float64 (seconds, S, features), and where a stem is not silent, (seconds, S)."""
         energy, own, mixture = np.moveaxis(np.stack(self._powers), 1, 0) + _TINY
         is_sounding = energy > _SILENT_SHARE * mixture + 2 * _TINY
         purity = (own / energy).clip(1e-3, 1 - 1e-3)
-        columns = [np.log(purity / (1 - purity)), np.log(energy / mixture)]
-        if self._f0_hop_seconds is not None:
-            _add(self._pitches, len(energy) - 1, np.zeros((2, self._num_stems)))
-            steps, pairs = np.moveaxis(np.stack(self._pitches[: len(energy)]), 1, 0)
-            columns.append(steps / pairs.clip(1))
-        return np.stack(columns, axis=-1), is_sounding
+        features = np.stack([np.log(purity / (1 - purity)), np.log(energy / mixture)], axis=-1)
+        return features, is_sounding
 
     def finish(self) -> ConfidenceResult:
         """The verdict over the whole recording."""
         features, is_sounding = self.features()
-        *weights, constant = WITHOUT_PITCH if self._f0_hop_seconds is None else WITH_PITCH
+        *weights, constant = WEIGHTS
         expected = features @ np.array(weights) + constant
         return ConfidenceResult(np.where(is_sounding, expected, np.nan).T)
 

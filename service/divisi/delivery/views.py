@@ -77,7 +77,7 @@ class ViewFiles:
         self._frames = PowerFrames(num_stems + 2, sample_rate, rate)
         frames_a_second = sample_rate / self._frames.hop_length
         self._spectrograms = SpectrogramTracks(len(self._names), self._frames.frequencies)
-        self._confidence = Confidence(self._frames.frequencies, frames_a_second, num_stems, f0_hop_seconds)
+        self._confidence = Confidence(self._frames.frequencies, frames_a_second)
         self._f0 = _ThinnedPitch(num_stems)
         self._tuning = TuningMeter(num_stems, f0_hop_seconds) if f0_hop_seconds else None
 
@@ -87,7 +87,6 @@ class ViewFiles:
             track = self._peaks_beside.setdefault(name, PeakTracks([name], self._num_samples))
             track.push(samples[None])
         if block.f0 is not None:
-            self._confidence.push_f0(block.f0)
             self._f0.push(block.f0)
             if self._tuning is not None:
                 self._tuning.push(block.f0, block.voicing)
