@@ -34,6 +34,7 @@ from divisi.bootstrap import open_door, open_store
 from divisi.contract.card import ModelCard
 from divisi.contract.errors import UnavailableError
 from divisi.contract.job import ENDED_STATES, Job, JobEvent, JobState, new_job_id
+from divisi.contract.manifest import ManifestFile
 from divisi.contract.request import Lane
 from divisi.models.bundle import CARD_FILE, write_card, write_checksums
 from divisi.queue.job_queue import JobQueue
@@ -285,13 +286,13 @@ class Deployment:
 
     async def _broken_stems(self, job: Job) -> int:
         broken = 0
-        for stem in job.manifest.files if job.manifest else ():
+        for stem in delivered(job):
             content = await self.store.get_bytes(stem.key)
             broken += len(content) != stem.bytes or hashlib.sha256(content).hexdigest() != stem.sha256
         return broken
 
     async def _leftovers(self, job: Job) -> int:
-        named = {file.key for file in job.manifest.files} if job.manifest else set()
+        named = {file.key for file in delivered(job)}
         found = [await self.store.list(attempt_prefix(job.job_id, number)) for number in range(1, job.attempt + 1)]
         return sum(stored.key not in named for objects in found for stored in objects)
 
@@ -348,6 +349,11 @@ def noise_wav(audio_seconds: float) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, noise.astype(np.float32), SAMPLE_RATE, subtype="FLOAT", format="WAV")
     return file.getvalue()
+
+
+def delivered(job: Job) -> tuple[ManifestFile, ...]:
+    """Every file that the job's manifest names."""
+    return (*job.manifest.files, *job.manifest.previews) if job.manifest else ()
 
 
 def event_time(event: JobEvent) -> float:
