@@ -123,8 +123,8 @@ SET = re.compile(r"""headers\[["']([\w-]+)["']\] =""")
 # The browser's own business, and what it may always send or lets pages read always.
 NOBODYS = {"host", "content-length", "accept", "accept-encoding", "connection", "origin"}
 ALWAYS_READABLE = {"cache-control", "content-type", "strict-transport-security"}
-# How an answer travels: browsers undo it before pages read anything.
-TRAVEL = {"content-encoding", "vary"}
+# For browsers alone: how an answer travels, and what its scripts may do.
+TRAVEL = {"content-encoding", "service-worker-allowed", "vary"}
 
 
 @pytest.fixture
