@@ -239,9 +239,10 @@ def test_a_job_keeps_so_many_learning_tracks(
 def test_erasing_a_job_ends_the_making_of_its_tracks(
     http: httpx.Client, sung: tuple[str, dict[str, np.ndarray]], gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = Event()
+    begun, ended = Event(), Event()
 
     async def never(*_: object) -> None:
+        begun.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -251,6 +252,7 @@ def test_erasing_a_job_ends_the_making_of_its_tracks(
     monkeypatch.setattr(shelf, "WATCH_SECONDS", 0.01)
     url, _ = sung
     assert http.get(f"{url}/tracks").json()["state"] == "making"
+    assert begun.wait(PATIENCE_SECONDS)
     assert http.delete(url).status_code == 204
     assert ended.wait(PATIENCE_SECONDS)
     deadline = time.monotonic() + PATIENCE_SECONDS

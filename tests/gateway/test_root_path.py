@@ -155,7 +155,8 @@ def test_the_page_names_its_files_wherever_it_is_opened(below: str, end: str) ->
     page = httpx.get(below + end)
     assert page.status_code == 200
     files = {part.split('"')[0] for part in page.text.split('="')[1:] if "/page/" in part.split('"')[0]}
-    assert {urlsplit(file).path.rsplit("/", 1)[-1] for file in files} == {"icon.svg", "style.css", "main.js"}
+    names = {"icon.png", "icon.svg", "main.js", "manifest.webmanifest", "style.css"}
+    assert {urlsplit(file).path.rsplit("/", 1)[-1] for file in files} == names
     for file in files:
         assert httpx.get(urljoin(below + end, file)).status_code == 200
 

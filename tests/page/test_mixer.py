@@ -110,7 +110,7 @@ def test_one_stem_and_all_of_them_can_be_downloaded(tab: Tab, tmp_path: Path) ->
     stem.value.save_as(tmp_path / "alto.flac")
     assert (tmp_path / "alto.flac").read_bytes()[:4] == b"fLaC"
     with tab.page.expect_download() as archive:
-        tab.page.get_by_role("button", name="ZIP").click()
+        tab.page.get_by_role("button", name="All stems (ZIP)").click()
     archive.value.save_as(tmp_path / "stems.zip")
     with zipfile.ZipFile(tmp_path / "stems.zip") as opened:
         assert {"soprano.flac", "residual.flac"} <= {name.rsplit("/", 1)[-1] for name in opened.namelist()}

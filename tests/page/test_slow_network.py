@@ -146,12 +146,12 @@ def test_a_refusal_that_comes_after_its_view_was_left_asks_nobody_for_a_key(tab:
     expect(tab.page.get_by_role("dialog")).to_be_hidden()
 
 
-# Keeps the addresses of files in memory that the page has not let go of.
+# Keeps the addresses of pictures in memory that the page has not let go of.
 ADDRESSES = """window.addresses = new Set();
 const { createObjectURL, revokeObjectURL } = URL;
 URL.createObjectURL = (file) => {
   const address = createObjectURL(file);
-  addresses.add(address);
+  if (file.type.startsWith("image/")) addresses.add(address);
   return address;
 };
 URL.revokeObjectURL = (address) => {
