@@ -67,10 +67,11 @@ def _shape_rows(card: ModelCard) -> Iterator[tuple[str, str]]:
 
 
 def _render_quality(quality: Quality, stems: Sequence[str]) -> str:
-    header = ("", *stems, "mean")
-    rows = [(quality.metric, *(f"{quality.per_stem[stem]:.2f}" for stem in stems), f"{quality.mean:.2f}")]
+    measured = [stem for stem in stems if stem in quality.per_stem]
+    header = ("", *measured, "mean")
+    rows = [(quality.metric, *(f"{quality.per_stem[stem]:.2f}" for stem in measured), f"{quality.mean:.2f}")]
     if quality.mixture_mean is not None:
-        rows.append(("the mixture itself", *("" for _ in stems), f"{quality.mixture_mean:.2f}"))
+        rows.append(("the mixture itself", *("" for _ in measured), f"{quality.mixture_mean:.2f}"))
     return f"## Quality: {quality.test_set}\n\n{quality.protocol}\n\n{_table(header, rows)}"
 
 
