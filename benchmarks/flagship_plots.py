@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 # Heading of the section → title of the plot, lower end of the axis, column of its first table.
 PLOTS = {
-    "## `chorus` 1.4.0": ("What to expect of chorus 1.4.0, SI-SDR in dB", 0.0, 4),
+    "## `chorus` 1.5.0": ("What to expect of chorus 1.5.0, SI-SDR in dB", -1.0, 5),
     "## Ablations": ("Held excerpts of singer 4, SI-SDR in dB", 7.0, 1),
     "## Deciding pitches in context": ("Pitches decided in context: 14 chorales, SI-SDR in dB", 6.0, 1),
     "## Where the rest is lost": ("Pitches and voicing given: 12 chorales, SI-SDR in dB", 7.5, 1),
@@ -30,7 +30,7 @@ def rows(text: str, heading: str, column: int) -> list[tuple[str, float]]:
     """First column and another of the first table under a heading."""
     table = text[text.index(heading) :].split("|---", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
-    return [(re.sub(r"[`*]", "", cell[0]), float(cell[column])) for cell in cells]
+    return [(re.sub(r"[`*]", "", cell[0]), float(cell[column].replace("−", "-"))) for cell in cells]
 
 
 def main() -> None:
