@@ -116,7 +116,7 @@ def test_the_command_separates_by_a_running_gateway(run: Callable[..., Ran], ser
     done = run("divisi", "separate", str(mixture_path()), *options)
     assert done.returncode == 0, done.stderr
     stems = sorted(path.name for path in (tmp_path / "stems").glob("*.flac"))
-    assert stems == ["alto.flac", "bass.flac", "soprano.flac", "tenor.flac"]
+    assert stems == ["accompaniment.flac", "alto.flac", "bass.flac", "soprano.flac", "tenor.flac"]
     assert "chorus" in run("divisi", "models", "--server", server).stdout
     assert "no jobs yet" in run("divisi", "jobs", "--server", server).stdout  # the job was erased when all was here
 
