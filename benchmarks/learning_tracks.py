@@ -3,8 +3,8 @@
     python benchmarks/learning_tracks.py [--stems folder] [--format mp3] [--speed 80] [--semitones -2]
 
 Without stems it takes the true sources of the sample recording, over and over. The child is the one that serves. Prints
-its CPU seconds and peak memory, how many tracks it made, and how far any two of them are apart at the end. Bars, at the
-original speed: 40 s of CPU time, 300 MB; at any speed: 1 ms.
+its CPU seconds, how many times faster than they play it makes the tracks, its peak memory, how many tracks it made, and
+how far any two of them are apart at the end. Bars, at the original speed: 40 s of CPU time, 300 MB; at any speed: 1 ms.
 """
 
 from __future__ import annotations
@@ -47,11 +47,13 @@ def main() -> None:
         made = [Path(folder) / f"{track.slug}.{options.format}" for track in tracks]
         apart = _milliseconds_apart(made)
         size = sum(path.stat().st_size for path in made) / 1e6
+        playing_seconds = sum(soundfile.info(path).duration for path in made)
     seconds, megabytes = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
     print(
         f"{len(tracks)} tracks of {options.format}, {options.speed} %, {options.semitones:+d} semitones, {size:.0f} MB"
     )
     print(f"  CPU time {seconds:.1f} s (bar {MOST_SECONDS:g} s at the original speed and key)")
+    print(f"  {playing_seconds / seconds:.0f} times faster than the tracks play")
     print(f"  peak memory {megabytes:.0f} MB (bar {MOST_MEGABYTES:g} MB)")
     print(f"  tracks apart {apart:.3f} ms (bar {MOST_APART_MS:g} ms)")
     is_quick = seconds <= MOST_SECONDS or bool(options.change)
@@ -63,9 +65,13 @@ def _sample_stems(folder: Path) -> list[Path]:
     paths = []
     for place, name in enumerate(SOURCES):
         samples, sample_rate = soundfile.read(source_path(name), always_2d=True)
-        song = np.resize(samples, (SONG_SECONDS * sample_rate, samples.shape[1]))
         paths.append(folder / f"{place} {name}.flac")
-        soundfile.write(paths[-1], song, sample_rate, subtype="PCM_24")
+        # Piece by piece: what this process takes at its peak counts as its child's, too.
+        with soundfile.SoundFile(paths[-1], "w", sample_rate, samples.shape[1], subtype="PCM_24") as file:
+            left = SONG_SECONDS * sample_rate
+            while left:
+                file.write(samples[:left])
+                left -= min(left, len(samples))
     return paths
 
 

@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 from divisi.audio.sandbox import MixPart
 from divisi.cli.app import app
 from divisi.client import AsyncClient, Client
+from divisi.contract.errors import UnavailableError
 from divisi.contract.files import StemFormat
 from divisi.contract.manifest import Manifest, ManifestStem
 from divisi.gateway import files, on_demand
@@ -32,6 +33,7 @@ from divisi.queue.job_queue import JobQueue
 from divisi.queue.redis_door import RedisDoor
 from divisi.queue.worker_side import WorkerSide
 from divisi.storage.names import stem_key
+from divisi.storage.object_store import ObjectStore
 from divisi.tracks import shelf
 
 if TYPE_CHECKING:
@@ -260,6 +262,33 @@ def test_erasing_a_job_ends_the_making_of_its_tracks(
         assert time.monotonic() < deadline
 
 
+def test_a_set_outlives_a_moment_without_store_and_redis(
+    http: httpx.Client, sung: tuple[str, dict[str, np.ndarray]], gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of these fails at its first call."""
+    away = []
+
+    def fails_once(owner: type, name: str) -> None:
+        real = getattr(owner, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            if name not in away:
+                away.append(name)
+                raise UnavailableError("away for a moment")
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, call)
+
+    for owner, name in ((ObjectStore, "download"), (ObjectStore, "upload"), (ObjectStore, "put_bytes")):
+        fails_once(owner, name)
+    fails_once(shelf.TrackShelf, "_require_job")
+    monkeypatch.setattr(shelf, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(shelf, "_RETRY_SECONDS", (0.0,))
+    assert len(ready(http, sung[0], "?layouts=front")["tracks"]) == 3
+    assert sorted(away) == ["_require_job", "download", "put_bytes", "upload"]
+    assert counted(http, "made") == 1
+
+
 def test_uploads_do_not_wait_for_learning_tracks(
     http: httpx.Client,
     sung: tuple[str, dict[str, np.ndarray]],
@@ -292,6 +321,7 @@ def test_stems_that_cannot_be_read_are_named_as_ours_to_mend(
         stem.write_bytes(b"no sound at all")
     answer = http.get(f"{url}/tracks.zip?layouts=front")
     assert (answer.status_code, answer.json()["code"]) == (500, "damaged-stem")
+    assert not [name for name in gateway.objects() if name.endswith(".making")]
 
 
 def test_both_clients_bring_a_set(

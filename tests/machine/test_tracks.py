@@ -60,7 +60,23 @@ def test_what_cannot_be_had_is_refused(folder: Path, tmp_path: Path, asked: list
     done = CliRunner().invoke(app, ["tracks", str(folder), "-o", str(tmp_path / "out"), *asked])
     assert done.exit_code == 2
     assert message in done.output
-    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_recording_cannot_give_is_refused_before_it_is_separated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("divisi.machine.tracks.local_separation", lambda _: pytest.fail("it was separated"))
+    out = tmp_path / "out"
+    done = CliRunner().invoke(app, ["tracks", str(mixture_path()), "-o", str(out), "--parts", "flute"])
+    assert (done.exit_code, out.exists()) == (2, False)
+    assert "it has soprano, alto, tenor, bass" in done.output.replace("\n", " ")
+    out.mkdir()
+    (out / "07 without alto.mp3").touch()
+    done = CliRunner().invoke(app, ["tracks", str(mixture_path()), "-o", str(out)])
+    assert done.exit_code == 2
+    assert "is there already" in done.output.replace("\n", " ")
+    assert [path.name for path in out.iterdir()] == ["07 without alto.mp3"]
 
 
 def test_arguments_and_options_are_the_same() -> None:

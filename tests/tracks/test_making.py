@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import zlib
 from pathlib import Path
 
@@ -10,9 +12,19 @@ import pytest
 import soundfile
 from tests.tracks.conftest import PARTS, SAMPLE_RATE
 
-from divisi.contract.errors import InputError, NotFoundError
-from divisi.contract.tracks import Layout, TrackFormat, TrackOptions, TrackSetOptions, full_set, tracks_of
+from divisi.contract.errors import InputError, ModelError, NotFoundError
+from divisi.contract.tracks import (
+    Layout,
+    TrackFormat,
+    TrackOptions,
+    TrackSetOptions,
+    check_length,
+    full_set,
+    tracks_of,
+)
+from divisi.tracks import child
 from divisi.tracks.making import TrackOrder, TrackStem, make_tracks
+from divisi.tracks.track_file import track_rate
 
 NAMES = ["soprano", "alto"]
 # Of tones after coding, in dB.
@@ -114,6 +126,28 @@ def test_a_set_is_of_the_parts_and_layouts_that_were_asked_for() -> None:
     assert [track.slug for track in tracks_of(NAMES, asked)] == ["all", "front-alto", "left-alto"]
     with pytest.raises(NotFoundError, match="soprano, alto"):
         tracks_of(NAMES, TrackSetOptions(parts=("flute",)))
+
+
+def test_what_phones_do_not_play_takes_a_rate_that_they_do() -> None:
+    rates = {192_000: 48_000, 88_200: 44_100, 48_000: 48_000, 37_800: 37_800}
+    assert {rate: track_rate(rate, TrackFormat.OGG) for rate in rates} == rates
+    assert track_rate(37_800, TrackFormat.MP3) == 44_100
+
+
+def test_tracks_that_no_wav_file_holds_are_refused() -> None:
+    check_length(20_000, TrackOptions(format=TrackFormat.WAV))
+    check_length(20_000, TrackOptions(format=TrackFormat.FLAC, speed=50))
+    with pytest.raises(InputError, match="last 40000 s; wav holds 22000 s") as refused:
+        check_length(20_000, TrackOptions(format=TrackFormat.WAV, speed=50))
+    assert refused.value.code == "audio-too-long"
+
+
+def test_a_child_that_makes_no_progress_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "_MOST_SILENT_SECONDS", 0.5)
+    os.mkfifo(tmp_path / "alto.wav")  # nobody ever writes into it
+    order = TrackOrder((TrackStem("alto", tmp_path / "alto.wav"),), (), TrackOptions(), "Song")
+    with pytest.raises(ModelError, match="cannot be mixed"):
+        asyncio.run(child.make_in_child(order, tmp_path, lambda _: None))
 
 
 def test_stems_that_are_not_of_one_recording_are_refused(stems: tuple[TrackStem, ...], tmp_path: Path) -> None:

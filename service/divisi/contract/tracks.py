@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from divisi.contract.errors import NotFoundError
+from divisi.contract.errors import InputError, NotFoundError
 from divisi.contract.request import Name, Offer
 
 SLOWEST_PERCENT, FASTEST_PERCENT = 50, 125
@@ -21,6 +21,8 @@ ALL = "all"
 """In place of a part: all parts together."""
 # How far the others are lowered behind a part in front.
 LOWER_DB = 12
+# A WAV file ends at 4 GiB: 16 bits, two channels, 48 kHz.
+LONGEST_WAV_SECONDS = 22_000
 
 
 class Layout(StrEnum):
@@ -185,6 +187,17 @@ def tracks_of(parts: Sequence[str], options: TrackSetOptions) -> list[Track]:
     wanted_parts, layouts = options.parts or tuple(parts), options.layouts or tuple(Layout)
     tracks = full_set(parts)
     return [one for one in tracks if one.layout is None or (one.part in wanted_parts and one.layout in layouts)]
+
+
+def check_length(seconds: float, options: TrackOptions) -> None:
+    """Raises InputError `audio-too-long` for tracks of a recording that do not fit into files of their format."""
+    track_seconds = seconds * 100 / options.speed
+    if options.format is TrackFormat.WAV and track_seconds > LONGEST_WAV_SECONDS:
+        raise InputError(
+            f"the tracks last {track_seconds:.0f} s; wav holds {LONGEST_WAV_SECONDS} s, flac and mp3 hold more",
+            code="audio-too-long",
+            limit_seconds=LONGEST_WAV_SECONDS,
+        )
 
 
 def check_part(part: str, known: Sequence[str]) -> None:

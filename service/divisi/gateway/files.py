@@ -21,7 +21,7 @@ from divisi.contract.files import FILES, FileRole
 from divisi.contract.job import Job
 from divisi.contract.manifest import Manifest, ManifestFile
 from divisi.contract.rehearsal import MOST_BYTES, Rehearsal
-from divisi.contract.tracks import MixOptions, track_of
+from divisi.contract.tracks import MixOptions, check_length, track_of
 from divisi.gateway.dependencies import GatewayServices, Services, in_query
 from divisi.gateway.jobs import JobId
 from divisi.gateway.on_demand import PracticeMix, all_mixes, archive_of, finished_job, ready_mix, zip_answer
@@ -146,6 +146,7 @@ async def _mix(
     if not asked.is_track:
         mix = PracticeMix(job, manifest, part, asked.without, asked.lower_db)
         return _Found(job, await ready_mix(services, mix))
+    check_length(job.duration_seconds, asked)
     track = track_of(part, asked.layout, [stem.name for stem in manifest.parts])
     (file,) = await services.tracks.ready(TrackSet(job, manifest, asked, (track,)))
     return _Found(job, file)

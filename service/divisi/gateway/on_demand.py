@@ -29,7 +29,7 @@ from divisi.contract.errors import ConflictError, ModelError, NotFoundError
 from divisi.contract.files import StemFormat
 from divisi.contract.job import Job, JobState
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem
-from divisi.contract.tracks import LOWER_DB, TrackSetOptions, check_part, tracks_of
+from divisi.contract.tracks import LOWER_DB, TrackSetOptions, check_length, check_part, tracks_of
 from divisi.gateway.answers import job_body, track_set_body
 from divisi.gateway.dependencies import GatewayServices, Services, in_query
 from divisi.gateway.jobs import JobId
@@ -230,6 +230,7 @@ async def get_tracks_archive(
 
 async def _track_set(services: Services, job_id: str, asked: TrackSetOptions) -> TrackSet:
     job, manifest = await finished_job(services, job_id)
+    check_length(job.duration_seconds, asked)
     return TrackSet(job, manifest, asked, tuple(tracks_of([stem.name for stem in manifest.parts], asked)))
 
 

@@ -61,6 +61,13 @@ def local_separation(request: CommandRequest) -> SeparateOne:
     return separate_one
 
 
+def default_parts() -> list[str]:
+    """Stems that the model of this machine makes, from high to low; none where that depends on the recording."""
+    settings = settings_with()
+    card = BundleStore(settings.model_store).get(settings.default_model).card
+    return [] if card.fitting else list(card.stems)
+
+
 def local_models() -> list[dict[str, Any]]:
     """The cards of the models here, as a server shows them."""
     from divisi.models.engine import can_fit

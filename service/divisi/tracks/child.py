@@ -19,11 +19,13 @@ from divisi.tracks.making import TrackOrder, make_tracks
 
 log = get_logger(__name__)
 
+# Of a child that reports no progress: a hundredth of the work takes seconds, on a busy machine a minute.
+_MOST_SILENT_SECONDS = 600.0
 _ORDER: TypeAdapter[tuple[TrackOrder, Path]] = TypeAdapter(tuple[TrackOrder, Path])
 
 
 async def make_in_child(order: TrackOrder, folder: Path, on_progress: Callable[[float], None]) -> None:
-    """`make_tracks` in a child, which ends with the task that waits for it.
+    """`make_tracks` in a child, which ends with the task that waits for it, or when it makes no progress.
 
     Raises:
         ModelError: `damaged-stem`, a stem cannot be read.
@@ -42,16 +44,29 @@ async def make_in_child(order: TrackOrder, folder: Path, on_progress: Callable[[
         child.stdin.write(_ORDER.dump_json((order, folder)))
         child.stdin.close()
         complaints = asyncio.create_task(child.stderr.read())
-        async for line in child.stdout:
+        while line := await _next_line(child.stdout):
             on_progress(float(line))
         said = (await complaints).decode(errors="replace")[-500:]
         if await child.wait() != 0:
             log.error("learning tracks failed", reason=said)
-            raise ModelError("the stems of this job cannot be mixed", code="damaged-stem")
+            raise _damaged()
     finally:
         if child.returncode is None:
             child.kill()
             await child.wait()
+
+
+async def _next_line(report: asyncio.StreamReader) -> bytes:
+    try:
+        async with asyncio.timeout(_MOST_SILENT_SECONDS):
+            return await report.readline()
+    except TimeoutError as error:
+        log.error("learning tracks failed", reason=f"no progress for {_MOST_SILENT_SECONDS:g} s")
+        raise _damaged() from error
+
+
+def _damaged() -> ModelError:
+    return ModelError("the stems of this job cannot be mixed", code="damaged-stem")
 
 
 def main() -> None:

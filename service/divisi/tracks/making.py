@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from divisi.audio.decode import open_decoder
 from divisi.audio.recording import Samples, StreamResampler
 from divisi.contract.errors import InputError
-from divisi.contract.tracks import LOWER_DB, Layout, Track, TrackOptions, full_set
+from divisi.contract.tracks import LOWER_DB, Layout, Track, TrackOptions, check_length, full_set
 from divisi.tracks.cover import cover_png
 from divisi.tracks.time_and_pitch import TimeAndPitch, Tracks
 from divisi.tracks.track_file import Tags, TrackWriter, open_track, track_rate
@@ -61,10 +61,11 @@ def make_tracks(order: TrackOrder, folder: Path, on_progress: Callable[[float], 
     """Writes tracks into a folder, in their order, `<slug>.<format>`.
 
     Raises:
-        InputError: `undecodable`, or `mix-mismatch` for stems of different rates or channels.
+        InputError: `undecodable`, `audio-too-long`, or `mix-mismatch` for stems of different rates or channels.
     """
     with open_decoder(order.stems[0].path) as decoder:
         facts = decoder.facts
+    check_length(facts.num_samples / facts.sample_rate, order.options)
     sample_rate = track_rate(facts.sample_rate, order.options.format)
     num_channels = facts.num_channels if facts.num_channels <= 2 else 1
 

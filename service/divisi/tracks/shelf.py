@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from divisi.contract.errors import ConflictError, NotFoundError
+from divisi.contract.errors import ConflictError, NotFoundError, UnavailableError
 from divisi.contract.job import Job
 from divisi.contract.manifest import Manifest, ManifestFile
 from divisi.contract.tracks import Track, TrackOptions
@@ -37,7 +37,10 @@ MOST_TRACKS = 102
 # of a gateway that is gone.
 WATCH_SECONDS = 2.0
 _NOTE_AGE_SECONDS = 20.0
+# Until what is away is asked again; then again, and so on.
+_RETRY_SECONDS = (1.0, 4.0, 15.0, 60.0)
 _MEDIA_TYPES = {"mp3": "audio/mpeg", "ogg": "audio/ogg", "flac": "audio/flac", "wav": "audio/wav"}
+Result = TypeVar("Result")
 Count = Callable[[Literal["made", "refused"]], None]
 
 
@@ -194,13 +197,16 @@ class TrackShelf:
 
     async def _make(self, wanted: TrackSet, making: _Making, files: dict[Track, ManifestFile]) -> list[ManifestFile]:
         missing = tuple(track for track in wanted.tracks if track not in files)
-        async with self.places:
-            with self.scratch() as folder:
-                await self._make_in(folder, wanted, missing, making)
-                for track in missing:
-                    files[track] = await asyncio.to_thread(self._keep, wanted, track, folder)
-        await self.store.delete(wanted.key)
-        await self._require_job(wanted)
+        try:
+            async with self.places:
+                with self.scratch() as folder:
+                    await self._make_in(folder, wanted, missing, making)
+                    for track in missing:
+                        files[track] = await _patiently(asyncio.to_thread, self._keep, wanted, track, folder)
+        finally:
+            with suppress(UnavailableError):  # it grows old by itself
+                await self.store.delete(wanted.key)
+        await _patiently(self._require_job, wanted)
         self.count("made")
         log.info("learning tracks made", job_id=wanted.job.job_id, num_tracks=len(missing))
         return [files[track] for track in wanted.tracks]
@@ -216,14 +222,15 @@ class TrackShelf:
             for place, stem in enumerate(wanted.manifest.stems)
         )
         for stem, kept in zip(stems, wanted.manifest.stems, strict=True):
-            await asyncio.to_thread(self.store.download, kept.key, stem.path)
+            await _patiently(asyncio.to_thread, self.store.download, kept.key, stem.path)
         order = TrackOrder(stems, missing, wanted.options, song_title(wanted.job.file_name))
         work = asyncio.create_task(make_in_child(order, folder, note))
         try:
             while not (await asyncio.wait({work}, timeout=WATCH_SECONDS))[0]:
-                await self._require_job(wanted)
-                progress = {"progress": making.progress, "at": time.time()}
-                await self.store.put_bytes(wanted.key, json.dumps(progress).encode())
+                with suppress(UnavailableError):  # what is away for a moment ends nothing
+                    await self._require_job(wanted)
+                    progress = {"progress": making.progress, "at": time.time()}
+                    await self.store.put_bytes(wanted.key, json.dumps(progress).encode())
             await work
         finally:
             work.cancel()
@@ -249,3 +256,14 @@ class TrackShelf:
         (note := folder / "note").write_text(json.dumps(asdict(kept)))
         self.store.upload(wanted.note_key(track), note)
         return kept
+
+
+async def _patiently(work: Callable[..., Awaitable[Result]], *arguments: Any) -> Result:
+    """Its result, also where Redis or the store is away for a minute: what was made takes longer to make again."""
+    for seconds in _RETRY_SECONDS:
+        try:
+            return await work(*arguments)
+        except UnavailableError as error:
+            log.warning("learning tracks wait", reason=error.message)
+            await asyncio.sleep(seconds)
+    return await work(*arguments)

@@ -46,8 +46,8 @@ class TrackWriter(Protocol):
 
 
 def track_rate(sample_rate: int, encoding: TrackFormat) -> int:
-    """The rate of tracks, Hz: the recording's, or what MP3 has in its place."""
-    if encoding is not TrackFormat.MP3 or sample_rate in MP3_RATES:
+    """The rate of tracks, Hz: the recording's, or in place of what phones or MP3 do not play one that they do."""
+    if sample_rate in MP3_RATES or (sample_rate <= max(MP3_RATES) and encoding is not TrackFormat.MP3):
         return sample_rate
     return 48_000 if sample_rate % 8_000 == 0 else 44_100
 
