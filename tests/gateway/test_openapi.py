@@ -30,6 +30,10 @@ include-name = "POST /v1/jobs"
 checks.positive_data_acceptance.expected-statuses = [202, 415, 422]
 
 [[operations]]
+include-name = "PUT /v1/jobs/{{job_id}}/rehearsal"
+checks.positive_data_acceptance.expected-statuses = [200, 401, 403, 404, 409, 412, 429]
+
+[[operations]]
 include-name-regex = "^(GET|HEAD) /v1/jobs/.*/(tracks.*|mixes/.*)"
 checks.positive_data_acceptance.expected-statuses = [200, 206, 304, 404, 409, 416]
 

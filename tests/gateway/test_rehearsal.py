@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -10,8 +16,12 @@ import pytest
 from tests.gateway.keyed import KeyedGateway, keyed_gateway
 from tests.gateway.test_access import BOTH, finished
 from tests.gateway.test_pitch_routes import finish
+from typer.testing import CliRunner
 
 from divisi.access.key_ring import Scope
+from divisi.cli.app import app
+from divisi.client import AsyncClient, Client
+from divisi.client import Rehearsal as Kept
 from divisi.contract.rehearsal import MOST_BYTES, MOST_PASSAGES, Passage, Rehearsal
 
 if TYPE_CHECKING:
@@ -69,6 +79,58 @@ def test_all_that_may_be_kept_fits_and_more_is_refused_while_it_comes(http: http
     refused = http.put(f"{job_url}/rehearsal", content=b" " * (MOST_BYTES + 1))
     assert (refused.status_code, refused.json()["code"]) == (413, "rehearsal-too-large")
     assert http.put(f"{job_url}/rehearsal", content=b"{").status_code == 422
+
+
+def test_nobody_overwrites_what_they_have_not_seen(http: httpx.Client, job_url: str) -> None:
+    address = f"{job_url}/rehearsal"
+    seen = http.get(address).headers["etag"]
+    kept = http.put(address, json=KEPT, headers={"If-Match": seen})
+    assert kept.headers["etag"] == http.get(address).headers["etag"] != seen
+    refused = http.put(address, json=NOTHING, headers={"If-Match": seen})
+    assert (refused.status_code, refused.json()["code"]) == (412, "rehearsal-changed")
+    assert http.get(address).json() == KEPT
+    assert http.put(address, json=NOTHING, headers={"If-Match": kept.headers["etag"]}).status_code == 200
+    assert http.put(address, json=KEPT, headers={"If-Match": "*"}).status_code == 200
+
+
+def test_what_is_kept_is_in_the_archive_and_only_then(http: httpx.Client, gateway: Gateway, job_url: str) -> None:
+    def in_archive() -> list[str]:
+        with zipfile.ZipFile(io.BytesIO(http.get(f"{job_url}/archive.zip").content)) as files:
+            return [files.read(name).decode() for name in files.namelist() if name == "rehearsal.json"]
+
+    assert in_archive() == []
+    http.put(f"{job_url}/rehearsal", json=KEPT).raise_for_status()
+    assert [json.loads(text) for text in in_archive()] == [KEPT]
+
+
+def test_clients_and_command_line_add_to_what_others_keep(
+    gateway: Gateway, http: httpx.Client, job_url: str, tmp_path: Path
+) -> None:
+    job_id = job_url.rsplit("/", 1)[1]
+
+    def named(name: str) -> Callable[[Kept], Kept]:
+        return lambda kept: {**kept, "passages": [*kept["passages"], {**AMEN, "name": name}]}
+
+    with ThreadPoolExecutor() as pool, Client(gateway.url) as client:
+        list(pool.map(lambda place: client.change_rehearsal(job_id, named(f"bar {place}")), range(8)))
+        assert {passage["name"] for passage in client.rehearsal(job_id)["passages"]} == {f"bar {n}" for n in range(8)}
+
+    async def one_more() -> Kept:
+        async with AsyncClient(gateway.url) as client:
+            await client.change_rehearsal(job_id, named("coda"))
+            return await client.rehearsal(job_id)
+
+    kept = asyncio.run(one_more())
+    asked = ["rehearsal", job_id, "--server", gateway.url]
+    printed = CliRunner().invoke(app, asked).stdout
+    assert json.JSONDecoder().raw_decode(printed, printed.index("{\n"))[0] == kept  # the gateway logs there, too
+    (tmp_path / "passages.json").write_text(json.dumps(KEPT))
+    again = CliRunner().invoke(app, [*asked, "--keep", str(tmp_path / "passages.json")])
+    assert (again.exit_code, http.get(f"{job_url}/rehearsal").json()) == (0, KEPT)
+    (tmp_path / "passages.json").write_text('{"passages": [{"name": "Amen"}]}')
+    refused = CliRunner().invoke(app, [*asked, "--keep", str(tmp_path / "passages.json")])
+    assert refused.exit_code == 2
+    assert "passages.0.start_seconds" in refused.output
 
 
 @pytest.fixture

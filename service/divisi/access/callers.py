@@ -21,7 +21,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from divisi.access.key_ring import ApiKey, Scope
 from divisi.contract.errors import AccessError, LimitError, UnavailableError
@@ -102,6 +102,19 @@ def sign_link(link: Link, expires_at: int, secret: bytes) -> str:
     """Path and query with what opens them until `expires_at` (Unix seconds)."""
     signed = {EXPIRES: str(expires_at), SIGNATURE: _signature(link, str(expires_at), secret)}
     return f"{quote(link.path)}?{urlencode([*link.query, *signed.items()])}"
+
+
+@dataclass(frozen=True)
+class Links:
+    """Makes links below `root` that open until `expires_at` (Unix seconds)."""
+
+    root: str
+    expires_at: int
+    secret: bytes
+
+    def to(self, path: str, query: str = "") -> str:
+        # Signed is the path that the gateway sees, so that the link opens behind a proxy and beside it.
+        return self.root + sign_link(Link(path, tuple(parse_qsl(query))), self.expires_at, self.secret)
 
 
 def check_link(link: Link, expires: str, signature: str, secret: bytes) -> None:

@@ -1,17 +1,28 @@
-"""`divisi tracks`: learning tracks of a recording, of a folder of stems, or of a server's job."""
+"""What a choir practises with.
+
+`divisi tracks`: learning tracks of a recording, of a folder of stems, or of a server's job. `divisi rehearsal`: the
+passages, the tempo and the count-in that a server keeps with a job.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from pydantic import ValidationError
 
 from divisi.cli.request import request_from, with_options
-from divisi.cli.server import DEFAULT_SERVER, ID_LENGTH, connect
+from divisi.cli.server import DEFAULT_SERVER, ID_LENGTH, Server, connect
 from divisi.cli.terminal import exit_on_error, of_this_machine, printable, progress_bar, say
+from divisi.contract import rehearsal as kept
+from divisi.contract.errors import InputError
 from divisi.contract.tracks import TrackSetOptions
+
+if TYPE_CHECKING:
+    from divisi.client import Rehearsal
 
 
 @with_options(TrackSetOptions)
@@ -46,3 +57,33 @@ def tracks(
             else:
                 made = of_this_machine("tracks").local_tracks(source, out, options, show)
         say(f"{len(made)} tracks in {printable(out)}")
+
+
+def rehearsal(
+    job: Annotated[str, typer.Argument(help="Id of a server's job.")],
+    keep: Annotated[Path | None, typer.Option(help="Keep what this JSON file, an export, holds instead.")] = None,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Print what is kept with a job to rehearse from, as JSON: passages, tempo, count-in; or keep something else.
+
+    divisi rehearsal 01k8y3p8m4v5w6x7y8z9a0b1c2 > passages.json
+    divisi rehearsal 01k9a2b3c4d5e6f7g8h9j0k1m2 --keep passages.json
+    """
+    with exit_on_error(), connect(server) as client:
+        if keep is None:
+            found = client.rehearsal(job)
+        else:
+            wanted = _kept_in(keep)
+            found = client.change_rehearsal(job, lambda _: wanted)
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+
+
+def _kept_in(path: Path) -> Rehearsal:
+    try:
+        return cast("Rehearsal", kept.Rehearsal.model_validate_json(path.read_bytes()).model_dump())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}", code="no-such-file") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "it"
+        raise InputError(f"{path} holds no passages: {place}: {first['msg']}") from error

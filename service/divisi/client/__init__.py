@@ -4,6 +4,6 @@ compare. Answers are typed dictionaries, see `records`.
 
 from divisi.client.asynchronous import AsyncClient
 from divisi.client.blocking import Client
-from divisi.client.records import Comparison, Job
+from divisi.client.records import Comparison, Job, Rehearsal
 
-__all__ = ["AsyncClient", "Client", "Comparison", "Job"]
+__all__ = ["AsyncClient", "Client", "Comparison", "Job", "Rehearsal"]

@@ -17,11 +17,12 @@ from typing import Any, Self, Unpack, cast
 import httpx
 
 from divisi.client.arrivals import Arrival, Wanted, arriving, unpacking, wanted_files, wanted_tracks
-from divisi.client.records import Comparison, Job, JobPage, LearningTracks
+from divisi.client.records import Comparison, Job, JobPage, LearningTracks, Rehearsal
 from divisi.client.wire import (
     PAGE_NAME,
     REPORT_NAME,
     Patience,
+    again_when_changed,
     compared,
     ended,
     form_of,
@@ -29,6 +30,7 @@ from divisi.client.wire import (
     no_answer,
     problem_to_error,
     progress_of,
+    replacing,
     require_success,
     standing_of,
 )
@@ -129,6 +131,18 @@ class AsyncClient:
     async def stop_keeping(self, job_id: str) -> Job:
         """Lets a job expire again as others do."""
         return cast(Job, await self._json("DELETE", f"v1/jobs/{job_id}/keep"))
+
+    async def rehearsal(self, job_id: str) -> Rehearsal:
+        """What is kept with a job to rehearse from."""
+        return cast(Rehearsal, await self._json("GET", f"v1/jobs/{job_id}/rehearsal"))
+
+    async def change_rehearsal(self, job_id: str, change: Callable[[Rehearsal], Rehearsal]) -> Rehearsal:
+        """Keeps what `change` makes of what is kept; of what somebody else kept meanwhile, where that is so."""
+        address = f"v1/jobs/{job_id}/rehearsal"
+        while True:
+            with again_when_changed():
+                kept = await self._request("GET", address)
+                return cast(Rehearsal, await self._json("PUT", address, **replacing(kept, change)))
 
     async def download_stems(self, job: Job, folder: Path) -> list[Path]:
         """Writes each stem as `folder/<stem>.<extension>`, all at once; see `Client.download_stems`."""

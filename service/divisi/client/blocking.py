@@ -17,11 +17,12 @@ from typing import Any, Self, Unpack, cast
 import httpx
 
 from divisi.client.arrivals import Arrival, Wanted, arriving, unpacking, wanted_files, wanted_tracks
-from divisi.client.records import Comparison, Job, JobPage, LearningTracks
+from divisi.client.records import Comparison, Job, JobPage, LearningTracks, Rehearsal
 from divisi.client.wire import (
     PAGE_NAME,
     REPORT_NAME,
     Patience,
+    again_when_changed,
     compared,
     ended,
     form_of,
@@ -29,6 +30,7 @@ from divisi.client.wire import (
     no_answer,
     problem_to_error,
     progress_of,
+    replacing,
     require_success,
     standing_of,
 )
@@ -90,15 +92,12 @@ class Client:
         waits: bool = True,
         **options: Unpack[RequestArguments],
     ) -> Comparison:
-        """Separates one recording with several models.
-
-        A model that fails has its problem in its job; the others are unharmed.
+        """Separates one recording with several models; one that fails has its problem in its job.
 
         Args:
-            references: true sources by stem, to score against.
             on_progress: called with the share of the work that is done, 0..1.
             waits: False: return as soon as the jobs are queued.
-            options: as of `submit`.
+            references, options: as of `submit`.
         """
         asked = {**options, "model": compared(models)}
         group: str = self._submit(path, references, asked)["group"]
@@ -163,6 +162,18 @@ class Client:
     def stop_keeping(self, job_id: str) -> Job:
         """Lets a job expire again as others do."""
         return cast(Job, self._json("DELETE", f"v1/jobs/{job_id}/keep"))
+
+    def rehearsal(self, job_id: str) -> Rehearsal:
+        """What is kept with a job to rehearse from."""
+        return cast(Rehearsal, self._json("GET", f"v1/jobs/{job_id}/rehearsal"))
+
+    def change_rehearsal(self, job_id: str, change: Callable[[Rehearsal], Rehearsal]) -> Rehearsal:
+        """Keeps what `change` makes of what is kept; of what somebody else kept meanwhile, where that is so."""
+        address = f"v1/jobs/{job_id}/rehearsal"
+        while True:
+            with again_when_changed():
+                kept = self._request("GET", address)
+                return cast(Rehearsal, self._json("PUT", address, **replacing(kept, change)))
 
     def download_stems(self, job: Job, folder: Path) -> list[Path]:
         """Writes each stem of a succeeded job as `folder/<stem>.<extension>`, checked for length and SHA-256.

@@ -247,6 +247,22 @@ class LearningTrack(TypedDict):
     sha256: str | None
 
 
+class Passage(TypedDict):
+    """A named stretch of the recording."""
+
+    name: str
+    start_seconds: float
+    duration_seconds: float
+
+
+class Rehearsal(TypedDict):
+    """What is kept with a job to rehearse from."""
+
+    passages: list[Passage]
+    beats_per_minute: float | None
+    count_in_beats: int
+
+
 class LearningTracks(TypedDict):
     """Learning tracks, made alike; the first look begins to make them."""
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
-from divisi.client.records import Comparison, File, Job
+from divisi.client.records import Comparison, File, Job, Rehearsal
 from divisi.contract.errors import (
     ConflictError,
     DivisiError,
@@ -172,6 +172,21 @@ def json_of(answer: httpx.Response) -> dict[str, Any]:
     if body is None:
         raise InputError(f"{answer.url} does not answer as divisi does; is the address right?")
     return body
+
+
+def replacing(answer: httpx.Response, change: Callable[[Rehearsal], Rehearsal]) -> dict[str, Any]:
+    """What a request carries that keeps something in the place of what was answered, and of nothing else."""
+    return {"json": change(cast(Rehearsal, json_of(answer))), "headers": {"If-Match": answer.headers["ETag"]}}
+
+
+@contextmanager
+def again_when_changed() -> Iterator[None]:
+    """Lets pass that somebody else kept something meanwhile."""
+    try:
+        yield
+    except ConflictError as error:
+        if error.code != "rehearsal-changed":
+            raise
 
 
 def problem_to_error(answer: httpx.Response) -> DivisiError:

@@ -191,6 +191,7 @@ KINDS: dict[str, Kind] = {
     "unknown-part": Kind(NotFoundError),
     "too-many-mixes": Kind(ConflictError, hint="Use those that the job has already, or the usual ones."),
     "rehearsal-too-large": Kind(InputError, 413, hint="Keep fewer passages, or give them shorter names."),
+    "rehearsal-changed": Kind(ConflictError, 412, hint="Look at what is kept now, then keep yours again."),
     "too-many-kept-jobs": Kind(ConflictError, hint="Stop keeping a job that nobody needs any more."),
     "unknown-key": Kind(NotFoundError),
     "no-pitch": Kind(NotFoundError, hint="Choose a model that follows pitches, such as chorus."),

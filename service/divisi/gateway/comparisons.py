@@ -1,32 +1,34 @@
 """Comparisons over HTTP: the jobs of one upload with several models as a table of voices by systems.
 
-And links to share a comparison or a job, which work without a key until they expire.
+And what is shared of them and of a job: links that open without a key until they expire, and what is kept with it.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import time
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
-from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from divisi.access.callers import EXPIRES, SIGNATURE, Link, is_linkable, sign_link
+from divisi.access.callers import EXPIRES, SIGNATURE, Links, is_linkable
 from divisi.contract.answers import CellBody, ComparisonBody, JobBody, SystemBody
-from divisi.contract.errors import NotFoundError
+from divisi.contract.errors import ConflictError, NotFoundError
 from divisi.contract.files import path_of
 from divisi.contract.job import Job
+from divisi.contract.rehearsal import MOST_BYTES, Rehearsal
 from divisi.gateway.answers import group_url, job_body, job_url, reference_bodies
 from divisi.gateway.dependencies import NEVER_STORED, GatewayCaller, GatewayServices, Services
+from divisi.gateway.files import kept_rehearsal, matches_any
 from divisi.gateway.jobs import JobId, jobs_of_group
 from divisi.gateway.on_demand import finished_job
-from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
-from divisi.storage.names import content_disposition
+from divisi.gateway.openapi import ARCHIVE_RESPONSE, json_request, problems
+from divisi.gateway.uploads import read_json
+from divisi.storage.names import content_disposition, rehearsal_key
 
 router = APIRouter(prefix="/v1/groups/{group}", tags=["groups"], dependencies=[NEVER_STORED])
 job_router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["stems"], dependencies=[NEVER_STORED])
@@ -115,46 +117,6 @@ async def get_shared_group(request: Request, jobs: GroupJobs, services: GatewayS
     return await _signed(request, services, comparison_body(jobs, services))
 
 
-@job_router.post(
-    "/links", response_model=DownloadLinksBody, summary="Make download links", responses=problems(404, 409)
-)
-async def make_links(job_id: JobId, services: GatewayServices, seconds: LinkSeconds = None) -> DownloadLinksBody:
-    """Links to the stems and the archive that anybody can open, until they expire or the job is erased."""
-    job, manifest = await finished_job(services, job_id)
-    links, url = await _links_until(services, seconds, [job]), job_url(job_id)
-    return DownloadLinksBody(
-        expires_at=links.expires_at,
-        stems=[
-            StemLinkBody(name=stem.name, href=links.to(f"{url}/{path_of('audio', stem.name)}"))
-            for stem in manifest.stems
-        ],
-        archive=links.to(f"{url}/archive.zip"),
-        shared=links.to(f"{url}/shared"),
-    )
-
-
-@job_router.put("/keep", response_model=JobBody, summary="Keep a job", responses=problems(404, 409))
-async def keep_job(job_id: JobId, services: GatewayServices) -> JobBody:
-    """The job, with all that is made of it, stays until it is erased or no longer kept. Links to it open as long, if
-    they are not made for a shorter time. A caller keeps only so many.
-    """
-    most = 0 if services.settings.is_private else services.settings.max_kept_jobs
-    return job_body(await services.queue.keep(job_id, most=most), services.settings.root_path)
-
-
-@job_router.delete("/keep", response_model=JobBody, summary="Let a job expire", responses=problems(404, 409))
-async def stop_keeping_job(job_id: JobId, services: GatewayServices) -> JobBody:
-    """From now on the job expires as others do."""
-    return job_body(await services.queue.keep(job_id, keeps=False), services.settings.root_path)
-
-
-@job_router.get("/shared", response_model=JobBody, summary="Open a shared job", responses=problems(404, 409))
-async def get_shared_job(request: Request, job_id: JobId, services: GatewayServices) -> Any:
-    """The job as at its own address; its links open without a key as long as the one that led here."""
-    job, _ = await finished_job(services, job_id)
-    return await _signed(request, services, job_body(job, services.settings.root_path))
-
-
 def comparison_body(jobs: list[Job], services: Services) -> ComparisonBody:
     """The table of the jobs of one group, one or more."""
     root, group = services.settings.root_path, jobs[0].group or ""
@@ -209,25 +171,101 @@ def _system(body: JobBody, title: str, voices: dict[str, None]) -> SystemBody:
     )
 
 
-@dataclass(frozen=True)
-class _Links:
-    """Makes links below `root` that open until `expires_at` (Unix seconds)."""
+@job_router.post(
+    "/links", response_model=DownloadLinksBody, summary="Make download links", responses=problems(404, 409)
+)
+async def make_links(job_id: JobId, services: GatewayServices, seconds: LinkSeconds = None) -> DownloadLinksBody:
+    """Links to the stems and the archive that anybody can open, until they expire or the job is erased."""
+    job, manifest = await finished_job(services, job_id)
+    links, url = await _links_until(services, seconds, [job]), job_url(job_id)
+    return DownloadLinksBody(
+        expires_at=links.expires_at,
+        stems=[
+            StemLinkBody(name=stem.name, href=links.to(f"{url}/{path_of('audio', stem.name)}"))
+            for stem in manifest.stems
+        ],
+        archive=links.to(f"{url}/archive.zip"),
+        shared=links.to(f"{url}/shared"),
+    )
 
-    root: str
-    expires_at: int
-    secret: bytes
 
-    def to(self, path: str, query: str = "") -> str:
-        # Signed is the path that the gateway sees, so that the link opens behind a proxy and beside it.
-        return self.root + sign_link(Link(path, tuple(parse_qsl(query))), self.expires_at, self.secret)
+@job_router.put("/keep", response_model=JobBody, summary="Keep a job", responses=problems(404, 409))
+async def keep_job(job_id: JobId, services: GatewayServices) -> JobBody:
+    """The job, with all that is made of it, stays until it is erased or no longer kept. Links to it open as long, if
+    they are not made for a shorter time. A caller keeps only so many.
+    """
+    most = 0 if services.settings.is_private else services.settings.max_kept_jobs
+    return job_body(await services.queue.keep(job_id, most=most), services.settings.root_path)
 
 
-async def _links_until(services: Services, seconds: int | None, jobs: list[Job]) -> _Links:
+@job_router.delete("/keep", response_model=JobBody, summary="Let a job expire", responses=problems(404, 409))
+async def stop_keeping_job(job_id: JobId, services: GatewayServices) -> JobBody:
+    """From now on the job expires as others do."""
+    return job_body(await services.queue.keep(job_id, keeps=False), services.settings.root_path)
+
+
+@job_router.get(
+    "/rehearsal",
+    response_model=Rehearsal,
+    summary="Look at what is kept to rehearse from",
+    tags=["rehearsal"],
+    responses=problems(404, 409),
+)
+async def get_rehearsal(job_id: JobId, services: GatewayServices, response: Response) -> Rehearsal:
+    """Named passages, the tempo and the count-in that are kept with the job; empty until somebody keeps something."""
+    await finished_job(services, job_id)
+    kept = await kept_rehearsal(services, job_id)
+    response.headers["ETag"] = _tag_of(kept)
+    return kept
+
+
+@job_router.put(
+    "/rehearsal",
+    response_model=Rehearsal,
+    summary="Keep something to rehearse from",
+    tags=["rehearsal"],
+    openapi_extra=json_request("Rehearsal"),
+    responses=problems(404, 409, 412, 413),
+)
+async def keep_rehearsal(
+    request: Request,
+    response: Response,
+    job_id: JobId,
+    services: GatewayServices,
+    if_match: Annotated[
+        str | None, Header(alias="If-Match", description="Only in the place of what has this `ETag`, else 412.")
+    ] = None,
+) -> Rehearsal:
+    """Keeps these with the job in the place of what was kept; they are erased with it, and whoever opens a link to the
+    job sees them.
+    """
+    await finished_job(services, job_id)
+    rehearsal = await read_json(request, Rehearsal, MOST_BYTES)
+    async with services.rehearsals:
+        if if_match is not None and not matches_any(if_match, _tag_of(await kept_rehearsal(services, job_id))):
+            raise ConflictError("somebody else has kept something since it was looked at", code="rehearsal-changed")
+        await services.store.put_bytes(rehearsal_key(job_id), rehearsal.model_dump_json().encode())
+    response.headers["ETag"] = _tag_of(rehearsal)
+    return rehearsal
+
+
+def _tag_of(rehearsal: Rehearsal) -> str:
+    return f'"{hashlib.sha256(rehearsal.model_dump_json().encode()).hexdigest()[:32]}"'
+
+
+@job_router.get("/shared", response_model=JobBody, summary="Open a shared job", responses=problems(404, 409))
+async def get_shared_job(request: Request, job_id: JobId, services: GatewayServices) -> Any:
+    """The job as at its own address; its links open without a key as long as the one that led here."""
+    job, _ = await finished_job(services, job_id)
+    return await _signed(request, services, job_body(job, services.settings.root_path))
+
+
+async def _links_until(services: Services, seconds: int | None, jobs: list[Job]) -> Links:
     """Links that open for so many seconds, or until the last of the jobs expires; as long as one is kept."""
     usual = _KEPT_SECONDS if any(job.is_kept for job in jobs) else services.settings.link_seconds
     ends = time.time() + (seconds or usual)
     expires_at = int(min(ends, max(job.expires_at or ends for job in jobs)))
-    return _Links(services.settings.root_path, expires_at, await services.keys.deployment_secret())
+    return Links(services.settings.root_path, expires_at, await services.keys.deployment_secret())
 
 
 async def _signed(request: Request, services: Services, body: BaseModel) -> Any:
@@ -235,7 +273,7 @@ async def _signed(request: Request, services: Services, body: BaseModel) -> Any:
     root = services.settings.root_path
     until = request.query_params.get(EXPIRES) if request.query_params.get(SIGNATURE) else None
     expires_at = int(until or time.time() + services.settings.link_seconds)
-    links = _Links(root, expires_at, await services.keys.deployment_secret())
+    links = Links(root, expires_at, await services.keys.deployment_secret())
 
     def sign(value: Any) -> Any:
         if isinstance(value, dict):

@@ -66,6 +66,8 @@ class Services:
         self.scratch = Scratch(settings.work_dir, "gateway")
         # Practice mixes that are being looked for or made, by the key of their note; see `on_demand.py`.
         self.mixes: dict[str, asyncio.Task[ManifestFile]] = {}
+        # Held between looking at what is kept and keeping something else.
+        self.rehearsals = asyncio.Lock()
         # Each inspection is a process that decodes: more at once than there are cores only makes all of them late.
         self.inspection_places = asyncio.Semaphore(os.cpu_count() or 1)
         self.tracks = TrackShelf(

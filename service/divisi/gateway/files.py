@@ -1,14 +1,14 @@
 """Files of a job over HTTP, all by one route: whole, in ranges, on conditions, or by a link of the object store.
 
-Which files there are stands in `contract/files.py`; each row becomes a GET and a HEAD. Beside them the archive, and
-what a choir keeps with the job.
+Which files there are stands in `contract/files.py`; each row becomes a GET and a HEAD. Beside them the archive.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from inspect import Parameter, Signature
 from typing import Annotated, Any
 
@@ -20,14 +20,14 @@ from divisi.contract.errors import InputError, ModelError, NotFoundError
 from divisi.contract.files import FILES, FileRole
 from divisi.contract.job import Job
 from divisi.contract.manifest import Manifest, ManifestFile
-from divisi.contract.rehearsal import MOST_BYTES, Rehearsal
+from divisi.contract.rehearsal import Rehearsal
 from divisi.contract.tracks import MixOptions, check_length, track_of
+from divisi.gateway.answers import job_body
 from divisi.gateway.dependencies import GatewayServices, Services, in_query
 from divisi.gateway.jobs import JobId
-from divisi.gateway.on_demand import PracticeMix, all_mixes, archive_of, finished_job, ready_mix, zip_answer
-from divisi.gateway.openapi import ARCHIVE_RESPONSE, FILE_HEAD_RESPONSES, file_responses, json_request, problems
-from divisi.gateway.uploads import read_json
-from divisi.storage.names import content_disposition, rehearsal_key
+from divisi.gateway.on_demand import PracticeMix, all_mixes, finished_job, ready_mix, zip_answer, zip_of
+from divisi.gateway.openapi import ARCHIVE_RESPONSE, FILE_HEAD_RESPONSES, file_responses, problems
+from divisi.storage.names import content_disposition, legal_name, rehearsal_key
 from divisi.tracks.shelf import TrackSet
 
 router = APIRouter(prefix="/v1/jobs/{job_id}")
@@ -175,43 +175,28 @@ async def get_archive(
     files = [*manifest.files, *made]
     for file in files:
         await services.store.head(file.key)
-    pieces = archive_of(job, services.settings.root_path, files, services.store)
+    pieces = await _archive_of(services, job, files)
     return zip_answer(pieces, content_disposition(job.file_name, "stems.zip", job_id))
 
 
-@router.get(
-    "/rehearsal",
-    response_model=Rehearsal,
-    summary="Look at what is kept to rehearse from",
-    tags=["rehearsal"],
-    responses=problems(404, 409),
-)
-async def get_rehearsal(job_id: JobId, services: GatewayServices, response: Response) -> Rehearsal:
-    """Named passages, the tempo and the count-in that are kept with the job; empty until somebody keeps something."""
-    await finished_job(services, job_id)
-    response.headers["Cache-Control"] = "no-store"
+async def _archive_of(services: Services, job: Job, files: Sequence[ManifestFile]) -> AsyncIterable[bytes]:
+    """The ZIP file of a finished job, piece by piece: what was delivered, or more, what the API says about it, and what
+    is kept to rehearse from, if anything is.
+    """
+    body = job_body(job, services.settings.root_path)
+    texts = {"manifest.json": body.model_dump_json(indent=2, exclude={"links"}).encode()}
+    if (kept := await kept_rehearsal(services, job.job_id)) != Rehearsal():
+        texts["rehearsal.json"] = kept.model_dump_json(indent=2).encode()
+    ended_at = datetime.fromtimestamp(job.ended_at or job.submitted_at, UTC)
+    return zip_of(texts, {legal_name(file.file_name): file for file in files}, ended_at, services.store)
+
+
+async def kept_rehearsal(services: Services, job_id: str) -> Rehearsal:
+    """What is kept with a job to rehearse from; nothing until somebody keeps something."""
     try:
         return Rehearsal.model_validate_json(await services.store.get_bytes(rehearsal_key(job_id)))
     except NotFoundError:
         return Rehearsal()
-
-
-@router.put(
-    "/rehearsal",
-    response_model=Rehearsal,
-    summary="Keep something to rehearse from",
-    tags=["rehearsal"],
-    openapi_extra=json_request("Rehearsal"),
-    responses=problems(404, 409, 413),
-)
-async def keep_rehearsal(request: Request, job_id: JobId, services: GatewayServices) -> Rehearsal:
-    """Keeps these with the job in the place of what was kept; they are erased with it, and whoever opens a link to the
-    job sees them.
-    """
-    await finished_job(services, job_id)
-    rehearsal = await read_json(request, Rehearsal, MOST_BYTES)
-    await services.store.put_bytes(rehearsal_key(job_id), rehearsal.model_dump_json().encode())
-    return rehearsal
 
 
 async def _answer(

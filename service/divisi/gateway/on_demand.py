@@ -30,7 +30,7 @@ from divisi.contract.files import StemFormat
 from divisi.contract.job import Job, JobState
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem
 from divisi.contract.tracks import LOWER_DB, TrackSetOptions, check_length, check_part, tracks_of
-from divisi.gateway.answers import job_body, track_set_body
+from divisi.gateway.answers import track_set_body
 from divisi.gateway.dependencies import GatewayServices, Services, in_query
 from divisi.gateway.jobs import JobId
 from divisi.gateway.multipart_form import scratch_folder
@@ -241,13 +241,6 @@ def tracks_answer(wanted: TrackSet, files: Sequence[ManifestFile], store: Object
     name = f"learning tracks ({change}).zip" if change else "learning tracks.zip"
     pieces = zip_of({}, {legal_name(file.file_name): file for file in files}, ended_at, store)
     return zip_answer(pieces, content_disposition(job.file_name, name, job.job_id))
-
-
-def archive_of(job: Job, root: str, files: Sequence[ManifestFile], store: ObjectStore) -> AsyncIterable[bytes]:
-    """The ZIP file of a finished job, piece by piece: what was delivered, or more, and what the API says about it."""
-    description = job_body(job, root).model_dump_json(indent=2, exclude={"links"}).encode()
-    ended_at = datetime.fromtimestamp(job.ended_at or job.submitted_at, UTC)
-    return zip_of({"manifest.json": description}, {legal_name(file.file_name): file for file in files}, ended_at, store)
 
 
 def zip_of(

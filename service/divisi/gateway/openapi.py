@@ -27,6 +27,7 @@ _MEANINGS = {
     408: "The body stopped coming.",
     409: "Not possible in the present state.",
     410: "The time of this link is over.",
+    412: "It has changed since it was looked at.",
     413: "The recording is larger than this service accepts; answered while it is still being sent.",
     415: "The body is not audio, or not of a kind that is taken.",
     416: "The range holds none of the bytes there are.",

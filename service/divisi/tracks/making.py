@@ -19,9 +19,8 @@ from divisi.audio.decode import open_decoder
 from divisi.audio.recording import Samples, StreamResampler
 from divisi.contract.errors import InputError
 from divisi.contract.tracks import LOWER_DB, Layout, Track, TrackOptions, check_length, full_set
-from divisi.tracks.cover import cover_png
 from divisi.tracks.time_and_pitch import TimeAndPitch, Tracks
-from divisi.tracks.track_file import Tags, TrackWriter, open_track, track_rate
+from divisi.tracks.track_file import Tags, TrackWriter, cover_png, open_track, track_rate
 
 _BLOCK_LENGTH = 1 << 16
 # RMS that tracks have where their peaks let them; full scale 1.
