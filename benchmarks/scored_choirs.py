@@ -125,7 +125,8 @@ def read_hymn(name: str, voices: Sequence[Sequence[tuple[float, float, int]]], q
 def read_chorale(name: str, quarters: float) -> Score:
     """The first so many quarters, and on to the end of the bar."""
     whole = corpus.parse(f"bach/{name}")
-    bars = [float(bar.offset) for bar in whole.parts[0].getElementsByClass(stream.Measure)]
+    measures = whole.parts[0].getElementsByClass(stream.Measure)
+    bars = [float(bar.offset) for bar in measures]
     end = min([bar for bar in bars if bar >= quarters], default=float(whole.duration.quarterLength))
     voices, fermatas = [], set()
     for part in whole.parts:
@@ -141,10 +142,19 @@ def read_chorale(name: str, quarters: float) -> Score:
     unit = float(first.beatDuration.quarterLength)
     beats = np.arange(bars[1] % unit if len(bars) > 1 else 0.0, end - 1e-6, unit)
     signature = whole.parts[0].recurse().getElementsByClass("KeySignature")
-    pickup = whole.parts[0].getElementsByClass(stream.Measure)[0].number == 0
-    heads = tuple(bar for place, bar in enumerate(bars) if bar < end and not (pickup and place == 0))
+    length = float(first.barDuration.quarterLength)
+    heads = tuple(bar for bar in whole_bars(bars, length, has_pickup=measures[0].number == 0) if bar < end)
     fifths = signature[0].sharps if signature else 0
     return Score(name, tuple(voices), heads, tuple(beats.tolist()), end, tuple(sorted(fermatas)), fifths)
+
+
+def whole_bars(measures: Sequence[float], length: float, *, has_pickup: bool) -> list[float]:
+    """Where bars of so many quarters begin: phrases end within a bar, which is two measures then."""
+    heads: list[float] = []
+    for start in measures[1:] if has_pickup else measures:
+        if not heads or start - heads[-1] >= length:
+            heads.append(start)
+    return heads
 
 
 def draw_tempo(rng: np.random.Generator, score: Score, *, waits: bool) -> np.ndarray:

@@ -71,6 +71,14 @@ def test_there_are_no_beats_without_two_moments(onsets: list[float]) -> None:
     assert len(find_beats(np.array(onsets), np.ones(len(onsets)), 2.0)) == 0
 
 
+def test_the_melody_says_where_a_bar_begins_when_the_others_are_long_elsewhere() -> None:
+    moments = moments_at(84)
+    melody = [(67, 2), (69, 1), (71, 1)] * 8
+    others = [(60, 1), (62, 2), (64, 1)] * 8
+    bars = find_bars([sung(line, moments, seed) for seed, line in enumerate((melody, others, others))])
+    assert (bars.beats_a_bar, bars.first_downbeat) == (4, 0)
+
+
 @pytest.mark.parametrize(("rhythm", "beats_a_bar"), [([2, 1], 3), ([2, 1, 1], 4)])
 @pytest.mark.parametrize("pickup", [0, 1])
 def test_bars_begin_with_long_notes_after_a_pickup_or_none(rhythm: list[int], beats_a_bar: int, pickup: int) -> None:

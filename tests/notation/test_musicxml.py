@@ -91,6 +91,16 @@ def test_a_note_across_a_bar_line_is_tied(score: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("tail", [[], [Note(float(BEATS[-1]) + 1.1 * BEAT_SECONDS, 14.9, 55, 196.0)]])
+def test_what_sounds_on_after_the_last_beat_opens_no_bar(tail: list[Note], tmp_path: Path) -> None:
+    last = Note(float(BEATS[13]), float(BEATS[-1]) + 1.4 * BEAT_SECONDS, 67, 392.0)
+    write_musicxml(tmp_path / "score.musicxml", "", {"alto": [*sung(SOPRANO[:4], 1), last], "tenor": tail}, BARS)
+    read = music21.converter.parse(tmp_path / "score.musicxml", forceSource=True)
+    assert [measure.number for measure in read.parts[0].getElementsByClass("Measure")] == [0, 1, 2, 3, 4]
+    assert read.parts[0].flatten().stripTies().notes[-1].quarterLength == 4
+    assert not read.parts[1].flatten().notes
+
+
 def test_verovio_engraves_it_without_complaint(score: Path) -> None:
     toolkit = verovio.toolkit()
     assert toolkit.loadFile(str(score))

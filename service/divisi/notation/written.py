@@ -69,7 +69,11 @@ class Spelling:
 
 
 class Grid:
-    """Places moments on the beats, which go on at the same pace before the first and after the last."""
+    """Places moments on the beats, which go on at the same pace before the first and after the last.
+
+    `end` is the tick after the last beat: a last note that is held longer still, or a slip of the tracker as a voice
+    dies away, does not open another bar.
+    """
 
     def __init__(self, beats: NDArray[np.float64]) -> None:
         lead, tail = 2 * beats[0] - beats[1], 2 * beats[-1] - beats[-2]
@@ -78,6 +82,7 @@ class Grid:
             [[beats[0] - far * (beats[0] - lead)], beats, [beats[-1] + far * (tail - beats[-1])]]
         )
         self._beats = np.concatenate([[-far], np.arange(len(beats)), [len(beats) - 1 + far]])
+        self.end = len(beats) * TICKS
 
     def beats_at(self, seconds: float) -> float:
         """Beats after the first, with fractions."""
@@ -96,13 +101,14 @@ def _cost_of(tick: int) -> float:
 
 def written(notes: Sequence[Note], grid: Grid) -> list[WrittenNote]:
     """One voice's notes and the rests between them, without gaps from tick 0 on."""
+    notes = [note for note in notes if grid.tick_at(note.start_seconds) < grid.end]
     starts: list[int] = []
     for note in notes:
         earliest = starts[-1] + 1 if starts else 0
         starts.append(max(grid.tick_at(note.start_seconds), earliest))
     line: list[WrittenNote] = []
     for place, (note, start) in enumerate(zip(notes, starts, strict=True)):
-        end = max(round(grid.beats_at(note.end_seconds) * 2) * TICKS // 2, start + 1)
+        end = max(min(round(grid.beats_at(note.end_seconds) * 2) * TICKS // 2, grid.end), start + 1)
         if place + 1 < len(notes):
             following = starts[place + 1]
             silence = grid.beats_at(notes[place + 1].start_seconds) - grid.beats_at(note.end_seconds)
