@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from divisi.cli import separate as command
-from divisi.cli.out_folder import NOTE_NAME, OutFolder
+from divisi.cli.out_folder import NOTE_NAME, OutFolder, SeparateOne
 from divisi.cli.recordings import digest_of
 from divisi.cli.request import CommandRequest
 from divisi.contract.errors import InputError
@@ -178,10 +178,10 @@ runs = st.builds(
 outs = st.sampled_from(("out", "in", ".", "in/out", "in/a", "out/deep/er", "link", "in/a.wav", "outside"))
 
 
-def fake_separation(request: CommandRequest) -> Callable[[Sequence[Path], OutFolder, Callable[[float], None]], None]:
+def fake_separation(request: CommandRequest) -> SeparateOne:
     """What the real one does with files, without the music: stems hold the digest of their recording."""
 
-    def separate_one(paths: Sequence[Path], out: OutFolder, on_progress: Callable[[float], None]) -> None:
+    def separate_one(paths: Sequence[Path], out: OutFolder, on_progress: Callable[[float], None]) -> list[str]:
         content = paths[0].read_bytes()
         if content.startswith(b"bad"):
             raise InputError("the file cannot be decoded", code="undecodable")
@@ -194,6 +194,7 @@ def fake_separation(request: CommandRequest) -> Callable[[Sequence[Path], OutFol
             if content.startswith(b"crash"):
                 raise RuntimeError("the decoder went astray")
             out.publish_all(scratch)
+        return []
 
     return separate_one
 

@@ -11,14 +11,15 @@ from typer.testing import CliRunner
 from divisi.cli.app import app
 from divisi.cli.recordings import digest_of
 from divisi.cli.request import CommandRequest, check_offered, request_from
-from divisi.cli.separate import separate
+from divisi.cli.separate import RunOptions, separate
 from divisi.contract.errors import InputError, UnavailableError
 from divisi.contract.request import offer_of
 
 
 def test_every_option_of_the_contract_that_has_flags_is_one_of_the_command() -> None:
     offered = {name for name, field in CommandRequest.model_fields.items() if offer_of(field).flags}
-    assert offered | {"files", "out", "again", "server", "together"} == set(inspect.signature(separate).parameters)
+    of_the_run = {"files", "out", "server", *RunOptions.model_fields}
+    assert offered | of_the_run == set(inspect.signature(separate).parameters)
     shown = CliRunner().invoke(app, ["separate", "--help"], env={"COLUMNS": "200"}).output
     for name in offered:
         assert offer_of(CommandRequest.model_fields[name]).flags[0] in shown

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from divisi.cli.app import app
-from divisi.cli.out_folder import OutFolder
+from divisi.cli.out_folder import OutFolder, SeparateOne
 from divisi.cli.request import CommandRequest
 from divisi.contract.errors import InputError, ModelError, UnavailableError
 
@@ -40,8 +40,8 @@ class Ran:
 def separate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
     separated: list[str] = []
 
-    def fake(request: CommandRequest) -> Callable[[Sequence[Path], OutFolder, Callable[[float], None]], None]:
-        def separate_one(paths: Sequence[Path], out: OutFolder, on_progress: Callable[[float], None]) -> None:
+    def fake(request: CommandRequest) -> SeparateOne:
+        def separate_one(paths: Sequence[Path], out: OutFolder, on_progress: Callable[[float], None]) -> list[str]:
             separated.append(paths[0].name)
             content = paths[0].read_bytes()
             with out.unfinished() as scratch:
@@ -49,6 +49,7 @@ def separate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
                 if fault := FAULTS.get(content):
                     raise fault
                 out.publish_all(scratch)
+            return []
 
         return separate_one
 

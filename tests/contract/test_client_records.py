@@ -17,9 +17,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from divisi.contract.answers import ComparisonBody, JobListBody, Since, TrackSetBody
+from divisi.contract.rehearsal import Rehearsal
 
 RECORDS = Path(__file__).resolve().parents[2] / "service" / "divisi" / "client" / "records.py"
-ROOTS = (JobListBody, ComparisonBody, TrackSetBody)
+ROOTS = (JobListBody, ComparisonBody, Rehearsal, TrackSetBody)
 NAMES = {
     "TrackImageBody": "Track",
     "TrackBody": "LearningTrack",

@@ -126,6 +126,49 @@ def test_the_asynchronous_client_brings_the_stems_as_they_are(
     assert paths[1].read_bytes() == stem_bytes("alto")
 
 
+def test_one_call_separates_and_leaves_nothing_on_the_server(
+    gateway: Gateway, recording: Path, work_off: WorkOff, stem_bytes: StemBytes, tmp_path: Path
+) -> None:
+    shares: list[float] = []
+
+    async def separate() -> dict[str, Path]:
+        async with AsyncClient(gateway.url) as client:
+            return await client.separate(recording, tmp_path / "second", model="quartet", stem_format="wav24")
+
+    with worker(gateway, work_off, 2), Client(gateway.url) as client:
+        with pytest.warns(UserWarning, match="were cut"):
+            first = client.separate(str(recording), str(tmp_path / "first"), on_progress=shares.append)
+        with pytest.warns(UserWarning, match="were cut"):
+            second = asyncio.run(separate())
+        assert client.jobs()["jobs"] == []
+    assert list(first) == list(second) == ["soprano", "alto", "tenor", "bass"]
+    assert first["alto"].read_bytes() == second["alto"].read_bytes() == stem_bytes("alto")
+    assert shares[-1] == 1.0
+
+
+def test_progress_can_be_followed_to_the_end_whatever_it_is(gateway: Gateway, recording: Path) -> None:
+    async def follow(job_id: str) -> list[str]:
+        async with AsyncClient(gateway.url) as client:
+            return [job["state"] async for job in client.iter_progress(job_id)]
+
+    with Client(gateway.url) as client:
+        job = client.submit(recording)
+        looks = client.iter_progress(job["id"])
+        assert next(looks)["state"] == "queued"
+        client.cancel(job["id"])
+        assert [job["state"] for job in looks] == ["cancelled"]
+        assert asyncio.run(follow(job["id"])) == ["cancelled"]
+
+
+def test_server_and_key_are_those_of_the_environment(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIVISI_SERVER", gateway.url)
+    monkeypatch.setenv("DIVISI_API_KEY", "dvs_from_the_environment")
+    with Client() as client, Client(api_key="dvs_given") as given:
+        assert client.jobs()["jobs"] == []
+        keys = [one._http.headers["Authorization"] for one in (client, given)]
+    assert keys == ["Bearer dvs_from_the_environment", "Bearer dvs_given"]
+
+
 def test_both_clients_export_a_comparison_that_opens_from_disk(
     gateway: Gateway, recording: Path, work_off: WorkOff, stem_bytes: StemBytes, tmp_path: Path
 ) -> None:

@@ -83,12 +83,12 @@ def test_a_download_that_does_not_come_leaves_the_job_for_the_same_command(
     assert jobs_of(gateway) == []
 
 
-def test_what_to_know_of_the_result_is_printed_with_the_recordings_name(
-    gateway: Gateway, recording: Path, work_off: WorkOff, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_to_know_of_the_result_comes_with_the_recordings_name(
+    gateway: Gateway, recording: Path, work_off: WorkOff, tmp_path: Path
 ) -> None:
     with worker(gateway, work_off, 1):
-        remote_separation(gateway.url, CommandRequest())((recording,), into(tmp_path / "out"), ignore)
-    assert "Ave verum.wav: 3 samples of alto were cut" in capsys.readouterr().out.splitlines()
+        remarks = remote_separation(gateway.url, CommandRequest())((recording,), into(tmp_path / "out"), ignore)
+    assert "Ave verum.wav: 3 samples of alto were cut" in remarks
 
 
 def test_a_file_in_the_way_leaves_both_the_file_and_the_job_and_another_folder_does(

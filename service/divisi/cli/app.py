@@ -9,10 +9,12 @@ from importlib.util import find_spec
 
 import typer
 
+from divisi.cli.compare import compare
 from divisi.cli.separate import separate
-from divisi.cli.server import compare, jobs, models
+from divisi.cli.server import jobs, models
 from divisi.cli.terminal import of_this_machine
 from divisi.cli.tracks import rehearsal, tracks
+from divisi.cli.watch import watch
 
 _IS_CLIENT_ALONE = find_spec("divisi.machine") is None
 _HELP = """**divisi** separates a recording of a choir or an ensemble: one file in, one stem per voice out.
@@ -29,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help=_HELP + (_HOW_A_CLIENT_BEGINS if _IS_CLIENT_ALONE else _HOW_TO_BEGIN),
 )
-for command in (separate, tracks, rehearsal, compare, jobs):
+for command in (separate, watch, tracks, rehearsal, compare, jobs):
     app.command()(command)
 app.add_typer(models, name="models")
 if not _IS_CLIENT_ALONE:

@@ -194,8 +194,10 @@ class OutFolder:
             written.unlink(missing_ok=True)
 
 
-SeparateOne = Callable[[Sequence[Path], OutFolder, Callable[[float], None]], None]
-"""Separates one recording, in one file or in several, into a folder, calling back with its progress 0..1."""
+SeparateOne = Callable[[Sequence[Path], OutFolder, Callable[[float], None]], Sequence[str]]
+"""Separates one recording, in one file or in several, into a folder, calling back with its progress 0..1. Gives what to
+know of it, a sentence each.
+"""
 
 
 def check_writable(out: Path) -> None:
@@ -226,6 +228,12 @@ def read_note(folder: Path) -> Note | None:
         return Note.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+def made_in(folder: Path) -> list[str]:
+    """Names of the files that runs made in a folder and that are there."""
+    note = read_note(folder)
+    return [name for name in (note.files if note else ()) if (folder / name).is_file()]
 
 
 def identity_of(path: Path) -> FileIdentity | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -58,8 +58,8 @@ class CommandRequest(SeparationRequest):
 Asked = TypeVar("Asked", bound=BaseModel)
 
 
-def with_options(kind: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command an option for each field that its `kind` offers, in front of its own keyword-only ones.
+def with_options(*kinds: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command an option for each field that its `kinds` offer, in front of its own keyword-only ones.
 
     They come to it as keyword arguments, by the names of their fields.
     """
@@ -68,8 +68,9 @@ def with_options(kind: type[BaseModel]) -> Callable[[Callable[..., None]], Calla
         signature = inspect.signature(command, eval_str=True)
         own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
         first = [one for one in own if one.kind is not inspect.Parameter.KEYWORD_ONLY]
-        names = sorted(_offered(kind), key=lambda name: name in FIT_OPTIONS)  # what few need comes last
-        parameters = [*first, *(_parameter(name, kind.model_fields[name]) for name in names), *own[len(first) :]]
+        fields = {name: kind.model_fields[name] for kind in kinds for name in _offered(kind)}
+        names = sorted(fields, key=lambda name: name in FIT_OPTIONS)  # what few need comes last
+        parameters = [*first, *(_parameter(name, fields[name]) for name in names), *own[len(first) :]]
         command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
         return command
@@ -78,13 +79,15 @@ def with_options(kind: type[BaseModel]) -> Callable[[Callable[..., None]], Calla
 
 
 def request_from(given: Mapping[str, Any], kind: type[Asked]) -> Asked:
-    """What the options of the command line ask for.
+    """What the options of the command line ask for; those of another kind are left out.
 
     Raises:
         InputError: `invalid-request`, an option that cannot be had.
     """
     values: dict[str, Any] = {}
     for name, value in given.items():
+        if name not in kind.model_fields:
+            continue
         if isinstance(kind.model_fields[name].default, tuple):
             values[name] = [part for part in values_of([value or ""]) if part]
         elif value is not None:
@@ -98,6 +101,21 @@ def request_from(given: Mapping[str, Any], kind: type[Asked]) -> Asked:
             reason = f"at most {problem['ctx']['max_length']} can be given"
         message = f"{offer_of(kind.model_fields[name]).flags[0]} {given[name]}: {reason}"
         raise InputError(message, code="invalid-request") from error
+
+
+def request_of(options: Mapping[str, Any]) -> CommandRequest:
+    """The same of keyword arguments, whose lists may be lists.
+
+    Raises:
+        TypeError: there is no such option.
+        InputError: as `request_from`.
+    """
+    known = _offered(CommandRequest)
+    if unknown := [name for name in options if name not in known]:
+        raise TypeError(f"there is no option {unknown[0]!r}; known are {', '.join(known)}")
+    is_list = {name: isinstance(value, Sequence) and not isinstance(value, str) for name, value in options.items()}
+    given = {name: ",".join(value) if is_list[name] else value for name, value in options.items()}
+    return request_from(given, CommandRequest)
 
 
 def check_offered(model_id: str, cards: Iterable[Mapping[str, Any]]) -> None:

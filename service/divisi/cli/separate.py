@@ -10,41 +10,51 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel
 from rich.progress import Progress
 
-from divisi.cli.out_folder import OutFolder, SeparateOne, check_writable, identity_of
+from divisi.cli.out_folder import OutFolder, SeparateOne, check_writable, identity_of, made_in
 from divisi.cli.recordings import check_readable, digest_of, distinct, find_recordings, folders_for
 from divisi.cli.request import CommandRequest, request_from, with_options
-from divisi.cli.server import remote_separation
+from divisi.cli.server import SERVER_VARIABLE, separation_of
 from divisi.cli.terminal import (
     EXIT_BAD_INPUT,
     complain,
     errors,
     exit_on_error,
-    of_this_machine,
     printable,
     progress_bar,
     say,
+    show_json,
 )
 from divisi.contract.errors import AccessError, DivisiError, InputError, LimitError, UnavailableError, kind_of
+from divisi.contract.request import Offer
 
 # What ends a run at once: every other recording would meet the same.
 _FAULTS_OF_THE_RUN = (AccessError, LimitError, UnavailableError, ModuleNotFoundError)
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-@with_options(CommandRequest)
+class RunOptions(BaseModel):
+    """How a run goes about its recordings."""
+
+    again: Annotated[
+        bool, Offer(("--again",), "Do again what is done; also in place of another recording's stems.")
+    ] = False
+    together: Annotated[
+        bool, Offer(("--together",), "The FILES are one recording: mono, a microphone each, in this order.")
+    ] = False
+    as_json: Annotated[bool, Offer(("--json",), "Print JSON, for programs.")] = False
+
+
+@with_options(CommandRequest, RunOptions)
 def separate(
     files: Annotated[list[Path], typer.Argument(help="Recordings, wav, flac, ogg, mp3, m4a …; or folders of them.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the stems.")] = Path("stems"),
     *,
-    again: Annotated[
-        bool, typer.Option("--again", help="Do again what is done; also in place of another recording's stems.")
-    ] = False,
-    server: Annotated[str | None, typer.Option(help="Address of a divisi server; default: this machine.")] = None,
-    together: Annotated[
-        bool, typer.Option("--together", help="The FILES are one recording: mono, a microphone each, in this order.")
-    ] = False,
+    server: Annotated[
+        str | None, typer.Option(help="Address of a divisi server; default: this machine.", envvar=SERVER_VARIABLE)
+    ] = None,
     **asked: Any,
 ) -> None:
     """Separate recordings into stems.
@@ -62,20 +72,17 @@ def separate(
         divisi separate 1.wav 2.wav 3.wav --together -m fastmnmf2 --spots violin:1,piano:2 -o stems
     """
     with exit_on_error():
-        request = request_from(asked, CommandRequest)
-        is_one = together or (len(files) == 1 and not os.path.isdir(files[0]))
+        request, options = request_from(asked, CommandRequest), request_from(asked, RunOptions)
+        is_one = options.together or (len(files) == 1 and not os.path.isdir(files[0]))
         found = find_recordings(files)
         if is_one and found.problems:
             raise InputError(found.problems[0], code="no-such-file")
         if is_one:
             for path in found.recordings:
                 check_readable(path)
-        if server is None:
-            separate_one = of_this_machine("separation").local_separation(request)
-        else:
-            separate_one = remote_separation(server, request, again=again)
+        separate_one = separation_of(request, server, again=options.again)
         key = digest_of([], request.digested())
-        run = Run(out, separate_one, key, progress_bar(), again, found.problems)
+        run = Run(out, separate_one, key, progress_bar(), options, found.problems)
         try:
             with run.progress:
                 if is_one:
@@ -97,10 +104,10 @@ class Run:
         separate: does one recording.
         key: digest of what is asked of each.
         progress: shown meanwhile.
-        again: do what is done, and replace what was made of another recording.
+        options: as asked for.
         problems: folders that could not be looked into or hold no recordings, a sentence each.
         refused: recordings that were not done, and why, a sentence each.
-        done: folders of stems, also of what was done before.
+        done: folders of stems, also of what was done before, with what to know of them.
         num_skipped: how many were done before.
         total: how many recordings there are.
     """
@@ -109,10 +116,10 @@ class Run:
     separate: SeparateOne
     key: str
     progress: Progress
-    again: bool
+    options: RunOptions
     problems: list[str]
     refused: list[str] = field(default_factory=list)
-    done: list[Path] = field(default_factory=list)
+    done: dict[Path, Sequence[str]] = field(default_factory=dict)
     num_skipped: int = 0
     total: int = 0
 
@@ -134,9 +141,9 @@ class Run:
         waiting: list[tuple[Path, OutFolder]] = []
         for (path, digest), place in zip(digests.items(), folders, strict=True):
             folder = self._folder(place, digest, paths)
-            if not self.again and folder.has_finished(self.key):
+            if not self.options.again and folder.has_finished(self.key):
                 self.num_skipped += 1
-                self.done.append(place)
+                self.done[place] = ()
             else:
                 waiting.append((path, folder))
         if waiting:
@@ -151,6 +158,13 @@ class Run:
 
     def report(self) -> None:
         """Says where the stems are, and what has none and why."""
+        if self.options.as_json:
+            made = [
+                {"folder": folder, "files": sorted(made_in(folder)), "remarks": remarks}
+                for folder, remarks in self.done.items()
+            ]
+            show_json({"done": made, "problems": [*self.problems, *self.refused]})
+            return
         for folder in self.done:
             say(f"stems in {folder}")
         if self.num_skipped:
@@ -176,14 +190,16 @@ class Run:
         return digests
 
     def _folder(self, path: Path, digest: str, recordings: Sequence[Path]) -> OutFolder:
-        return OutFolder(path, digest, frozenset(map(identity_of, recordings)), replaces_others=self.again)
+        return OutFolder(path, digest, frozenset(map(identity_of, recordings)), replaces_others=self.options.again)
 
     def _do(self, paths: Sequence[Path], folder: OutFolder) -> None:
         task = self.progress.add_task(printable(paths[0].name), total=1.0)
-        self.separate(paths, folder, lambda done: self.progress.update(task, completed=done))
+        remarks = self.separate(paths, folder, lambda done: self.progress.update(task, completed=done))
         folder.finish(self.key)
         self.progress.update(task, completed=1.0)
-        self.done.append(folder.path)
+        self.done[folder.path] = remarks
+        for remark in () if self.options.as_json else remarks:
+            say(remark)
 
 
 def _refusal(path: Path, error: Exception) -> str:

@@ -7,6 +7,7 @@ terminal. So commands print through `say` and `show_table`, and make cells of ta
 from __future__ import annotations
 
 import errno
+import json
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
@@ -23,6 +25,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.text import Text
 
 from divisi.contract.errors import DivisiError, InputError, NotFoundError
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -65,10 +69,15 @@ def show_table(rendered: RenderableType) -> None:
         _console(width=max(wanted, console.width)).print(rendered)
 
 
-def report_stems(path: Path, detected: Sequence[str], warnings: Sequence[str]) -> None:
-    """Says whom `--voices auto` detected in a recording, and what to know before relying on its stems."""
-    for sentence in ([f"detected {', '.join(detected)}"] if detected else []) + [*warnings]:
-        say(f"{path.name}: {sentence}")
+def show_json(content: object) -> None:
+    """Prints what a program reads: JSON, whatever else would be shown to a person."""
+    typer.echo(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+
+
+def remarks_on(path: Path, detected: Sequence[str], warnings: Sequence[str]) -> list[str]:
+    """Whom `--voices auto` detected in a recording, and what to know before relying on its stems; a sentence each."""
+    sentences = ([f"detected {', '.join(detected)}"] if detected else []) + [*warnings]
+    return [f"{path.name}: {sentence}" for sentence in sentences]
 
 
 def complain(message: str) -> None:

@@ -6,7 +6,6 @@ passages, the tempo and the count-in that a server keeps with a job.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -16,7 +15,7 @@ from pydantic import ValidationError
 
 from divisi.cli.request import request_from, with_options
 from divisi.cli.server import DEFAULT_SERVER, ID_LENGTH, Server, connect
-from divisi.cli.terminal import exit_on_error, of_this_machine, printable, progress_bar, say
+from divisi.cli.terminal import Json, exit_on_error, of_this_machine, printable, progress_bar, say, show_json
 from divisi.contract import rehearsal as kept
 from divisi.contract.errors import InputError
 from divisi.contract.tracks import TrackSetOptions
@@ -30,7 +29,8 @@ def tracks(
     source: Annotated[Path, typer.Argument(help="A recording, a folder of stems, or the id of a server's job.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the tracks.")] = Path("tracks"),
     *,
-    server: Annotated[str, typer.Option(help="Address of the server that has the job.")] = DEFAULT_SERVER,
+    server: Server = DEFAULT_SERVER,
+    as_json: Json = False,
     **asked: Any,
 ) -> None:
     """Make learning tracks: each part in front, left out, alone left, alone right; and all parts together.
@@ -56,7 +56,10 @@ def tracks(
                     made = client.tracks(client.get(str(source)), out, on_progress=show, **given)
             else:
                 made = of_this_machine("tracks").local_tracks(source, out, options, show)
-        say(f"{len(made)} tracks in {printable(out)}")
+        if as_json:
+            show_json(made)
+        else:
+            say(f"{len(made)} tracks in {printable(out)}")
 
 
 def rehearsal(
@@ -75,7 +78,7 @@ def rehearsal(
         else:
             wanted = _kept_in(keep)
             found = client.change_rehearsal(job, lambda _: wanted)
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        show_json(found)
 
 
 def _kept_in(path: Path) -> Rehearsal:

@@ -8,54 +8,38 @@ async with AsyncClient("http://127.0.0.1:8000") as client:
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Self, Unpack, cast
+from typing import Any, Unpack, cast
 
-import httpx
-
-from divisi.client.arrivals import Arrival, Wanted, arriving, unpacking, wanted_files, wanted_tracks
+from divisi.client.arrivals import Wanted, unpacking, wanted_files, wanted_tracks
+from divisi.client.connections import AsyncConnection
 from divisi.client.records import Comparison, Job, JobPage, LearningTracks, Rehearsal
 from divisi.client.wire import (
     PAGE_NAME,
     REPORT_NAME,
-    Patience,
+    Recordings,
     again_when_changed,
+    by_stem,
     compared,
     ended,
-    form_of,
-    json_of,
-    no_answer,
-    problem_to_error,
     progress_of,
     replacing,
     require_success,
     standing_of,
+    warn_of,
 )
-from divisi.contract.errors import DivisiError, LimitError, UnavailableError
 from divisi.contract.request import RequestArguments
 from divisi.contract.tracks import TrackArguments, query_of
 
 
-class AsyncClient:
+class AsyncClient(AsyncConnection):
     """A connection to one divisi server; see `Client`."""
-
-    def __init__(self, base_url: str, timeout_seconds: float = 30.0, *, api_key: str | None = None) -> None:
-        timeout = httpx.Timeout(timeout_seconds, write=None, read=max(timeout_seconds, 120.0))
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.AsyncClient(base_url=base_url.rstrip("/") + "/", timeout=timeout, headers=headers)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._http.aclose()
 
     async def submit(
         self,
-        path: Path | Sequence[Path],
+        path: Recordings,
         *,
         references: Mapping[str, Path] | None = None,
         idempotency_key: str | None = None,
@@ -64,9 +48,26 @@ class AsyncClient:
         """Uploads one recording and queues its separation; see `Client.submit`."""
         return cast(Job, await self._submit(path, references, options, idempotency_key))
 
+    async def separate(
+        self,
+        path: Recordings,
+        folder: str | Path = "stems",
+        *,
+        references: Mapping[str, Path] | None = None,
+        on_progress: Callable[[float], None] | None = None,
+        **options: Unpack[RequestArguments],
+    ) -> dict[str, Path]:
+        """Separates one recording and writes its stems; see `Client.separate`."""
+        job = await self.submit(path, references=references, **options)
+        job = await self.wait(job["id"], on_progress=on_progress and (lambda job: on_progress(job["progress"])))
+        await self.download_stems(job, Path(folder))
+        await self.delete(job["id"])
+        warn_of(job)
+        return by_stem(job, Path(folder))
+
     async def compare(
         self,
-        path: Path,
+        path: str | Path,
         models: Sequence[str],
         *,
         references: Mapping[str, Path] | None = None,
@@ -77,18 +78,12 @@ class AsyncClient:
         """Separates one recording with several models; see `Client.compare`."""
         asked = {**options, "model": compared(models)}
         group: str = (await self._submit(path, references, asked))["group"]
-        patience = Patience()
-        while True:
-            try:
-                comparison = await self.comparison(group)
-            except (LimitError, UnavailableError) as refusal:
-                await asyncio.sleep(patience.pause("the comparison runs", refusal))
-                continue
+        async for comparison in self._looks(lambda: self.comparison(group), lambda _: "the comparison runs"):
             if on_progress is not None:
                 on_progress(progress_of(comparison))
             if comparison["state"] == "ended" or not waits:
-                return comparison
-            await asyncio.sleep(patience.pause("the comparison runs"))
+                break
+        return comparison
 
     async def comparison(self, group: str) -> Comparison:
         """The table of one group as it stands."""
@@ -107,18 +102,17 @@ class AsyncClient:
         self, job_id: str, *, timeout_seconds: float | None = None, on_progress: Callable[[Job], None] | None = None
     ) -> Job:
         """Polls until the job succeeded; raises as `Client.wait` does."""
-        patience = Patience(timeout_seconds)
-        while True:
-            try:
-                job = await self.get(job_id)
-            except (LimitError, UnavailableError) as refusal:
-                await asyncio.sleep(patience.pause(f"job {job_id} could not be looked at", refusal))
-                continue
+        async for job in self.iter_progress(job_id, timeout_seconds=timeout_seconds):
             if on_progress is not None:
                 on_progress(job)
+        return require_success(job)
+
+    async def iter_progress(self, job_id: str, *, timeout_seconds: float | None = None) -> AsyncIterator[Job]:
+        """The job as it stands, again and again, and last as it ended, however that was; raises as `wait` does."""
+        async for job in self._looks(lambda: self.get(job_id), partial(standing_of, job_id), timeout_seconds):
+            yield job
             if ended(job):
-                return require_success(job)
-            await asyncio.sleep(patience.pause(standing_of(job)))
+                return
 
     async def cancel(self, job_id: str) -> Job:
         """Stops the job and keeps its record; ConflictError when it has ended otherwise."""
@@ -173,18 +167,16 @@ class AsyncClient:
     ) -> list[Path]:
         """Makes learning tracks, waits for them, and writes them; see `Client.tracks`."""
         query = query_of(options)
-        patience = Patience()
-        while True:
-            try:
-                made = cast(LearningTracks, await self._json("GET", f"v1/jobs/{job['id']}/tracks", params=query))
-            except (LimitError, UnavailableError) as refusal:
-                await asyncio.sleep(patience.pause("learning tracks are made", refusal))
-                continue
+
+        async def look() -> LearningTracks:
+            return cast(LearningTracks, await self._json("GET", f"v1/jobs/{job['id']}/tracks", params=query))
+
+        async for made in self._looks(look, lambda _: "learning tracks are made"):
             if on_progress is not None:
                 on_progress(made["progress"])
             if made["state"] == "ready":
-                return await self._bring(wanted_tracks(made, folder), folder)
-            await asyncio.sleep(patience.pause("learning tracks are made"))
+                break
+        return await self._bring(wanted_tracks(made, folder), folder)
 
     async def export(self, comparison: Comparison, folder: Path) -> Path:
         """Writes an ended comparison as a folder that opens from disk, without a service; gives its `index.html`.
@@ -204,53 +196,3 @@ class AsyncClient:
     async def delete(self, job_id: str) -> None:
         """Cancels the job if it has not ended, and erases its audio and record."""
         await self._request("DELETE", f"v1/jobs/{job_id}")
-
-    async def _submit(
-        self,
-        path: Path | Sequence[Path],
-        references: Mapping[str, Path] | None,
-        options: Mapping[str, Any],
-        idempotency_key: str | None = None,
-    ) -> dict[str, Any]:
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        with ExitStack() as opened:
-            form = form_of(path, references, options, opened)
-            return await self._json("POST", "v1/jobs", headers=headers, **form)
-
-    async def _bring(self, wanted: Sequence[Wanted], folder: Path) -> list[Path]:
-        with arriving(wanted, folder) as arrivals:
-            downloads = [asyncio.create_task(self._fetch(arrival)) for arrival in arrivals]
-            try:
-                await asyncio.gather(*downloads)
-            finally:  # when one has failed, nobody waits for the others
-                for download in downloads:
-                    download.cancel()
-                await asyncio.gather(*downloads, return_exceptions=True)
-        return [one.target for one in wanted]
-
-    async def _fetch(self, arrival: Arrival) -> None:
-        while not arrival.is_complete:
-            try:
-                async with self._http.stream(
-                    "GET", arrival.address, headers=arrival.headers, follow_redirects=True
-                ) as answer:
-                    if not answer.is_success:
-                        await answer.aread()
-                    arrival.begin(answer)
-                    async for block in answer.aiter_bytes():
-                        await asyncio.to_thread(arrival.write, block)
-                await asyncio.to_thread(arrival.end)
-            except (httpx.HTTPError, DivisiError) as error:
-                await asyncio.sleep(arrival.pause(error))
-
-    async def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        return json_of(await self._request(method, path, **request))
-
-    async def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
-        try:
-            answer = await self._http.request(method, path, **request)
-        except httpx.HTTPError as error:
-            raise no_answer(str(self._http.base_url), error) from error
-        if not answer.is_success:
-            raise problem_to_error(answer)
-        return answer

@@ -8,64 +8,38 @@ with Client("http://127.0.0.1:8000") as client:
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Self, Unpack, cast
+from typing import Any, Unpack, cast
 
-import httpx
-
-from divisi.client.arrivals import Arrival, Wanted, arriving, unpacking, wanted_files, wanted_tracks
+from divisi.client.arrivals import Wanted, unpacking, wanted_files, wanted_tracks
+from divisi.client.connections import Connection
 from divisi.client.records import Comparison, Job, JobPage, LearningTracks, Rehearsal
 from divisi.client.wire import (
     PAGE_NAME,
     REPORT_NAME,
-    Patience,
+    Recordings,
     again_when_changed,
+    by_stem,
     compared,
     ended,
-    form_of,
-    json_of,
-    no_answer,
-    problem_to_error,
     progress_of,
     replacing,
     require_success,
     standing_of,
+    warn_of,
 )
-from divisi.contract.errors import DivisiError, LimitError, UnavailableError
 from divisi.contract.request import RequestArguments
 from divisi.contract.tracks import TrackArguments, query_of
 
 
-class Client:
-    """A connection to one divisi server. Methods raise the errors of `divisi.contract.errors`, made of its problems.
-
-    Args:
-        base_url: address of the gateway, such as `http://127.0.0.1:8000`.
-        timeout_seconds: patience for one answer; an upload may take as long as it needs.
-        api_key: shown with every request, where the server asks for one.
-    """
-
-    def __init__(self, base_url: str, timeout_seconds: float = 30.0, *, api_key: str | None = None) -> None:
-        timeout = httpx.Timeout(timeout_seconds, write=None, read=max(timeout_seconds, 120.0))
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.Client(base_url=base_url.rstrip("/") + "/", timeout=timeout, headers=headers)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the connection."""
-        self._http.close()
+class Client(Connection):
+    __doc__ = Connection.__doc__
 
     def submit(
         self,
-        path: Path | Sequence[Path],
+        path: Recordings,
         *,
         references: Mapping[str, Path] | None = None,
         idempotency_key: str | None = None,
@@ -82,9 +56,37 @@ class Client:
         """
         return cast(Job, self._submit(path, references, options, idempotency_key))
 
+    def separate(
+        self,
+        path: Recordings,
+        folder: str | Path = "stems",
+        *,
+        references: Mapping[str, Path] | None = None,
+        on_progress: Callable[[float], None] | None = None,
+        **options: Unpack[RequestArguments],
+    ) -> dict[str, Path]:
+        """Separates one recording and writes its stems as `folder/<stem>.<extension>`; gives where each lies, by name.
+
+        What to know before relying on them comes as Python warnings. The job is erased on the server once all is here;
+        on failure it stays.
+
+        Args:
+            on_progress: called with the share of the work that is done, 0..1.
+            references, options: as of `submit`.
+
+        Raises:
+            InputError, ModelError, ConflictError, UnavailableError: as of `wait` and `download_stems`.
+        """
+        job = self.submit(path, references=references, **options)
+        job = self.wait(job["id"], on_progress=on_progress and (lambda job: on_progress(job["progress"])))
+        self.download_stems(job, Path(folder))
+        self.delete(job["id"])
+        warn_of(job)
+        return by_stem(job, Path(folder))
+
     def compare(
         self,
-        path: Path,
+        path: str | Path,
         models: Sequence[str],
         *,
         references: Mapping[str, Path] | None = None,
@@ -101,18 +103,12 @@ class Client:
         """
         asked = {**options, "model": compared(models)}
         group: str = self._submit(path, references, asked)["group"]
-        patience = Patience()
-        while True:
-            try:
-                comparison = self.comparison(group)
-            except (LimitError, UnavailableError) as refusal:
-                time.sleep(patience.pause("the comparison runs", refusal))
-                continue
+        for comparison in self._looks(lambda: self.comparison(group), lambda _: "the comparison runs"):
             if on_progress is not None:
                 on_progress(progress_of(comparison))
             if comparison["state"] == "ended" or not waits:
-                return comparison
-            time.sleep(patience.pause("the comparison runs"))
+                break
+        return comparison
 
     def comparison(self, group: str) -> Comparison:
         """The table of one group as it stands."""
@@ -138,18 +134,17 @@ class Client:
             TimeoutError: it had not ended after `timeout_seconds`; it goes on, and can be waited for again.
             UnavailableError: the server stayed away for half a minute; the job may go on, and can be waited for again.
         """
-        patience = Patience(timeout_seconds)
-        while True:
-            try:
-                job = self.get(job_id)
-            except (LimitError, UnavailableError) as refusal:
-                time.sleep(patience.pause(f"job {job_id} could not be looked at", refusal))
-                continue
+        for job in self.iter_progress(job_id, timeout_seconds=timeout_seconds):
             if on_progress is not None:
                 on_progress(job)
+        return require_success(job)
+
+    def iter_progress(self, job_id: str, *, timeout_seconds: float | None = None) -> Iterator[Job]:
+        """The job as it stands, again and again, and last as it ended, however that was; raises as `wait` does."""
+        for job in self._looks(lambda: self.get(job_id), partial(standing_of, job_id), timeout_seconds):
+            yield job
             if ended(job):
-                return require_success(job)
-            time.sleep(patience.pause(standing_of(job)))
+                return
 
     def cancel(self, job_id: str) -> Job:
         """Stops the job and keeps its record; ConflictError when it has ended otherwise."""
@@ -222,18 +217,16 @@ class Client:
             TypeError: there is no such option.
         """
         query = query_of(options)
-        patience = Patience()
-        while True:
-            try:
-                made = cast(LearningTracks, self._json("GET", f"v1/jobs/{job['id']}/tracks", params=query))
-            except (LimitError, UnavailableError) as refusal:
-                time.sleep(patience.pause("learning tracks are made", refusal))
-                continue
+
+        def look() -> LearningTracks:
+            return cast(LearningTracks, self._json("GET", f"v1/jobs/{job['id']}/tracks", params=query))
+
+        for made in self._looks(look, lambda _: "learning tracks are made"):
             if on_progress is not None:
                 on_progress(made["progress"])
             if made["state"] == "ready":
-                return self._bring(wanted_tracks(made, folder), folder)
-            time.sleep(patience.pause("learning tracks are made"))
+                break
+        return self._bring(wanted_tracks(made, folder), folder)
 
     def export(self, comparison: Comparison, folder: Path) -> Path:
         """Writes an ended comparison as a folder that opens from disk, without a service; gives its `index.html`.
@@ -253,48 +246,3 @@ class Client:
         """The cards of the models that the server offers."""
         models: list[dict[str, Any]] = self._json("GET", "v1/models")["models"]
         return models
-
-    def _submit(
-        self,
-        path: Path | Sequence[Path],
-        references: Mapping[str, Path] | None,
-        options: Mapping[str, Any],
-        idempotency_key: str | None = None,
-    ) -> dict[str, Any]:
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        with ExitStack() as opened:
-            form = form_of(path, references, options, opened)
-            return self._json("POST", "v1/jobs", headers=headers, **form)
-
-    def _bring(self, wanted: Sequence[Wanted], folder: Path) -> list[Path]:
-        with arriving(wanted, folder) as arrivals:
-            for arrival in arrivals:
-                self._fetch(arrival)
-        return [one.target for one in wanted]
-
-    def _fetch(self, arrival: Arrival) -> None:
-        while not arrival.is_complete:
-            try:
-                with self._http.stream(
-                    "GET", arrival.address, headers=arrival.headers, follow_redirects=True
-                ) as answer:
-                    if not answer.is_success:
-                        answer.read()
-                    arrival.begin(answer)
-                    for block in answer.iter_bytes():
-                        arrival.write(block)
-                arrival.end()
-            except (httpx.HTTPError, DivisiError) as error:
-                time.sleep(arrival.pause(error))
-
-    def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        return json_of(self._request(method, path, **request))
-
-    def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
-        try:
-            answer = self._http.request(method, path, **request)
-        except httpx.HTTPError as error:
-            raise no_answer(str(self._http.base_url), error) from error
-        if not answer.is_success:
-            raise problem_to_error(answer)
-        return answer

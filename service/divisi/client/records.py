@@ -235,6 +235,22 @@ class Comparison(TypedDict):
     folder: str
 
 
+class Passage(TypedDict):
+    """A stretch of the recording that has a name: a loop, or a section of the piece."""
+
+    name: str
+    start_seconds: float
+    duration_seconds: float
+
+
+class Rehearsal(TypedDict):
+    """All that is kept; replaced as a whole."""
+
+    passages: list[Passage]
+    beats_per_minute: float | None
+    count_in_beats: int
+
+
 class LearningTrack(TypedDict):
     """One learning track."""
 
@@ -245,22 +261,6 @@ class LearningTrack(TypedDict):
     href: str
     bytes: int | None
     sha256: str | None
-
-
-class Passage(TypedDict):
-    """A named stretch of the recording."""
-
-    name: str
-    start_seconds: float
-    duration_seconds: float
-
-
-class Rehearsal(TypedDict):
-    """What is kept with a job to rehearse from."""
-
-    passages: list[Passage]
-    beats_per_minute: float | None
-    count_in_beats: int
 
 
 class LearningTracks(TypedDict):

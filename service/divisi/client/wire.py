@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PureWindowsPath
@@ -34,15 +35,20 @@ FIRST_PAUSE_SECONDS = 0.5
 PAGE_NAME, REPORT_NAME = "index.html", "report.png"
 
 
+Recordings = str | Path | Sequence[Path]
+"""One recording: a file, or mono files, a microphone each."""
+
+
 def form_of(
-    paths: Path | Sequence[Path], references: Mapping[str, Path] | None, options: Mapping[str, Any], opened: ExitStack
+    recording: Recordings, references: Mapping[str, Path] | None, options: Mapping[str, Any], opened: ExitStack
 ) -> dict[str, Any]:
     """The form of a submit, as httpx takes it; `opened` closes its files.
 
     Raises:
         TypeError: there is no such option.
     """
-    named = [("file", path) for path in ([paths] if isinstance(paths, Path) else paths)]
+    paths = [Path(recording)] if isinstance(recording, str | Path) else recording
+    named = [("file", path) for path in paths]
     named += [(f"reference_{stem}", path) for stem, path in (references or {}).items()]
     fields = form_fields(options)
     files = [(name, (_label_of(path), opened.enter_context(path.open("rb")))) for name, path in named]
@@ -123,9 +129,23 @@ class Patience:
         return min(seconds, left)
 
 
-def standing_of(job: Job) -> str:
-    """How far the job is, in words."""
-    return f"job {job['id']} is {job['state']} ({job['progress']:.0%} done)"
+def standing_of(job_id: str, job: Job | None) -> str:
+    """How far the job is, in words; None: the server did not say."""
+    if job is None:
+        return f"job {job_id} could not be looked at"
+    return f"job {job_id} is {job['state']} ({job['progress']:.0%} done)"
+
+
+def warn_of(job: Job) -> None:
+    """Python warnings (UserWarning) of what to know before relying on the stems."""
+    report = job["report"]
+    for warning in report.get("warnings", []) if report else []:
+        warnings.warn(warning["message"], stacklevel=3)
+
+
+def by_stem(job: Job, folder: Path) -> dict[str, Path]:
+    """Where each stem of a job lies, once they are downloaded into a folder."""
+    return {stem["name"]: target_of(stem, folder) for stem in job["stems"]}
 
 
 def ended(job: Job) -> bool:

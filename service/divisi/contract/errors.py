@@ -178,6 +178,7 @@ KINDS: dict[str, Kind] = {
     "key-invalid": Kind(AccessError, 401, hint=_ANOTHER_KEY),
     "key-expired": Kind(AccessError, 401, hint=_ANOTHER_KEY),
     "scope-missing": Kind(AccessError, hint="Enter a key that may do this."),
+    "webhook-unverified": Kind(AccessError),
     "link-invalid": Kind(AccessError, hint="Open the whole link, as it was sent, or ask for a new one."),
     "link-expired": Kind(AccessError, 410, hint="Ask whoever sent it for a new one."),
     "rate-limited": Kind(LimitError, retry_seconds=60, hint="Wait a minute, then try again."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from divisi.access.key_ring import KEY_ID_LENGTH, KeyRing, Scope
 from divisi.bootstrap import open_door
-from divisi.cli.terminal import EXIT_FAILED, errors, exit_on_error, printable, say, show_table
+from divisi.cli.terminal import EXIT_FAILED, Json, errors, exit_on_error, printable, say, show_json, show_table
 from divisi.contract.errors import InputError
 from divisi.contract.job import Job, JobEvent
 from divisi.queue.job_queue import DeadLetter, JobQueue
@@ -74,6 +75,7 @@ def create(
     scope: Annotated[list[Scope], typer.Option(help="What it may do; repeat it.")] = DEFAULT_SCOPES,
     days: Annotated[float | None, typer.Option(min=0, help="Days until it expires; default: never.")] = None,
     data: Data = None,
+    as_json: Json = False,
 ) -> None:
     """Make a key and print it. It is shown this once: only a hash is kept.
 
@@ -81,17 +83,24 @@ def create(
     """
     expires_at = None if days is None else time.time() + days * SECONDS_A_DAY
     made = with_key_ring(data, lambda ring: ring.create_key(name, scope, expires_at))
+    if as_json:
+        show_json({"id": made.key.key_id, "name": name, "key": made.token, "webhook_secret": made.webhook_secret})
+        return
     say(f"key             {made.token}")
     say(f"webhook secret  {made.webhook_secret}")
     say(f"Key {made.key.key_id} for {name!r}; nobody can see these two lines again.", errors)
 
 
 @keys.command(name="list")
-def list_keys(data: Data = None) -> None:
+def list_keys(data: Data = None, as_json: Json = False) -> None:
     """List the keys: ids, names, scopes, and when they were last used."""
+    found = with_key_ring(data, KeyRing.keys)
+    if as_json:
+        show_json([{**asdict(key), "scopes": sorted(key.scopes)} for key in found])
+        return
     # An id is there to be copied: never cut it short on a narrow terminal.
     table = Table(Column("id", min_width=KEY_ID_LENGTH), "name", "scopes", "created", "last used", "expires")
-    for key in with_key_ring(data, KeyRing.keys):
+    for key in found:
         expires = "expired" if key.has_expired() else _day(key.expires_at)
         table.add_row(
             key.key_id,
@@ -114,9 +123,12 @@ def revoke(
 
 
 @dead.command(name="list")
-def list_dead(data: Data = None) -> None:
+def list_dead(data: Data = None, as_json: Json = False) -> None:
     """List the dead letters, newest first."""
     letters = with_door(data, lambda door: JobQueue(door).dead_letters(MOST_LISTED))
+    if as_json:
+        show_json([asdict(letter) for letter in letters])
+        return
     table = Table("job", "attempts", "code", "what happened")
     for letter in letters:
         table.add_row(letter.job_id, str(letter.attempts), letter.problem.code, Text(printable(letter.problem.message)))

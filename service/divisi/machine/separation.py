@@ -5,21 +5,26 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
 
-from divisi.cli.out_folder import OutFolder, SeparateOne
-from divisi.cli.request import CommandRequest
+from divisi.cli.out_folder import OutFolder, SeparateOne, identity_of
+from divisi.cli.recordings import check_readable, digest_of
+from divisi.cli.request import CommandRequest, request_of
 from divisi.cli.server import models
-from divisi.cli.terminal import exit_on_error, printable, progress_bar, report_stems, say
+from divisi.cli.terminal import Json, exit_on_error, printable, progress_bar, remarks_on, say, show_json
 from divisi.contract.card import MODEL_ID_PATTERN, VERSION_PATTERN
 from divisi.contract.errors import ConflictError, InputError, UnavailableError
 from divisi.models.bundle import CHECKSUMS_FILE, BundleStore, ModelBundle, open_bundle, read_checksums
 from divisi.settings import settings_with
+
+if TYPE_CHECKING:
+    from divisi.delivery.deliver import SeparatedFile
 
 MOST_CHECKSUM_BYTES = 64 * 1024
 MOST_FILE_BYTES = 2 * 1024**3
@@ -27,6 +32,38 @@ MOST_FILE_BYTES = 2 * 1024**3
 
 def local_separation(request: CommandRequest) -> SeparateOne:
     """Separation in this process; the model is opened once for all recordings."""
+    separate = _opened(request)
+
+    def separate_one(paths: Sequence[Path], out: OutFolder, on_progress: Callable[[float], None]) -> list[str]:
+        separated = separate(paths, out, on_progress)
+        detected = separated.voices if separated.are_voices_detected else ()
+        return remarks_on(paths[0], detected, [warning.message for warning in separated.warnings])
+
+    return separate_one
+
+
+def separate_here(
+    recording: str | Path | Sequence[Path],
+    folder: Path,
+    on_progress: Callable[[float], None],
+    options: Mapping[str, Any],
+) -> dict[str, Path]:
+    """Of `divisi.separate`, which says what it takes and raises."""
+    paths = [Path(recording)] if isinstance(recording, str | Path) else list(recording)
+    request = request_of(options)
+    for path in paths:
+        check_readable(path)
+    out = OutFolder(folder, digest_of(paths), frozenset(map(identity_of, paths)))
+    out.check([])
+    separated = _opened(request)(paths, out, on_progress)
+    out.finish(digest_of([], request.digested()))
+    for warning in separated.warnings:
+        warnings.warn(warning.message, stacklevel=3)
+    return {stem.name: folder / stem.path.name for stem in separated.files}
+
+
+def _opened(request: CommandRequest) -> Callable[[Sequence[Path], OutFolder, Callable[[float], None]], SeparatedFile]:
+    """What does one recording in the way that is asked for."""
     from divisi.audio.decode import as_one_recording
     from divisi.delivery.deliver import Recording, separate_file
     from divisi.models.plan import FitRequest, check_voices, fit_request_of, fitting_of, parse_voices
@@ -51,14 +88,12 @@ def local_separation(request: CommandRequest) -> SeparateOne:
         options.indices(bundle.card.stems)
     separator = open_separator(bundle, settings)
 
-    def separate_one(paths: Sequence[Path], out: OutFolder, on_progress: Callable[[float], None]) -> None:
+    def separate(paths: Sequence[Path], out: OutFolder, on_progress: Callable[[float], None]) -> SeparatedFile:
         title = printable(paths[0].name)
         with as_one_recording(paths) as path:
-            delivery = separate_file(Recording(path, title), out, separator, request.encoding, options, on_progress)
-        detected = delivery.voices if delivery.are_voices_detected else ()
-        report_stems(paths[0], detected, [warning.message for warning in delivery.warnings])
+            return separate_file(Recording(path, title), out, separator, request.encoding, options, on_progress)
 
-    return separate_one
+    return separate
 
 
 def default_parts() -> list[str]:
@@ -82,6 +117,7 @@ def pull(
     store: Annotated[
         Path | None, typer.Option(help="Model store to put it into; default: DIVISI_MODEL_STORE, ./model_store.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Fetch a model from a server that holds it, checked file by file.
 
@@ -92,7 +128,10 @@ def pull(
     with exit_on_error(), progress_bar() as progress:
         task = progress.add_task(printable(url), total=None)
         bundle = pull_bundle(url, store or settings_with().model_store, lambda n: progress.advance(task, n))
-    say(f"{bundle.card.id} {bundle.card.version} in {bundle.path}")
+    if as_json:
+        show_json({"id": bundle.card.id, "version": bundle.card.version, "path": bundle.path})
+    else:
+        say(f"{bundle.card.id} {bundle.card.version} in {bundle.path}")
 
 
 def pull_bundle(url: str, root: Path, on_progress: Callable[[int], None] = lambda _: None) -> ModelBundle:
