@@ -217,6 +217,23 @@ def test_a_set_of_learning_tracks_is_made_once_and_kept(
     assert counted(http, "made") == 1
 
 
+def test_a_link_opens_the_usual_set_and_no_other(
+    http: httpx.Client, sung: tuple[str, dict[str, np.ndarray]], gateway: Gateway
+) -> None:
+    url, _ = sung
+    shared = http.get(http.post(f"{url}/links").json()["shared"]).json()
+    address = shared["links"]["tracks"]
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (body := http.get(address).json())["state"] != "ready":
+        assert time.monotonic() < deadline
+    assert [track["file_name"] for track in body["tracks"]][:2] == ["01 all parts.mp3", "02 alto in front.mp3"]
+    for opened in (body["archive"], body["tracks"][1]["href"]):
+        assert "signature=" in opened
+        assert http.get(opened).status_code == 200
+    refused = http.get(f"{address}&speed=80")
+    assert (refused.status_code, refused.json()["code"]) == (403, "link-invalid")
+
+
 def test_options_that_no_track_has_are_refused(http: httpx.Client, sung: tuple[str, dict[str, np.ndarray]]) -> None:
     url, _ = sung
     for query in ("speed=49", "semitones=13", "format=aac", "layouts=front,behind", "layout=left"):

@@ -31,7 +31,7 @@ from divisi.queue.redis_door import RedisDoor
 READING_METHODS = frozenset({"GET", "HEAD"})
 WINDOW_SECONDS = 60
 # What a signed link may open, by the part of the path after the job's id.
-LINKABLE = LINKABLE_PATHS | {"shared", "rehearsal"}
+LINKABLE = LINKABLE_PATHS | {"shared", "rehearsal", "tracks", "tracks.zip"}
 EXPIRES, SIGNATURE = "expires", "signature"
 # Keeps these signatures apart from any other use of the same secret.
 _LINKS = b"divisi link v1"

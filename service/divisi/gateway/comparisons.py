@@ -15,14 +15,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from divisi.access.callers import EXPIRES, SIGNATURE, Links, is_linkable
+from divisi.access.callers import Links
 from divisi.contract.answers import CellBody, ComparisonBody, JobBody, SystemBody
 from divisi.contract.errors import ConflictError, NotFoundError
 from divisi.contract.files import path_of
 from divisi.contract.job import Job
 from divisi.contract.rehearsal import MOST_BYTES, Rehearsal
 from divisi.gateway.answers import group_url, job_body, job_url, reference_bodies
-from divisi.gateway.dependencies import NEVER_STORED, GatewayCaller, GatewayServices, Services
+from divisi.gateway.dependencies import NEVER_STORED, GatewayCaller, GatewayServices, Services, signed
 from divisi.gateway.files import kept_rehearsal, matches_any
 from divisi.gateway.jobs import JobId, jobs_of_group
 from divisi.gateway.on_demand import finished_job
@@ -114,7 +114,7 @@ async def make_group_link(jobs: GroupJobs, services: GatewayServices, seconds: L
 @router.get("/shared", response_model=ComparisonBody, summary="Open a shared comparison", responses=problems(404))
 async def get_shared_group(request: Request, jobs: GroupJobs, services: GatewayServices) -> Any:
     """The comparison as at its own address; its links open without a key as long as the one that led here."""
-    return await _signed(request, services, comparison_body(jobs, services))
+    return await signed(request, services, comparison_body(jobs, services))
 
 
 def comparison_body(jobs: list[Job], services: Services) -> ComparisonBody:
@@ -257,7 +257,7 @@ def _tag_of(rehearsal: Rehearsal) -> str:
 async def get_shared_job(request: Request, job_id: JobId, services: GatewayServices) -> Any:
     """The job as at its own address; its links open without a key as long as the one that led here."""
     job, _ = await finished_job(services, job_id)
-    return await _signed(request, services, job_body(job, services.settings.root_path))
+    return await signed(request, services, job_body(job, services.settings.root_path))
 
 
 async def _links_until(services: Services, seconds: int | None, jobs: list[Job]) -> Links:
@@ -266,23 +266,3 @@ async def _links_until(services: Services, seconds: int | None, jobs: list[Job])
     ends = time.time() + (seconds or usual)
     expires_at = int(min(ends, max(job.expires_at or ends for job in jobs)))
     return Links(services.settings.root_path, expires_at, await services.keys.deployment_secret())
-
-
-async def _signed(request: Request, services: Services, body: BaseModel) -> Any:
-    """The body with every address that a link may open turned into such a link."""
-    root = services.settings.root_path
-    until = request.query_params.get(EXPIRES) if request.query_params.get(SIGNATURE) else None
-    expires_at = int(until or time.time() + services.settings.link_seconds)
-    links = Links(root, expires_at, await services.keys.deployment_secret())
-
-    def sign(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: sign(part) for name, part in value.items()}
-        if isinstance(value, list):
-            return [sign(part) for part in value]
-        if not isinstance(value, str) or not value.startswith((f"{root}/v1/jobs/", f"{root}/v1/groups/")):
-            return value
-        path, _, query = value.removeprefix(root).partition("?")
-        return links.to(path, query) if is_linkable(path) else value
-
-    return sign(body.model_dump(mode="json"))

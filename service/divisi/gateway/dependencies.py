@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +29,7 @@ from divisi.access.callers import (
     Caller,
     Limits,
     Link,
+    Links,
     UploadQuota,
     check_link,
     is_linkable,
@@ -160,6 +162,26 @@ async def _identify(request: Request, services: Services) -> Caller:
         key = await services.keys.recognise(token.strip())
         return Caller(f"key:{key.key_id}", key, sees_all=key.allows(Scope.ADMIN))
     return Caller(None if settings.is_private else _address(request))
+
+
+async def signed(request: Request, services: Services, body: BaseModel) -> Any:
+    """The body with every address that a link may open turned into such a link."""
+    root = services.settings.root_path
+    until = request.query_params.get(EXPIRES) if request.query_params.get(SIGNATURE) else None
+    expires_at = int(until or time.time() + services.settings.link_seconds)
+    links = Links(root, expires_at, await services.keys.deployment_secret())
+
+    def sign(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: sign(part) for name, part in value.items()}
+        if isinstance(value, list):
+            return [sign(part) for part in value]
+        if not isinstance(value, str) or not value.startswith((f"{root}/v1/jobs/", f"{root}/v1/groups/")):
+            return value
+        path, _, query = value.removeprefix(root).partition("?")
+        return links.to(path, query) if is_linkable(path) else value
+
+    return sign(body.model_dump(mode="json"))
 
 
 async def _count(request: Request, services: Services, owner: str | None) -> None:

@@ -19,10 +19,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from stream_zip import NO_COMPRESSION_32, NO_COMPRESSION_64, AsyncMemberFile, async_stream_zip
 
+from divisi.access.callers import SIGNATURE
 from divisi.audio.sandbox import MixPart, mix_in_child
 from divisi.contract.answers import TrackSetBody
 from divisi.contract.errors import ConflictError, ModelError, NotFoundError
@@ -31,7 +32,7 @@ from divisi.contract.job import Job, JobState
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem
 from divisi.contract.tracks import LOWER_DB, TrackSetOptions, check_length, check_part, tracks_of
 from divisi.gateway.answers import track_set_body
-from divisi.gateway.dependencies import GatewayServices, Services, in_query
+from divisi.gateway.dependencies import GatewayServices, Services, in_query, signed
 from divisi.gateway.jobs import JobId
 from divisi.gateway.multipart_form import scratch_folder
 from divisi.gateway.openapi import ARCHIVE_RESPONSE, problems
@@ -206,11 +207,17 @@ async def finished_job(services: Services, job_id: str) -> tuple[Job, Manifest]:
     responses=problems(404, 409),
 )
 async def get_tracks(
-    job_id: JobId, services: GatewayServices, asked: Annotated[TrackSetOptions, in_query(TrackSetOptions)]
-) -> TrackSetBody:
-    """The set for everybody, or for some parts and layouts. The first look begins to make it; it is kept."""
+    request: Request,
+    job_id: JobId,
+    services: GatewayServices,
+    asked: Annotated[TrackSetOptions, in_query(TrackSetOptions)],
+) -> Any:
+    """The set for everybody, or for some parts and layouts. The first look begins to make it; it is kept. A link that
+    opens without a key leads on by such links.
+    """
     wanted = await _track_set(services, job_id, asked)
-    return track_set_body(wanted, await services.tracks.look(wanted), services.settings.root_path)
+    body = track_set_body(wanted, await services.tracks.look(wanted), services.settings.root_path)
+    return await signed(request, services, body) if request.query_params.get(SIGNATURE) else body
 
 
 @router.get(
