@@ -73,7 +73,7 @@ def test_the_folder_holds_a_player_for_every_file_and_needs_nothing_else(
         assert archive.read("audio/original/alto.wav") == archive.read("audio/recording.wav") == song
     assert set(page.addresses) == names - {"index.html", "scores.csv"}
     assert page.players["Alto, Original"] == "audio/original/alto.wav"
-    assert page.players["Upper, duo"] == "audio/duo/upper.wav"
+    assert page.players["Upper voice, duo"] == "audio/duo/upper.wav"
     assert page.players["Mixture, sung again, Original"] == "audio/recording.wav"
     assert page.players["Mixture, sung again, quartet"] == "audio/quartet/resynthesis.wav"
     assert "Bass, duo" not in page.players

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import re
 import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.page.conftest import PATIENCE_MILLISECONDS, keep_picture, serious_violations
 from tests.patience import PATIENCE_SECONDS
 
+from divisi.gateway.comparison_folder import Language
+from divisi.gateway.open_routes import static_files
 from divisi.sample import SOURCES
 
 if TYPE_CHECKING:
@@ -64,6 +69,20 @@ def until_known(page: Page) -> list[dict[str, float]]:
         page.wait_for_timeout(50)
         players = page.evaluate(PLAYERS)
     return players
+
+
+def test_the_folder_speaks_the_language_of_the_page_that_saves_it(browser: Browser, tab: Tab) -> None:
+    address = f"{tab.service.url}/v1/groups/{tab.service.group}/folder.zip"
+    with zipfile.ZipFile(io.BytesIO(httpx.get(f"{address}?language=fr").content)) as files:
+        text = files.read("index.html").decode()
+    assert '<html lang="fr">' in text
+    for said in ("L’enregistrement", "2 modèles", "Les quatre voix d’un chœur, petit modèle", "Ténor"):
+        assert said in text
+    assert re.search(r"moyenne \d+,\d dB", text)
+    for asked, language in (("it-IT,it;q=0.9,en;q=0.8", "it"), ("sv,de;q=0.7", "de"), ("sv", "en")):
+        with zipfile.ZipFile(io.BytesIO(httpx.get(address, headers={"Accept-Language": asked}).content)) as files:
+            assert f'<html lang="{language}">' in files.read("index.html").decode()
+    assert set(get_args(Language)) == {name.split(".")[1] for name in static_files("page") if name.startswith("words.")}
 
 
 def test_every_player_of_the_folder_knows_its_file(opened: Page) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
     from tests.page.conftest import Service, Tab
 
+MODELS = Path(__file__).parents[2] / "model_store"
 LANGUAGES = ("de", "es", "fr", "it")
 # English takes these from the service, which says them better: with what happened in them.
-SAID_BY_THE_SERVICE = ("advice.", "warning.", "option.")
+SAID_BY_THE_SERVICE = ("advice.", "warning.", "option.", "model.", "about.")
 SEPARATE = {"de": "Trennen", "es": "Separar", "fr": "Séparer", "it": "Separa"}
 CALLED = re.compile(r"""\b(?:t|wordsIfAny|unreachable)\(\s*["']([\w.-]+)["']|["']([a-z]+(?:\.[\w-]+)+)["']""")
 
@@ -68,6 +70,14 @@ def test_every_choice_that_the_page_offers_has_its_words(language: str) -> None:
     labels = {one["label"] for option in page_options() for one in (option, *option["choices"])}
     names = {name for name in words_of(language) if name.startswith("option.")}
     assert names == {f"option.{label}" for label in labels}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_model_of_this_project_is_described(language: str) -> None:
+    models = {path.parent.parent.name for path in MODELS.glob("*/*/card.yaml")}
+    words = words_of(language)
+    for room in ("model.", "about."):
+        assert {name.removeprefix(room) for name in words if name.startswith(room)} == models
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

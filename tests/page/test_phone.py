@@ -105,6 +105,13 @@ def test_what_was_kept_of_a_job_goes_when_the_service_has_erased_it(worked: Tab)
     assert page.evaluate("async (path) => (await fetch(path)).status", erased) == 404
     worked.until(lambda: not [path for path in page.evaluate(KEPT) if erased in path])
     assert [path for path in page.evaluate(KEPT) if other in path]
+    over = """async (path) => (await caches.open('divisi-jobs')).put(
+      path, new Response('{"expires_at": "2026-01-01T00:00:00Z"}', { headers: { Date: new Date().toUTCString() } }))"""
+    current = over.replace("2026", "3026")
+    page.evaluate(over, f"{other}/shared")
+    page.evaluate(current, erased)
+    page.reload()
+    worked.until(lambda: page.evaluate(KEPT) == [erased])
     page.evaluate("caches.delete('divisi-jobs')")
 
 

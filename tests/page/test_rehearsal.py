@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import httpx
@@ -44,10 +45,15 @@ def test_a_named_loop_is_kept_shared_and_exported(tab: Tab, tmp_path: Path) -> N
     lane.press("Shift+ArrowRight")
     page.get_by_role("button", name="Loop to here").click()
     page.get_by_label("Name of the passage").fill("Amen")
+    keep(tab, beats_per_minute=72)  # somebody else, meanwhile
     page.get_by_role("button", name="Keep this loop").click()
     expect(page.get_by_role("button", name="Amen 0:00–0:05")).to_be_visible()
-    (passage,) = httpx.get(rehearsal_of(tab)).json()["passages"]
-    assert passage == {"name": "Amen", "start_seconds": 0, "duration_seconds": 5}
+    amen = {"name": "Amen", "start_seconds": 0, "duration_seconds": 5}
+    kept = httpx.get(rehearsal_of(tab)).json()
+    assert kept == {**NOTHING, "passages": [amen], "beats_per_minute": 72}
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save with settings").click()
+    assert json.loads(download.value.path().read_text()) == kept
     with page.expect_download() as download:
         page.get_by_role("button", name="Save passages").click()
     download.value.save_as(tmp_path / "labels.txt")

@@ -71,9 +71,18 @@ export const bytesBetween = async (path, start, end, signal) => bodyOf(await req
 export const getBlob = async (path, signal) => bodyOf(await request(path, { signal }), "blob");
 
 /** What there may be or not: null when the service has none. */
-export async function getJsonIfAny(path) {
+export const getJsonIfAny = (path) => ifAny(getJson(path));
+
+/** JSON, and the tag by which the service knows what was seen of it. */
+export async function getTagged(path) {
+  const response = await request(path);
+  return { body: await bodyOf(response, "json"), tag: response.headers.get("ETag") };
+}
+
+/** What is waited for, or null when the service has none. */
+export async function ifAny(answer) {
   try {
-    return await getJson(path);
+    return await answer;
   } catch (error) {
     if (error instanceof Problem && [404, 405, 409].includes(error.status)) return null;
     throw error;

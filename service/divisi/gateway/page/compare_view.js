@@ -9,7 +9,7 @@ import { announce, clockTime, colourOf, h } from "./dom.js";
 import { Peaks } from "./drawing.js";
 import { CompareWaiting } from "./compare_waiting.js";
 import { isEnded } from "./job_view.js";
-import { cleanness, duration, number, partName, t } from "./language.js";
+import { cleanness, currentLanguage, duration, modelTitle, number, partName, t } from "./language.js";
 import { loadTracks, Player, playingRate } from "./player.js";
 import { showProblem } from "./problem_view.js";
 import { shareButton } from "./share.js";
@@ -89,7 +89,7 @@ export class CompareView {
     const { group } = this;
     const columns = [
       ...(group.references.length ? [{ key: ORIGINAL, words: t("compare.original") }] : []),
-      ...group.systems.map(({ job, title: words, mean_si_sdr_db: mean }) => ({ key: job.id, words, mean, job })),
+      ...group.systems.map(({ job, title, mean_si_sdr_db: mean }) => ({ key: job.id, words: modelTitle(job.model, title), mean, job })),
     ];
     this.columns = columns;
     const whole = this.recordingRow();
@@ -109,13 +109,13 @@ export class CompareView {
     this.element.replaceChildren(
       h("h1", {}, group.file_name),
       h("p", { className: "facts" }, [t("compare.systems", { count: group.systems.length }), t("job.of-sound", { time: duration(this.seconds) })].join(" · ")),
-      ...failed.map(({ job, title: words }) => h("p", {}, endOf(words, job))),
+      ...failed.map(({ job, title }) => h("p", {}, endOf(modelTitle(job.model, title), job))),
       whole,
       h("div", { className: "scroller", tabIndex: 0, role: "region", "aria-label": t("compare.table") }, table),
       h("div", { className: "transport", role: "group", "aria-label": t("bar") }, this.playButton, this.clock, this.slider, h("span", { className: "clock" }, clockTime(this.seconds)), h("div", { className: "hints" }, this.message)),
       this.blind.element,
       this.downloads(),
-      this.isShared ? "" : shareButton(this.path),
+      this.isShared ? "" : shareButton({ links: { self: this.path } }),
     );
   }
 
@@ -124,7 +124,7 @@ export class CompareView {
     return h(
       "p",
       { className: "presets" },
-      button(t("compare.folder"), this.group.folder, "comparison.zip", t("compare.folder-hint")),
+      button(t("compare.folder"), `${this.group.folder}${this.isShared ? "" : `?language=${currentLanguage()}`}`, "comparison.zip", t("compare.folder-hint")),
       button(t("compare.csv"), this.group.table, "comparison.csv"),
     );
   }

@@ -3,13 +3,13 @@
 import { request } from "./api.js";
 import { h } from "./dom.js";
 import { isEnded } from "./job_view.js";
-import { percent, t } from "./language.js";
+import { modelTitle, percent, t } from "./language.js";
 import { showProblem } from "./problem_view.js";
 
 export class CompareWaiting {
   constructor(systems, { canCancel }) {
     this.systems = systems;
-    this.lines = new Map(systems.map(({ job, title }) => [job.id, { words: h("span", {}), bar: h("progress", { max: 1, "aria-label": t("job.progress-of", { name: title }) }) }]));
+    this.lines = new Map(systems.map(({ job, title }) => [job.id, { words: h("span", {}), bar: h("progress", { max: 1, "aria-label": t("job.progress-of", { name: modelTitle(job.model, title) }) }) }]));
     this.element = h(
       "div",
       { className: "waiting" },
@@ -24,7 +24,7 @@ export class CompareWaiting {
       const { words, bar } = this.lines.get(job.id);
       bar.value = isEnded(job.state) ? 1 : job.progress;
       const name = { queued: "waiting", running: "working", succeeded: "done", cancelled: "cancelled" }[job.state] ?? "failed";
-      words.textContent = t(`compare.${name}`, { name: title, percent: percent(job.progress) });
+      words.textContent = t(`compare.${name}`, { name: modelTitle(job.model, title), percent: percent(job.progress) });
     }
   }
 

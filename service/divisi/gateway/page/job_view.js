@@ -1,11 +1,11 @@
 /* One job from the queue to its result: position, likely time and progress while it waits and runs, then the mixer. */
 
-import { events, getJson, getJsonIfAny, Problem, request } from "./api.js";
+import { events, getJson, getTagged, ifAny, Problem, request } from "./api.js";
 import { announce, h } from "./dom.js";
 import { dateTime, duration, number, partName, partWithin, percent, t, wordsIfAny } from "./language.js";
 import { MixerView } from "./mixer_view.js";
 import { showProblem } from "./problem_view.js";
-import { shareButton } from "./share.js";
+import { keepButton, shareButton } from "./share.js";
 
 const LOOK_SECONDS = 2; // position and likely time are not among the events
 
@@ -33,7 +33,7 @@ export class JobView {
         job = await getJson(this.path, this.stopping.signal);
       }
       const { rehearsal } = job.links;
-      this.showEnd(job, rehearsal ? await getJsonIfAny(rehearsal) : null);
+      this.showEnd(job, rehearsal ? await ifAny(getTagged(rehearsal)) : null);
     } catch (error) {
       if (error.name === "AbortError") return;
       this.element.replaceChildren(h("p", {}, h("a", { href: "#/" }, t("job.another"))));
@@ -102,15 +102,21 @@ export class JobView {
     this.mixer = new MixerView(job, kept, { canKeep: !this.isShared });
     const facts = [job.model, t("job.of-sound", { time: duration(job.input.duration_seconds ?? 0) })];
     if (job.report?.are_voices_detected) facts.push(t("job.found", { voices: job.report.voices.map(partWithin).join(", ") }));
-    if (job.expires_at) facts.push(t("job.kept", { time: dateTime(job.expires_at, { dateStyle: "short", timeStyle: "short" }) }));
+    const end = h("span", {}, endOf(job));
     this.element.replaceChildren(
       h("h1", {}, job.file_name),
-      h("p", { className: "facts" }, facts.join(" · "), ...(!this.isShared && job.group ? [" · ", h("a", { href: `#/groups/${job.group}` }, t("job.compare"))] : [])),
+      h("p", { className: "facts" }, facts.join(" · "), end, ...(!this.isShared && job.group ? [" · ", h("a", { href: `#/groups/${job.group}` }, t("job.compare"))] : [])),
       warnings(job),
       this.mixer.element,
-      this.isShared ? "" : shareButton(job.links.self),
+      ...(this.isShared ? [] : [shareButton(job), keepButton(job, () => end.replaceChildren(endOf(job)))]),
     );
   }
+}
+
+/** How long the result stays. */
+function endOf({ is_kept: isKept, expires_at: expiresAt }) {
+  if (isKept) return ` · ${t("job.kept-on")}`;
+  return expiresAt ? ` · ${t("job.kept", { time: dateTime(expiresAt, { dateStyle: "short", timeStyle: "short" }) })}` : "";
 }
 
 /** What to know before relying on the stems, if anything. */

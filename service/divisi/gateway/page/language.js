@@ -62,6 +62,9 @@ export function duration(seconds) {
 /** How much of a stem is its own voice, in words; a share of 0.91 is 10 dB of SI-SDR, 0.7 is 4 dB. */
 export const cleanness = (share) => t(share >= 0.85 ? "clean.high" : share >= 0.7 ? "clean.middle" : "clean.low");
 
+/** What a model is called; those that this project makes have words in every language. */
+export const modelTitle = (model, title) => wordsIfAny(`model.${model}`) ?? title;
+
 /** A stem as singers call it, within a sentence: the words for its part, the others as they are; `alto_2` is "alto 2". */
 export function partWithin(stem) {
   const [, part, rest] = stem.match(/^([a-z]+)(.*)$/) ?? [null, stem, ""];

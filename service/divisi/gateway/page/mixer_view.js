@@ -18,7 +18,7 @@ const BEHIND = 10 ** (-12 / 20); // as the service's practice mixes lower the ot
 export class MixerView {
   /**
    * @param job that succeeded
-   * @param kept what it keeps to rehearse from, if the service keeps such
+   * @param kept what it keeps to rehearse from, with its tag, if the service keeps such
    * @param {{canKeep: boolean}} rights whether the visitor may change that
    */
   constructor(job, kept, rights) {
@@ -47,7 +47,7 @@ export class MixerView {
       this.bar.element,
       this.rehearsal.element,
       downloads(job),
-      rights.canKeep ? learningTracks(this) : "", // a link opens no address with other options
+      learningTracks(this, { canChoose: rights.canKeep }),
       figures(job),
     );
     this.lockScreen = new LockScreen({ title: job.file_name, toggle: () => this.toggle(), skip: (seconds) => this.seek(this.position + seconds), seek: (seconds) => this.seek(seconds) });

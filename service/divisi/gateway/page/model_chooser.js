@@ -3,7 +3,7 @@
  */
 
 import { checkedIn, h } from "./dom.js";
-import { number, partName, t } from "./language.js";
+import { modelTitle, number, partName, t, wordsIfAny } from "./language.js";
 
 const MOST_OPEN = 3;
 
@@ -44,18 +44,19 @@ export class ModelChooser {
   choice(card, isFirst) {
     const { is_offered: isOffered, needs = [] } = card;
     const figure = figureOf(card);
+    const about = wordsIfAny(`about.${card.id}`) ?? card.description;
     const box = h("input", { type: "checkbox", name: "model", value: card.id, checked: isFirst, disabled: isOffered === false, onchange: () => this.changed() });
     return h(
       "label",
-      { className: "choice", title: card.description },
+      { className: "choice", title: about },
       box,
       h(
         "span",
         {},
-        h("strong", {}, card.title),
+        h("strong", {}, modelTitle(card.id, card.title)),
         " ",
         figure && h("span", { className: "figure", title: figure.measured }, figure.words),
-        h("small", {}, isOffered === false ? t("models.not-now", { needs: needs.join(", ") || t("models.needs") }) : firstSentence(card.description)),
+        h("small", {}, isOffered === false ? t("models.not-now", { needs: needs.join(", ") || t("models.needs") }) : firstSentence(about)),
       ),
     );
   }

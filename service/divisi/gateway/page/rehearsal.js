@@ -2,7 +2,7 @@
  * part begins on, a cue before it comes in again. Whoever opens a link uses what was kept; the owner keeps it.
  */
 
-import { request, saveText } from "./api.js";
+import { getTagged, request, saveText } from "./api.js";
 import { Cues, Taps } from "./cues.js";
 import { announce, clockTime, h } from "./dom.js";
 import { number, partName, partWithin, t } from "./language.js";
@@ -19,12 +19,13 @@ const CUE_SECONDS = 2; // before the entry, at any speed
 export class RehearsalPanel {
   /**
    * @param mixer that plays
-   * @param kept as the service has it; null: it has no place for it
+   * @param {{body: any, tag: string | null} | null} kept as the service has it; null: it has no place for it
    * @param {{canKeep: boolean}} rights of the visitor
    */
   constructor(mixer, kept, { canKeep }) {
     this.mixer = mixer;
-    this.kept = kept ?? NOTHING;
+    this.kept = kept?.body ?? NOTHING;
+    this.tag = kept?.tag;
     this.canKeep = canKeep && kept !== null;
     this.taps = new Taps();
     this.entries = [];
@@ -48,13 +49,14 @@ export class RehearsalPanel {
       edge("rehearsal.from-here", 0),
       edge("rehearsal.to-here", 1),
       this.canKeep && [this.nameField, this.keepButton],
-      (this.exportButton = h("button", { type: "button", className: "plain", title: t("rehearsal.export-hint"), onclick: () => this.export() }, t("rehearsal.export"))),
+      (this.exportButton = h("button", { type: "button", className: "plain", title: t("rehearsal.export-hint"), onclick: () => this.exportLabels() }, t("rehearsal.export"))),
+      (this.exportAllButton = h("button", { type: "button", className: "plain", title: t("rehearsal.export-all-hint"), onclick: () => this.exportAll() }, t("rehearsal.export-all"))),
     );
   }
 
   showPassages() {
     const { passages } = this.kept;
-    this.list.hidden = this.exportButton.hidden = passages.length === 0;
+    this.list.hidden = this.exportButton.hidden = this.exportAllButton.hidden = passages.length === 0;
     this.list.replaceChildren(
       ...passages.map(({ name, start_seconds: start, duration_seconds: seconds }, place) =>
         h(
@@ -87,26 +89,36 @@ export class RehearsalPanel {
     if (!loop || !this.canKeep) return;
     const name = this.nameField.value.trim() || t("rehearsal.unnamed", { number: this.kept.passages.length + 1 });
     const passage = { name, start_seconds: loop[0], duration_seconds: loop[1] - loop[0] };
-    const passages = [...this.kept.passages, passage].sort((a, b) => a.start_seconds - b.start_seconds);
-    if (await this.keep({ passages })) this.nameField.value = "";
+    const add = ({ passages }) => ({ passages: [...passages, passage].sort((a, b) => a.start_seconds - b.start_seconds) });
+    if (await this.keep(add)) this.nameField.value = "";
   }
 
   remove(place) {
-    return this.keep({ passages: this.kept.passages.filter((_, other) => other !== place) });
+    const gone = JSON.stringify(this.kept.passages[place]);
+    return this.keep(({ passages }) => ({ passages: passages.filter((one) => JSON.stringify(one) !== gone) }));
   }
 
   /** Passages as labels that Audacity and others import. */
-  export() {
+  exportLabels() {
     const line = ({ name, start_seconds: start, duration_seconds: seconds }) => `${start.toFixed(6)}\t${(start + seconds).toFixed(6)}\t${name}\n`;
-    saveText(this.kept.passages.map(line).join(""), `${this.mixer.job.file_name.replace(/\.[^.]+$/, "")} - passages.txt`);
+    this.save(this.kept.passages.map(line).join(""), "txt");
+  }
+
+  /** All that is kept, as `divisi rehearsal` and the API take it. */
+  exportAll() {
+    this.save(JSON.stringify(this.kept, null, 2), "json");
+  }
+
+  save(text, ending) {
+    saveText(text, `${this.mixer.job.file_name.replace(/\.[^.]+$/, "")} - passages.${ending}`);
   }
 
   /** Changes something, with the job where the visitor may; true when that went well. */
-  async keep(changes) {
+  async keep(change) {
     const before = this.kept;
-    this.kept = { ...before, ...changes };
+    this.kept = { ...before, ...change(before) };
     try {
-      if (this.canKeep) await request(this.mixer.job.links.rehearsal, { method: "PUT", body: JSON.stringify(this.kept), headers: { "Content-Type": "application/json" } });
+      if (this.canKeep) await this.store(change);
     } catch (error) {
       this.kept = before;
       showProblem(error);
@@ -116,11 +128,28 @@ export class RehearsalPanel {
     return this.kept !== before;
   }
 
+  /** In the place of what was seen of it; what somebody else has kept meanwhile is changed likewise. */
+  async store(change) {
+    const { rehearsal } = this.mixer.job.links;
+    for (;;) {
+      try {
+        /** @type {Record<string, string>} */
+        const headers = { "Content-Type": "application/json", ...(this.tag ? { "If-Match": this.tag } : {}) };
+        this.tag = (await request(rehearsal, { method: "PUT", body: JSON.stringify(this.kept), headers })).headers.get("ETag");
+        return;
+      } catch (error) {
+        if (error.code !== "rehearsal-changed") throw error;
+        const { body, tag } = await getTagged(rehearsal);
+        Object.assign(this, { tag, kept: { ...body, ...change(body) } });
+      }
+    }
+  }
+
   // Tempo and count-in
 
   tempoControls() {
     this.tempoField = h("input", { type: "number", min: SLOWEST, max: FASTEST, step: "any", onchange: () => this.setTempo(Number(this.tempoField.value) || null) });
-    this.countChoice = h("select", { onchange: () => this.keep({ count_in_beats: Number(this.countChoice.value) }) }, COUNTS.map((count) => h("option", { value: count }, count ? t("rehearsal.beats", { count }) : t("rehearsal.none"))));
+    this.countChoice = h("select", { onchange: () => this.keep(() => ({ count_in_beats: Number(this.countChoice.value) })) }, COUNTS.map((count) => h("option", { value: count }, count ? t("rehearsal.beats", { count }) : t("rehearsal.none"))));
     const controls = h(
       "div",
       { className: "presets" },
@@ -139,7 +168,7 @@ export class RehearsalPanel {
   }
 
   setTempo(tempo) {
-    return this.keep({ beats_per_minute: tempo && Math.min(FASTEST, Math.max(SLOWEST, tempo)) });
+    return this.keep(() => ({ beats_per_minute: tempo && Math.min(FASTEST, Math.max(SLOWEST, tempo)) }));
   }
 
   /** Taps go with what is heard; the tempo that is kept is the one as sung. The last tap decides. */

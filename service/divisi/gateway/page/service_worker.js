@@ -6,11 +6,13 @@ const PAGE = "divisi-page";
 const JOBS = "divisi-jobs"; // `offline.js` empties it when the key is changed
 const worker = /** @type {any} */ (self);
 const ROOT = new URL(worker.registration.scope).pathname;
+const UNOPENED_MS = 90 * 86400e3; // of a job that nobody opens any more
+const JOB = /^(.*\/v1\/jobs\/[0-9a-z]{26})(\/shared)?$/;
 const KEPT_OF_JOBS = /\/v1\/jobs\/[0-9a-z]{26}(\/(shared|rehearsal|(peaks|pitch)\.json|previews\/[^/]+))?$/;
 
 worker.addEventListener("install", () => worker.skipWaiting());
 worker.addEventListener("activate", (event) => event.waitUntil(worker.clients.claim()));
-worker.addEventListener("message", (event) => event.waitUntil(keepPage(event.data)));
+worker.addEventListener("message", (event) => event.waitUntil(Promise.all([keepPage(event.data), tidy()])));
 worker.addEventListener("fetch", (event) => {
   const name = cacheOf(event.request);
   if (name) event.respondWith(answer(event.request, name));
@@ -49,11 +51,31 @@ async function answer(request, name) {
 
 /** Forgets what is no longer there; with a job, all that was kept of it. */
 async function forget(cache, gone) {
-  const [, job] = gone.match(/^(.*\/v1\/jobs\/[0-9a-z]{26})(\/shared)?$/) ?? [];
+  const [, job] = gone.match(JOB) ?? [];
   for (const kept of await cache.keys()) {
     const { pathname } = new URL(kept.url);
     if (pathname === gone || (job && pathname.startsWith(`${job}/`)) || pathname === job) await cache.delete(kept);
   }
+}
+
+/** Forgets jobs whose time is over, and those that were not opened for months. */
+async function tidy() {
+  const cache = await caches.open(JOBS);
+  const kept = (await cache.keys()).map(({ url }) => ({ url, path: new URL(url).pathname }));
+  const staying = new Set();
+  for (const { url, path } of kept) {
+    const [, job] = path.match(JOB) ?? [];
+    if (job && (await isCurrent(await cache.match(url, { ignoreVary: true })))) staying.add(job);
+  }
+  const stays = (path) => staying.has(path.slice(0, path.indexOf("/v1/jobs/") + "/v1/jobs/".length + 26));
+  await Promise.all(kept.filter(({ path }) => !stays(path)).map(({ url }) => cache.delete(url, { ignoreVary: true })));
+}
+
+async function isCurrent(job) {
+  if (!job) return false;
+  const { expires_at: expiresAt } = await job.json().catch(() => ({}));
+  const opened = Date.parse(job.headers.get("Date") ?? "");
+  return !(expiresAt && Date.parse(expiresAt) < Date.now()) && !(Date.now() - opened > UNOPENED_MS);
 }
 
 /** The bytes that `bytes=start-end` asks for, of a file that is kept whole. */

@@ -1,4 +1,4 @@
-/* A link to this result that opens without a key until it expires. */
+/* A link to this result that opens without a key until it expires, and whether the result is kept for good. */
 
 import { request, unreachable } from "./api.js";
 import { announce, h } from "./dom.js";
@@ -27,18 +27,20 @@ async function qrCode(address) {
   return picture;
 }
 
-export function shareButton(path) {
+/** @param {{links: {self: string}, is_kept?: boolean}} result a job or a comparison; to one that is kept, links last as long */
+export function shareButton(result) {
   const place = h("span", { role: "status" });
   const share = async () => {
     try {
-      const { shared, expires_at: expiresAt } = await (await request(`${path}/links?seconds=${DAY_SECONDS}`, { method: "POST" })).json();
+      const path = `${result.links.self}/links${result.is_kept ? "" : `?seconds=${DAY_SECONDS}`}`;
+      const { shared, expires_at: expiresAt } = await (await request(path, { method: "POST" })).json();
       if (!shared) {
         place.textContent = t("share.none");
         return;
       }
       const address = new URL(`#/shared=${encodeURIComponent(shared)}`, ROOT).href;
       const field = h("input", { type: "text", readOnly: true, value: address, "aria-label": t("share.link") });
-      place.replaceChildren(field, ` ${t("share.until", { time: dateTime(expiresAt) })} `, await qrCode(address));
+      place.replaceChildren(field, ` ${result.is_kept ? t("share.kept") : t("share.until", { time: dateTime(expiresAt) })} `, await qrCode(address));
       field.select();
       await navigator.clipboard?.writeText(address).then(() => announce(t("share.copied")), () => {});
     } catch (error) {
@@ -46,4 +48,25 @@ export function shareButton(path) {
     }
   };
   return h("p", { className: "share" }, h("button", { className: "plain", onclick: share }, t("share.button")), place);
+}
+
+/**
+ * @param job that may be kept until it is erased
+ * @param {() => void} onchange called when `job` says something else
+ */
+export function keepButton(job, onchange) {
+  const button = h("button", { className: "toggle", title: t("keep.hint"), onclick: () => keep() }, t("keep.button"));
+  const show = () => button.setAttribute("aria-pressed", String(Boolean(job.is_kept)));
+  const keep = async () => {
+    try {
+      const { is_kept: isKept, expires_at: expiresAt } = await (await request(`${job.links.self}/keep`, { method: job.is_kept ? "DELETE" : "PUT" })).json();
+      Object.assign(job, { is_kept: isKept, expires_at: expiresAt });
+      onchange();
+      show();
+    } catch (error) {
+      showProblem(error);
+    }
+  };
+  show();
+  return h("p", { className: "share" }, button);
 }

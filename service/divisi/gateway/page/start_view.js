@@ -4,7 +4,7 @@
 
 import { getBlob, getJson, isFinal, Problem, upload } from "./api.js";
 import { announce, checkedIn, h } from "./dom.js";
-import { dateTime, duration, number, partName, partWithin, t, wordsIfAny } from "./language.js";
+import { dateTime, duration, modelTitle, number, partName, partWithin, t, wordsIfAny } from "./language.js";
 import { ModelChooser } from "./model_chooser.js";
 import { clearProblem, showProblem } from "./problem_view.js";
 import { forget, recentJobs, remember } from "./recent.js";
@@ -121,7 +121,7 @@ export class StartView {
     this.voices.replaceChildren(
       h("legend", {}, t("start.who")),
       radio("", t("start.everybody"), true),
-      ...(deaf ? [h("small", {}, t("start.not-told", { model: deaf.title }))] : [radio("auto", t("start.find-out"), false)]),
+      ...(deaf ? [h("small", {}, t("start.not-told", { model: modelTitle(deaf.id, deaf.title) }))] : [radio("auto", t("start.find-out"), false)]),
       ...(!deaf && shared.length ? [radio("named", t("start.only"), false), this.named] : []),
     );
     this.expected.replaceChildren(...(cards.length === 1 ? expectations(cards[0]) : []));
