@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
     from tests.page.conftest import Service, Tab
 
-PHONE = {"width": 360, "height": 740}
-AUDIBLE = 1e-3
 # Keeps what the page tells the locked screen, and the actions that it takes from there.
 LOCKED = """window.locked = { actions: {} };
 const { mediaSession } = navigator;
@@ -55,31 +53,6 @@ def test_it_can_be_installed(service: Service) -> None:
     assert static_files("page")["icon.png"][16:24] == (512).to_bytes(4, "big") * 2
     worker = httpx.get(f"{service.url}/page/service_worker.js")
     assert worker.headers["service-worker-allowed"] == "../"
-
-
-def test_a_shared_page_opens_and_plays_without_a_network_once_it_was_opened(worked: Tab) -> None:
-    page, service = worked.page, worked.service
-    page.set_viewport_size(PHONE)
-    page.goto(service.url)
-    worked.until(lambda: page.evaluate("navigator.serviceWorker.controller !== null"))
-    links = httpx.post(f"{service.url}/v1/jobs/{service.jobs[0]}/links").json()
-    address = f"{service.url}/#/shared={links['shared'].replace('/', '%2F').replace('?', '%3F').replace('&', '%26')}"
-    page.goto("about:blank")
-    page.goto(address)
-    page.get_by_role("button", name="♪ Alto").click()
-    expect(page.get_by_text("Alto: ")).to_be_visible()
-    page.get_by_role("button", name="Play", exact=True).click()
-    worked.until(lambda: sum("/previews/" in path for path in page.evaluate(KEPT)) == 5)
-    page.context.set_offline(True)
-    page.goto("about:blank")
-    page.goto(address)
-    page.get_by_role("button", name="Loop", exact=True).click()
-    page.get_by_role("button", name="Play", exact=True).click()
-    worked.until(lambda: worked.position > 2.5)
-    expect(page.get_by_role("alert")).to_be_hidden()
-    page.get_by_role("button", name="♪ Alto").click()
-    expect(page.get_by_text("Alto: ")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
 def test_another_key_forgets_what_was_kept(worked: Tab) -> None:
