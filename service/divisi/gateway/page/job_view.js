@@ -108,7 +108,7 @@ export class JobView {
       h("p", { className: "facts" }, facts.join(" · "), end, ...(!this.isShared && job.group ? [" · ", h("a", { href: `#/groups/${job.group}` }, t("job.compare"))] : [])),
       warnings(job),
       this.mixer.element,
-      ...(this.isShared ? [] : [shareButton(job), keepButton(job, () => end.replaceChildren(endOf(job)))]),
+      this.isShared ? "" : shareButton(job, keepButton(job, () => end.replaceChildren(endOf(job)))),
     );
   }
 }

@@ -22,7 +22,7 @@ export function learningTracks(mixer, { canChoose }) {
   const part = h("select", {}, option("", t("tracks.all")), parts);
   const format = h("select", {}, FORMATS.map((name) => option(name, name.toUpperCase())));
   const progress = h("progress", { max: 1, value: 0, hidden: true, "aria-label": t("tracks") });
-  const button = h("button", { onclick: () => make() }, t("tracks.make"));
+  const button = h("button", { onclick: () => make() }, t(canChoose ? "tracks.make" : "tracks.make-usual"));
   const files = h("ul", { className: "files" });
 
   /** Of what is chosen now, whatever is changed while it is made. */

@@ -27,8 +27,11 @@ async function qrCode(address) {
   return picture;
 }
 
-/** @param {{links: {self: string}, is_kept?: boolean}} result a job or a comparison; to one that is kept, links last as long */
-export function shareButton(result) {
+/**
+ * @param {{links: {self: string}, is_kept?: boolean}} result a job or a comparison; to one that is kept, links last as long
+ * @param {Node | string} beside the button
+ */
+export function shareButton(result, beside = "") {
   const place = h("span", { role: "status" });
   const share = async () => {
     try {
@@ -47,7 +50,7 @@ export function shareButton(result) {
       showProblem(error);
     }
   };
-  return h("p", { className: "share" }, h("button", { className: "plain", onclick: share }, t("share.button")), place);
+  return h("p", { className: "share" }, h("button", { className: "plain", onclick: share }, t("share.button")), beside, place);
 }
 
 /**
@@ -68,5 +71,5 @@ export function keepButton(job, onchange) {
     }
   };
   show();
-  return h("p", { className: "share" }, button);
+  return button;
 }
