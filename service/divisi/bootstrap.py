@@ -20,6 +20,7 @@ from divisi.contract.errors import InputError
 from divisi.models.bundle import BundleStore
 from divisi.queue.redis_door import QueueOptions, RedisDoor
 from divisi.settings import Settings
+from divisi.storage.bucket import Bucket
 from divisi.storage.object_store import ObjectStore, S3Access, open_object_store
 
 
@@ -37,16 +38,23 @@ def open_door(settings: Settings) -> RedisDoor:
 
 def open_store(settings: Settings) -> ObjectStore:
     """The object store that audio and stems rest in."""
+    return open_object_store(settings.store_url, _s3_access(settings))
+
+
+def open_bucket(settings: Settings, name: str) -> Bucket:
+    """A bucket of somebody else's, reached as the store's own is."""
+    access = _s3_access(settings)
+    return Bucket(access.open(name, "", access.endpoint))
+
+
+def _s3_access(settings: Settings) -> S3Access:
     secret = settings.s3_secret_access_key
-    return open_object_store(
-        settings.store_url,
-        S3Access(
-            endpoint=settings.s3_endpoint,
-            public_endpoint=settings.s3_public_endpoint,
-            region=settings.s3_region,
-            access_key_id=settings.s3_access_key_id,
-            secret_access_key=secret.get_secret_value() if secret else None,
-        ),
+    return S3Access(
+        endpoint=settings.s3_endpoint,
+        public_endpoint=settings.s3_public_endpoint,
+        region=settings.s3_region,
+        access_key_id=settings.s3_access_key_id,
+        secret_access_key=secret.get_secret_value() if secret else None,
     )
 
 

@@ -73,6 +73,13 @@ class Settings(BaseSettings):
         "", description="Networks that webhooks may reach though they are not public, such as `10.1.0.0/16`."
     )
     webhook_seconds: float = Field(15, gt=0, description="Longest wait for a webhook's receiver.")
+    source_allowed_networks: str = Field(
+        "", description="Networks that `source_url` may reach though they are not public, such as `10.1.0.0/16`."
+    )
+    source_buckets: str = Field(
+        "", description="Buckets and prefixes that `source_url` may read, such as `s3://choir/incoming`."
+    )
+    source_seconds: float = Field(600, gt=0, description="Longest time for fetching a recording from `source_url`.")
     max_upload_bytes: int = Field(2 * 1024**3, gt=0, description="Largest upload in bytes.")
     max_duration_seconds: float = Field(3 * 3600, gt=0, description="Longest recording in seconds.")
     max_channels: int = Field(32, ge=1, description="Most audio channels in a recording.")
@@ -146,7 +153,15 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} begins as addresses of divisi's own do; serve it below another path")
         return value
 
-    @field_validator("webhook_allowed_networks")
+    @field_validator("source_buckets")
+    @classmethod
+    def _names_buckets(cls, value: str) -> str:
+        for bucket in listed(value):
+            if not re.fullmatch(r"s3://[^/\s]+(/[^/\s]+)*/?", bucket):
+                raise ValueError(f"{bucket!r} is no bucket; buckets look like s3://choir or s3://choir/incoming")
+        return value
+
+    @field_validator("webhook_allowed_networks", "source_allowed_networks")
     @classmethod
     def _names_networks(cls, value: str) -> str:
         for network in listed(value):

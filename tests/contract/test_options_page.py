@@ -1,7 +1,11 @@
-"""docs/options.md says what may be asked, as the contract has it."""
+"""docs/options.md says what may be asked, as the contract has it.
+
+`python -m tests.contract.test_options_page` writes its tables anew, from the root of the checkout.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,8 +28,18 @@ def table(fields: Iterable[tuple[str, FieldInfo]]) -> str:
     return "\n".join(rows)
 
 
+def tables() -> list[str]:
+    of_the_command = {name: field for name, field in CommandRequest.model_fields.items() if name not in OPTIONS}
+    return [table(OPTIONS.items()), table(of_the_command.items())]
+
+
 def test_the_page_lists_the_options_of_the_contract() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    of_the_command = {name: field for name, field in CommandRequest.model_fields.items() if name not in OPTIONS}
-    for expected in (table(OPTIONS.items()), table(of_the_command.items())):
-        assert expected in page, f"put this table into docs/options.md:\n\n{expected}"
+    for expected in tables():
+        assert expected in page, __doc__
+
+
+if __name__ == "__main__":
+    written = iter(tables())
+    page = re.sub(r"(?m)(^\|.*\n)+", lambda _: next(written) + "\n", PAGE.read_text(encoding="utf-8"))
+    PAGE.write_text(page, encoding="utf-8")

@@ -35,8 +35,8 @@ FIRST_PAUSE_SECONDS = 0.5
 PAGE_NAME, REPORT_NAME = "index.html", "report.png"
 
 
-Recordings = str | Path | Sequence[Path]
-"""One recording: a file, or mono files, a microphone each."""
+Recordings = str | Path | Sequence[Path] | None
+"""One recording: a file; mono files, a microphone each; or none, where `source_url` says where it is."""
 
 
 def form_of(
@@ -47,10 +47,12 @@ def form_of(
     Raises:
         TypeError: there is no such option.
     """
+    fields = form_fields(options)
+    if recording is None:
+        return {"params": fields}
     paths = [Path(recording)] if isinstance(recording, str | Path) else recording
     named = [("file", path) for path in paths]
     named += [(f"reference_{stem}", path) for stem, path in (references or {}).items()]
-    fields = form_fields(options)
     files = [(name, (_label_of(path), opened.enter_context(path.open("rb")))) for name, path in named]
     return {"data": fields, "files": files}
 

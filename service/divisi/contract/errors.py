@@ -146,6 +146,10 @@ KINDS: dict[str, Kind] = {
     "malformed-upload": Kind(InputError, 400),
     "unsupported-media-type": Kind(InputError, 415),
     "missing-file": Kind(InputError, hint="Choose a recording."),
+    "source-and-file": Kind(InputError, hint="Send the recording or its address, not both."),
+    "source-refused": Kind(InputError, hint="Name a public address, or send the recording itself."),
+    "source-failed": Kind(InputError, hint="Check that the address opens in a browser, or send the recording itself."),
+    "source-too-slow": Kind(InputError, 408, hint="Try again later, or send the recording itself."),
     "too-many-files": Kind(InputError),
     # What is asked of it.
     "invalid-input": Kind(InputError),

@@ -199,6 +199,12 @@ class SeparationRequest(FitOptions, JobOptions, WantedOptions):
 
     model_config = ConfigDict(extra="forbid")
 
+    source_url: Annotated[str, StringConstraints(max_length=2048)] | None = Field(
+        None,
+        description="Where the recording is fetched from, in place of a file: a public `https://` or `http://` "
+        "address, or `s3://BUCKET/KEY` in a bucket that the service may read. The answer comes once it is here.",
+        json_schema_extra={"format": "uri", "examples": ["https://choir.example/ave-verum.flac"]},
+    )
     webhook_url: Annotated[str, StringConstraints(max_length=2048)] | None = Field(
         None,
         description="Called when the job ends: a POST after Standard Webhooks, repeated until it is accepted.",
@@ -234,6 +240,7 @@ class RequestArguments(TypedDict, total=False):
     precision: Precision | None
     seed: int | None
     spots: Sequence[str]
+    source_url: str | None
     webhook_url: str | None
     webhook_secret: str | None
     file_name: str | None

@@ -1,6 +1,6 @@
 """From an upload to accepted jobs: read this first.
 
-    Redis and the store answer → the body is on disk → options and models fit → the recording is sound
+    Redis and the store answer → the body is on disk → options and models fit → the recording is here and sound
     → mixture and accepted job are in the store → the queue has the job → 202
 
 A refusal at any step leaves nothing behind. Whatever was answered 202 is never lost: the store holds enough to rebuild
@@ -30,14 +30,14 @@ from divisi.contract.manifest import ManifestFile
 from divisi.contract.request import SeparationRequest
 from divisi.gateway.dependencies import Services
 from divisi.gateway.models import choose_models, read_options, require_fitters, voices_for, wanted_stems
-from divisi.gateway.uploads import Upload, check_references, receive_upload
+from divisi.gateway.uploads import Upload, check_references, check_source, fetch_source, receive_upload
 from divisi.life import erase_audio, mark_sharers
 from divisi.models.plan import fit_request_of
 from divisi.queue.job_queue import JobQueue, Reservation, Submission
 from divisi.storage.names import UNNAMED, accepted_key, clean_label, content_disposition, mixture_key, reference_key
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import current_traceparent, get_logger, span
-from divisi.webhooks.address import check_webhook
+from divisi.webhooks.request import check_webhook
 
 log = get_logger(__name__)
 
@@ -65,7 +65,7 @@ async def accept_upload(
     """Takes the recording in a request's body and queues a job for each model asked for.
 
     Raises:
-        InputError, RequestValidationError: the recording or the options are refused.
+        InputError, RequestValidationError: the recording, its address or the options are refused.
         ConflictError: the Idempotency-Key is in use, or was used for something else.
         UnavailableError: Redis or the store is away, too many jobs wait, or no worker at work can run a model.
         LimitError: the caller has too many unfinished jobs, or has used up the day's uploads.
@@ -80,9 +80,9 @@ async def accept_upload(
         _held_key(services.queue, idempotency_key) as reservation,
         receive_upload(request, settings.max_upload_bytes, services.work_dir, settings.max_channels) as upload,
     ):
-        services.metrics.observe_upload(upload.total_bytes)
         options = read_options(upload.fields, request.query_params.multi_items())
         check_webhook(options, caller, settings)
+        check_source(upload, options, services.sources)
         encoding = options.encoding
         cards = await asyncio.to_thread(choose_models, options, services.bundles, settings.default_model)
         fit = fit_request_of(options).to_dict()
@@ -90,6 +90,10 @@ async def accept_upload(
         if reservation is not None and reservation.job_ids:
             return await _replay(services.queue, reservation, fingerprint)
         await require_fitters(services, cards)
+        if options.source_url is not None:
+            with span("fetch source"):
+                upload = await fetch_source(upload, options.source_url, services.sources, settings.max_upload_bytes)
+        services.metrics.observe_upload(upload.total_bytes)
         async with services.inspection_places:
             with span("inspect upload", bytes=upload.num_bytes):
                 facts = await asyncio.to_thread(inspect_audio_in_child, upload.path, services.audio_limits)

@@ -37,8 +37,9 @@ from divisi.access.callers import (
     scope_of,
 )
 from divisi.access.key_ring import KeyRing, Scope
+from divisi.access.sources import Sources
 from divisi.audio.recording import AudioLimits
-from divisi.bootstrap import Scratch
+from divisi.bootstrap import Scratch, open_bucket
 from divisi.contract.errors import AccessError, LimitError, NotFoundError
 from divisi.contract.manifest import ManifestFile
 from divisi.contract.request import values_of
@@ -64,6 +65,7 @@ class Services:
         self.figures, self.roll_call = Figures(door), RollCall(door)
         self.keys, self.limits = KeyRing(door, settings.signing_secret), Limits(door)
         self.deliveries = Deliveries(door)
+        self.sources = Sources(settings, lambda bucket: open_bucket(settings, bucket))
         self.metrics = GatewayMetrics(store.failures)
         self.scratch = Scratch(settings.work_dir, "gateway")
         # Practice mixes that are being looked for or made, by the key of their note; see `on_demand.py`.

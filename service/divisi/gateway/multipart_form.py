@@ -91,8 +91,6 @@ class MultipartForm:
             raise _malformed(f"the multipart body is broken: {error}") from error
         if not self._is_complete:
             raise _malformed("the multipart body ends before its last boundary")
-        if not self.num_files:
-            raise InputError(f"the form has no file in its field `{FILE_FIELD}`", code="missing-file")
 
     def _begin(self) -> None:
         self._num_parts += 1
@@ -208,6 +206,11 @@ class UploadSink:
     def measured(self) -> tuple[int, str, int]:
         """Number of bytes, their SHA-256 in hex, their CRC-32."""
         return self._num_bytes, self._digests.sha256, self._digests.crc32
+
+    def require_room(self, num_bytes: int) -> None:
+        """Refuses so many bytes before they come, when they are too many."""
+        if self._num_bytes + num_bytes > self._max_bytes:
+            raise too_large(self._max_bytes)
 
     def add(self, data: bytes) -> None:
         """Takes bytes over; `settle` writes them."""

@@ -101,8 +101,9 @@ _OPTIONS = _option_schemas()
 
 SUBMIT_REQUEST: dict[str, Any] = {
     "requestBody": {
-        "required": True,
-        "description": "The recording: WAV, FLAC, OGG, MP3, AIFF and others, recognised by its bytes.",
+        "required": False,
+        "description": "The recording, or nothing where `source_url` says where it is: WAV, FLAC, OGG, MP3, AIFF and "
+        "others, recognised by its bytes.",
         "content": {
             "multipart/form-data": {
                 "schema": {
@@ -124,7 +125,7 @@ SUBMIT_REQUEST: dict[str, Any] = {
                             "of the recording's rate and length, mono or of its channels.",
                         }
                     },
-                    "required": ["file"],
+                    "anyOf": [{"required": ["file"]}, {"required": ["source_url"]}],
                     "additionalProperties": False,
                 },
                 "encoding": {"file": {"contentType": "audio/*, application/octet-stream"}},

@@ -13,7 +13,7 @@ import itertools
 import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -22,12 +22,14 @@ from pydantic import BaseModel, ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
+from divisi.access.sources import Sources
 from divisi.audio.decode import channel_file_name, pack_files
 from divisi.audio.recording import AudioFacts, AudioLimits, check_true_source, mismatch
 from divisi.audio.sandbox import inspect_audio_in_child
 from divisi.contract.card import ModelCard
 from divisi.contract.errors import InputError
 from divisi.contract.manifest import ManifestFile
+from divisi.contract.request import SeparationRequest
 from divisi.gateway.multipart_form import (
     FILE_FIELD,
     MULTIPART_OVERHEAD_BYTES,
@@ -68,11 +70,13 @@ class Upload(ReceivedFile):
 
     Args:
         label: cleaned name of the form's first file, or of a bare body's header; None when there is none. Never a path.
+        num_files: how many came; 0 of a form without one.
         fields: form fields by name, each with its values in order; empty for a bare body.
         references: true sources by the name of their stem.
     """
 
     label: str | None
+    num_files: int
     fields: dict[str, list[str]]
     references: dict[str, ReceivedFile]
 
@@ -154,7 +158,31 @@ async def receive_upload(request: Request, max_bytes: int, work_dir: Path, max_f
             await part.flush()
         path = folder if num_files > 1 else folder / channel_file_name(0)
         received = {name: ReceivedFile(path, *source.measured) for name, (path, source) in references.items()}
-        yield Upload(path, *sink.measured, label, fields, received)
+        yield Upload(path, *sink.measured, label, num_files, fields, received)
+
+
+def check_source(upload: Upload, options: SeparationRequest, sources: Sources) -> None:
+    """Refuses a submit without a recording, one with two, and an address that cannot be fetched from.
+
+    Raises:
+        InputError: `missing-file`, `source-and-file`, `source-refused`.
+    """
+    if options.source_url is None:
+        if not upload.num_files:
+            raise InputError(f"the form has no file in its field `{FILE_FIELD}`", code="missing-file")
+        return
+    if upload.num_bytes or upload.references:
+        raise InputError("there is a source_url, and a file as well", code="source-and-file")
+    sources.check(options.source_url)
+
+
+async def fetch_source(upload: Upload, source_url: str, sources: Sources, max_bytes: int) -> Upload:
+    """The upload with the recording at an address in it. Raises as `Sources.fetch`."""
+    with ExitStack() as opened:
+        sink = UploadSink(lambda: opened.enter_context(upload.path.open("wb")), max_bytes)
+        fetched = await sources.fetch(source_url, sink)
+    num_bytes, sha256, crc32 = sink.measured
+    return replace(upload, num_bytes=num_bytes, sha256=sha256, crc32=crc32, label=fetched.label)
 
 
 async def read_json(request: Request, model: type[Body], max_bytes: int) -> Body:

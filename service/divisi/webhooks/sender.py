@@ -10,7 +10,6 @@ that of Standard Webhooks 1.0.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import random
 import ssl
 import time
@@ -22,14 +21,15 @@ import httpx
 from standardwebhooks import Webhook
 
 from divisi import DISTRIBUTION
+from divisi.access.address import AddressRefusedError, Lookup, client_for
 from divisi.access.key_ring import KeyRing, SealError, unseal
 from divisi.contract.errors import UnavailableError
 from divisi.contract.job import Job
 from divisi.queue.redis_door import RedisDoor
-from divisi.settings import Settings, listed
+from divisi.settings import Settings
 from divisi.telemetry import get_logger
-from divisi.webhooks.address import AddressRefusedError, Lookup, addresses_of
 from divisi.webhooks.deliveries import Deliveries, DeliveryAttempt, DeliveryStatus, DueDelivery, NothingDue
+from divisi.webhooks.request import guard_of
 
 log = get_logger(__name__)
 
@@ -41,7 +41,6 @@ MOST_AT_ONCE = 16
 # Longer than any attempt can take; then another sender may have it.
 LEASE_MARGIN_SECONDS = 15.0
 _REDIS_RETRY_SECONDS = 1.0
-_MOST_ADDRESSES = 3
 _GONE = 410
 
 
@@ -72,22 +71,14 @@ class WebhookSender:
         self._settings = settings
         self._message_of = message_of
         self._seconds = settings.webhook_seconds
-        self._networks = [ipaddress.ip_network(text) for text in listed(settings.webhook_allowed_networks)]
         self._retry_seconds = retry_seconds
-        self._lookup = lookup
+        self._guard = guard_of(settings, lookup)
         self._trust = trust
 
     async def run(self) -> None:
         """Sends as deliveries fall due. An attempt that is cut off by the end is made again by whoever comes next."""
         places = asyncio.Semaphore(MOST_AT_ONCE)
-        # No connection is used twice: what was checked is the address of this very one.
-        limits = httpx.Limits(max_keepalive_connections=0)
-        async with (
-            httpx.AsyncClient(
-                verify=self._trust or httpx.create_ssl_context(), trust_env=False, limits=limits, timeout=self._seconds
-            ) as client,
-            asyncio.TaskGroup() as sending,
-        ):
+        async with client_for(self._seconds, self._trust) as client, asyncio.TaskGroup() as sending:
             while True:
                 await places.acquire()
                 due = await self._next()
@@ -148,36 +139,17 @@ class WebhookSender:
 
     async def _post(self, client: httpx.AsyncClient, due: DueDelivery, secret: str) -> int:
         assert due.job.webhook_url is not None
-        url = httpx.URL(due.job.webhook_url)
-        addresses = await addresses_of(due.job.webhook_url, self._networks, self._lookup)
         body, now = self._message_of(due.job, self._settings.root_path, due.event), int(time.time())
         headers = {
-            "Host": url.netloc.decode(),
             "Content-Type": "application/json",
             "User-Agent": f"divisi/{version(DISTRIBUTION)}",
             "webhook-id": due.delivery_id,
             "webhook-timestamp": str(now),
             "webhook-signature": signature_of(secret, due.delivery_id, now, body),
         }
-        *others, last = addresses[:_MOST_ADDRESSES]
-        for address in (*others, last):
-            request = client.build_request(
-                "POST",
-                url.copy_with(host=address, fragment=None),
-                headers=headers,
-                content=body,
-                # The name goes into the handshake, and the certificate must be the name's.
-                extensions={"sni_hostname": url.host},
-            )
-            try:
-                answer = await client.send(request, stream=True)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
-                if address == last:
-                    raise
-                continue
-            await answer.aclose()
-            return answer.status_code
-        raise AssertionError("unreachable: the last address answers or raises")
+        answer = await self._guard.send(client, "POST", due.job.webhook_url, headers, body)
+        await answer.aclose()
+        return answer.status_code
 
     def _outcome(self, attempt: int, status: int | None, has_given_up: bool) -> tuple[DeliveryStatus, float]:
         if status is not None and 200 <= status < 300:

@@ -6,7 +6,7 @@ import ipaddress
 
 import pytest
 
-from divisi.webhooks.address import AddressRefusedError, addresses_of
+from divisi.access.address import AddressRefusedError, Guard
 
 pytestmark = pytest.mark.anyio
 
@@ -30,23 +30,23 @@ def leading_to(*addresses: str):
 @pytest.mark.parametrize("address", INSIDE)
 async def test_an_address_inside_is_refused(address: str) -> None:
     with pytest.raises(AddressRefusedError):
-        await addresses_of("https://receiver.test/", [], leading_to("93.184.215.14", address))
+        await Guard(lookup=leading_to("93.184.215.14", address)).addresses_of("https://receiver.test/")
 
 
 @pytest.mark.parametrize("address", OUTSIDE)
 async def test_a_public_address_is_fine_by_https_only(address: str) -> None:
-    assert await addresses_of("https://receiver.test/", [], leading_to(address)) == [address]
+    assert await Guard(lookup=leading_to(address)).addresses_of("https://receiver.test/") == [address]
     with pytest.raises(AddressRefusedError, match="https"):
-        await addresses_of("http://receiver.test/", [], leading_to(address))
+        await Guard(lookup=leading_to(address)).addresses_of("http://receiver.test/")
 
 
 async def test_an_allowed_network_is_reached_by_http_too_and_nothing_beside_it() -> None:
     networks = [ipaddress.ip_network("10.1.0.0/16"), ipaddress.ip_network("fd00:1::/32")]
     for address in ("10.1.2.3", "::ffff:10.1.2.3", "fd00:1::5"):
-        assert await addresses_of("http://receiver.test/", networks, leading_to(address)) == [address]
+        assert await Guard(networks, lookup=leading_to(address)).addresses_of("http://receiver.test/") == [address]
     for address in ("10.2.0.1", "127.0.0.1", "fd00:2::5"):
         with pytest.raises(AddressRefusedError):
-            await addresses_of("http://receiver.test/", networks, leading_to(address))
+            await Guard(networks, lookup=leading_to(address)).addresses_of("http://receiver.test/")
 
 
 async def test_the_port_is_that_of_the_address() -> None:
@@ -57,5 +57,5 @@ async def test_the_port_is_that_of_the_address() -> None:
         return ["93.184.215.14"]
 
     for url in ("https://a.test/", "https://b.test:8443/", "https://[2606:2800:21f::1]/"):
-        await addresses_of(url, [], lookup)
+        await Guard(lookup=lookup).addresses_of(url)
     assert asked == [("a.test", 443), ("b.test", 8443), ("2606:2800:21f::1", 443)]
