@@ -35,8 +35,8 @@ def separate(
         recording: a file; or mono files of one recording, a microphone each.
         folder: made if missing.
         on_progress: called with the share of the work that is done, 0..1.
-        options: as of `divisi separate`: `model`, `voices`, `stems`, `stem_format`, `include_residual`,
-            `include_pitch`, `include_resynthesis`, `include_plot`, and those of fitted models.
+        options: those of `divisi separate` by the names that docs/options.md has, such as `model`, `voices`, `stems`,
+            `include_pitch`.
 
     Returns:
         Where each stem lies, by its name.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,12 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import psutil
 import pytest
 import soundfile
+from mcp import Client as Agent
+from mcp import StdioServerParameters
 from tests.conftest import free_port
 from tests.patience import PATIENCE_SECONDS
 
@@ -170,3 +176,68 @@ def test_a_data_folder_serves_one_service_at_a_time(machine: Machine) -> None:
 
 def test_there_is_a_redis_server_to_start() -> None:
     assert Path(redis_executable()).is_file()
+
+
+def test_an_agent_separates_and_saves_over_standard_input_and_output(machine: Machine, tmp_path: Path) -> None:
+    server = f"http://127.0.0.1:{machine.port}"
+    command = StdioServerParameters(
+        command=sys.executable, args=["-m", "divisi.cli", "mcp", "--server", server], env=dict(os.environ)
+    )
+
+    async def call(client: Agent, tool: str, **arguments: object) -> Any:
+        answer = await client.call_tool(tool, arguments)
+        assert not answer.is_error, answer.content
+        said = answer.structured_content
+        return said["result"] if set(said) == {"result"} else said
+
+    async def work() -> None:
+        async with Agent(command) as client:
+            assert "chorus" in [model["id"] for model in await call(client, "models")]
+            begun = await call(
+                client, "separate", recording=str(mixture_path()), model="satb-small", stem_format="flac"
+            )
+            done = begun
+            while done["state"] not in ("succeeded", "failed"):
+                done = await call(client, "job", job_id=begun["job_id"], wait_seconds=30)
+            assert set(done["stems"]) == {"soprano", "alto", "tenor", "bass", "residual"}
+            saved = await call(client, "save_stems", job_id=begun["job_id"], folder=str(tmp_path / "stems"))
+            assert sorted(Path(path).name for path in saved) == sorted(f"{name}.flac" for name in done["stems"])
+            folder = str(tmp_path / "tracks")
+            tracks = await call(client, "save_learning_tracks", job_id=begun["job_id"], folder=folder, parts=["alto"])
+            assert all(Path(path).stat().st_size for path in tracks)
+            missing = await client.call_tool("separate", {"recording": str(tmp_path / "none.wav")})
+            assert missing.is_error
+            assert "is not a file" in missing.content[0].text
+
+    asyncio.run(work())
+
+
+def test_over_http_agents_neither_read_nor_write_files_of_this_machine(machine: Machine) -> None:
+    port = free_port()
+    server = ["--server", f"http://127.0.0.1:{machine.port}"]
+    command = [sys.executable, "-m", "divisi.cli", "mcp", "--http", "--port", str(port), *server]
+
+    async def work() -> None:
+        async with Agent(f"http://127.0.0.1:{port}/mcp") as client:
+            names = [tool.name for tool in (await client.list_tools()).tools]
+            assert names == ["models", "separate", "job", "cancel"]
+            for recording, says in (("/etc/passwd", "is no address"), ("http://127.0.0.1/a.wav", "is refused")):
+                answer = await client.call_tool("separate", {"recording": recording})
+                assert answer.is_error
+                assert says in answer.content[0].text
+
+    with subprocess.Popen(command) as process:
+        try:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while not is_open(port):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            asyncio.run(work())
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 import typer
 
+from divisi.cli.agents import mcp
 from divisi.cli.compare import compare
 from divisi.cli.separate import separate
 from divisi.cli.server import jobs, models
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help=_HELP + (_HOW_A_CLIENT_BEGINS if _IS_CLIENT_ALONE else _HOW_TO_BEGIN),
 )
-for command in (separate, watch, tracks, rehearsal, compare, jobs):
+for command in (separate, watch, tracks, rehearsal, compare, jobs, mcp):
     app.command()(command)
 app.add_typer(models, name="models")
 if not _IS_CLIENT_ALONE:
