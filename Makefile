@@ -51,6 +51,7 @@ chaos: .venv/installed-dev  ## The reliability promises at full length (minutes)
 	$(BIN)/python tests/chaos/cancel_jobs.py
 	$(BIN)/python tests/chaos/same_key.py
 	$(BIN)/python tests/chaos/drop_events.py
+	$(BIN)/python tests/chaos/bad_sources.py
 
 bench: .venv/installed-dev  ## Memory, speed and quality figures; each script prints its table
 	$(BIN)/python benchmarks/long_recording.py
