@@ -124,6 +124,12 @@ def test_names_sort_as_a_choir_practises() -> None:
 def test_a_set_is_of_the_parts_and_layouts_that_were_asked_for() -> None:
     asked = TrackSetOptions(parts=("alto",), layouts=(Layout.LEFT, Layout.FRONT))
     assert [track.slug for track in tracks_of(NAMES, asked)] == ["all", "front-alto", "left-alto"]
+    accompanied = [*NAMES, "accompaniment"]
+    everything = tracks_of(accompanied, TrackSetOptions())
+    assert [track.part for track in everything if track.part == "accompaniment"] == []
+    assert [track.slug for track in everything] == [track.slug for track in tracks_of(NAMES, TrackSetOptions())]
+    named = tracks_of(accompanied, TrackSetOptions(parts=("accompaniment",), layouts=(Layout.WITHOUT,)))
+    assert [track.slug for track in named] == ["all", "without-accompaniment"]
     with pytest.raises(NotFoundError, match="soprano, alto"):
         tracks_of(NAMES, TrackSetOptions(parts=("flute",)))
 

@@ -29,6 +29,8 @@ FILE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 # Names of files that every separation may deliver besides the stems of the model.
 RESIDUAL, MIXTURE, RESYNTHESIS = "residual", "mixture", "resynthesis"
+ACCOMPANIMENT = "accompaniment"
+"""What models call the stem of what is not sung, where they have one."""
 RESERVED_STEMS = frozenset({RESIDUAL, MIXTURE, RESYNTHESIS})
 # In place of the names of voices: whoever is detected.
 AUTO: Final = "auto"

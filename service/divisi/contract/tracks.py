@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from divisi.contract.card import ACCOMPANIMENT
 from divisi.contract.errors import InputError, NotFoundError
 from divisi.contract.request import Name, Offer
 
@@ -177,14 +178,16 @@ def track_of(part: str, layout: Layout | None, parts: Sequence[str]) -> Track:
 
 
 def tracks_of(parts: Sequence[str], options: TrackSetOptions) -> list[Track]:
-    """Those that a set has: all parts together, and the asked layouts of the asked parts.
+    """Those that a set has: all parts together, and the asked layouts of the asked parts. Nobody practises what
+    accompanies the voices, but who names it.
 
     Raises:
         NotFoundError: `unknown-part`.
     """
     for part in options.parts:
         check_part(part, parts)
-    wanted_parts, layouts = options.parts or tuple(parts), options.layouts or tuple(Layout)
+    sung = tuple(part for part in parts if part != ACCOMPANIMENT)
+    wanted_parts, layouts = options.parts or sung, options.layouts or tuple(Layout)
     tracks = full_set(parts)
     return [one for one in tracks if one.layout is None or (one.part in wanted_parts and one.layout in layouts)]
 
