@@ -26,6 +26,7 @@ lint: .venv/installed-dev tests/page/node_modules/installed
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/node tests/page/node_modules/typescript/bin/tsc --project tests/page
+	$(BIN)/node tests/page/node_modules/typescript/bin/tsc --project service/clients/typescript --noEmit
 	$(BIN)/node tests/page/node_modules/eslint/bin/eslint.js --config tests/page/eslint.config.js service/divisi/gateway
 	$(BIN)/shellcheck $$(git ls-files '*.sh' .ci/run)
 

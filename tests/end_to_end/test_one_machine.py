@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -210,6 +211,42 @@ def test_an_agent_separates_and_saves_over_standard_input_and_output(machine: Ma
             assert "is not a file" in missing.content[0].text
 
     asyncio.run(work())
+
+
+TYPESCRIPT = """
+import { openAsBlob } from "node:fs";
+import { Client } from "CLIENT";
+const client = new Client("SERVER");
+const recording = new File([await openAsBlob("RECORDING")], "Ave verum.flac");
+const stems = await client.separate(recording, { model: "satb-small", stems: ["alto", "bass"], stem_format: "flac" });
+const sizes = Object.fromEntries(Array.from(stems, ([name, stem]) => [name, stem.size]));
+const job = await client.submit(recording, { lane: "batch" });
+await client.cancel(job.id);
+const states = [];
+for await (const { state } of client.progress(job.id)) states.push(state);
+const facts = ({ code, status, advice }) => ({ code, status, advice });
+const refused = await client.submit(recording, { voices: ["flute"] }).catch(facts);
+const failed = await client.wait(job.id).catch(({ code }) => code);
+console.log(JSON.stringify({ sizes, name: job.file_name, states, refused, failed }));
+"""
+
+
+def test_the_typescript_client_separates_as_the_others_do(machine: Machine, tmp_path: Path) -> None:
+    client = Path(__file__).resolve().parents[2] / "service" / "clients" / "typescript" / "src" / "client.ts"
+    named = {"CLIENT": str(client), "SERVER": f"http://127.0.0.1:{machine.port}", "RECORDING": str(mixture_path())}
+    program = TYPESCRIPT
+    for name, value in named.items():
+        program = program.replace(name, value)
+    (tmp_path / "separate.mjs").write_text(program)
+    node = Path(sys.executable).with_name("node")
+    ran = subprocess.run([node, tmp_path / "separate.mjs"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    said = json.loads(ran.stdout)
+    assert set(said["sizes"]) == {"alto", "bass", "residual"}
+    assert min(said["sizes"].values()) > 10_000
+    assert (said["name"], said["states"], said["failed"]) == ("Ave verum.flac", ["cancelled"], "job-cancelled")
+    assert (said["refused"]["code"], said["refused"]["status"]) == ("unknown-voice", 422)
+    assert said["refused"]["advice"]
 
 
 def test_over_http_agents_neither_read_nor_write_files_of_this_machine(machine: Machine) -> None:
