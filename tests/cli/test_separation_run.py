@@ -71,6 +71,18 @@ def songs(tmp_path: Path) -> Path:
     return tmp_path / "songs"
 
 
+def test_stems_lie_beside_their_recordings_where_that_is_asked(separate: Callable[..., Ran], songs: Path) -> None:
+    (songs / "monday").mkdir()
+    (songs / "monday/a.wav").write_bytes(b"three")
+    (songs / "z").mkdir()
+    (songs / "z/notes.txt").write_text("the singer's own")
+    assert separate(songs, "--beside").separated == ["a.wav", "a.wav", "z.wav"]
+    found = {path.relative_to(songs).as_posix(): path.read_bytes() for path in songs.rglob("alto.wav")}
+    assert found == {"a/alto.wav": b"one", "monday/a/alto.wav": b"three", "songs-z/alto.wav": b"two"}
+    assert separate(songs, "--beside").separated == []
+    assert separate(songs / "a.wav", "--beside").separated == []
+
+
 @pytest.mark.parametrize("content", [b"undecodable", b"crash", b"too long", b"96 kHz", b"sector"])
 def test_what_is_wrong_with_one_recording_leaves_the_others_done_and_is_named_at_the_end(
     content: bytes, separate: Callable[..., Ran], songs: Path, tmp_path: Path

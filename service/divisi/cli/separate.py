@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,6 +44,9 @@ class RunOptions(BaseModel):
     together: Annotated[
         bool, Offer(("--together",), "The FILES are one recording: mono, a microphone each, in this order.")
     ] = False
+    beside: Annotated[
+        bool, Offer(("--beside",), "Write each recording's stems to a folder beside it, in place of OUT.")
+    ] = False
     as_json: Annotated[bool, Offer(("--json",), "Print JSON, for programs.")] = False
 
 
@@ -68,6 +71,7 @@ def separate(
         divisi separate choir.wav -o stems
         divisi separate duet.wav -o stems --voices soprano,alto --pitch
         divisi separate rehearsals/ -o stems --plot
+        divisi separate rehearsals/ --beside
         divisi separate *.flac -o stems --format flac --server http://127.0.0.1:8000
         divisi separate 1.wav 2.wav 3.wav --together -m fastmnmf2 --spots violin:1,piano:2 -o stems
     """
@@ -85,7 +89,7 @@ def separate(
         run = Run(out, separate_one, key, progress_bar(), options, found.problems)
         try:
             with run.progress:
-                if is_one:
+                if is_one and not options.beside:
                     run.separate_one(found.recordings)
                 else:
                     run.separate_all(distinct(found.recordings))
@@ -137,17 +141,16 @@ class Run:
         """
         self.total = len(paths)
         digests = self._read(paths)
-        folders = folders_for(list(digests), list(digests.values()), self.out)
         waiting: list[tuple[Path, OutFolder]] = []
-        for (path, digest), place in zip(digests.items(), folders, strict=True):
-            folder = self._folder(place, digest, paths)
+        for path, place in self._places(digests).items():
+            folder = self._folder(place, digests[path], paths)
             if not self.options.again and folder.has_finished(self.key):
                 self.num_skipped += 1
                 self.done[place] = ()
             else:
                 waiting.append((path, folder))
-        if waiting:
-            check_writable(self.out)
+        for parent in dict.fromkeys(folder.path.parent for _, folder in waiting):
+            check_writable(parent)
         for path, folder in waiting:
             try:
                 self._do([path], folder)
@@ -188,6 +191,17 @@ class Run:
                 self.refused.append(_refusal(path, error))
             self.progress.advance(task)
         return digests
+
+    def _places(self, digests: Mapping[Path, str]) -> dict[Path, Path]:
+        """The folder of each recording, in OUT or beside it."""
+        places: dict[Path, Path] = {}
+        for out in dict.fromkeys(self._out_of(path) for path in digests):
+            paths = [path for path in digests if self._out_of(path) == out]
+            places |= zip(paths, folders_for(paths, [digests[path] for path in paths], out), strict=True)
+        return {path: places[path] for path in digests}
+
+    def _out_of(self, path: Path) -> Path:
+        return path.parent if self.options.beside else self.out
 
     def _folder(self, path: Path, digest: str, recordings: Sequence[Path]) -> OutFolder:
         return OutFolder(path, digest, frozenset(map(identity_of, recordings)), replaces_others=self.options.again)

@@ -34,6 +34,7 @@ def watch(
     folder: Annotated[Path, typer.Argument(help="Folder to look into, at any depth.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the stems.")] = Path("stems"),
     *,
+    beside: Annotated[bool, typer.Option("--beside", help="Write stems beside each recording, not to OUT.")] = False,
     server: Annotated[
         str | None, typer.Option(help="Address of a divisi server; default: this machine.", envvar=SERVER_VARIABLE)
     ] = None,
@@ -53,10 +54,11 @@ def watch(
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder; name one that recordings come into", code="not-a-folder")
         request = request_from(asked, CommandRequest)
-        watched = Watch(folder, out, separation_of(request, server), digest_of([], request.digested()))
+        key = digest_of([], request.digested())
+        watched = Watch(folder, out, separation_of(request, server), key, RunOptions(beside=beside))
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopping.set())
-        say(f"watching {folder}; stems go to {out}; Ctrl-C ends it")
+        say(f"watching {folder}; stems go {'beside the recordings' if beside else f'to {out}'}; Ctrl-C ends it")
         while not stopping.is_set():
             watched.look()
             stopping.wait(LOOK_SECONDS)
@@ -71,6 +73,7 @@ class Watch:
         out: folder of the stems.
         separate: does one recording.
         key: digest of what is asked of each.
+        options: of the runs.
         now: seconds since 1970.
         handled: what each file was like when it was separated, or could not be.
     """
@@ -79,6 +82,7 @@ class Watch:
     out: Path
     separate: SeparateOne
     key: str
+    options: RunOptions = field(default_factory=RunOptions)
     now: Callable[[], float] = time.time
     handled: dict[Path, Facts] = field(default_factory=dict)
 
@@ -105,7 +109,7 @@ class Watch:
         return abs(self.now() - changed_ns / 1e9) >= QUIET_SECONDS
 
     def _separate(self, path: Path) -> None:
-        run = Run(self.out, self.separate, self.key, progress_bar(), RunOptions(), [])
+        run = Run(self.out, self.separate, self.key, progress_bar(), self.options, [])
         try:
             with run.progress:
                 run.separate_all([path])
