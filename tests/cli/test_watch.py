@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from divisi.cli.out_folder import OutFolder
-from divisi.cli.watch import QUIET_SECONDS, Watch
-from divisi.contract.errors import InputError, UnavailableError
+from divisi.cli.watch import PAUSE_SECONDS, QUIET_SECONDS, Watch
+from divisi.contract.errors import InputError, LimitError, UnavailableError
 
 
 class Studio:
@@ -103,9 +103,15 @@ def test_while_a_server_is_away_recordings_wait(studio: Studio, capsys: pytest.C
     studio.write("a.wav", b"one")
     studio.write("b.wav", b"two")
     assert studio.look() == ["a.wav"]
-    assert "a.wav waits" in "".join(capsys.readouterr().out.splitlines())
+    assert "a.wav and what comes after it wait" in " ".join(capsys.readouterr().out.split())
+    assert studio.look(after=1) == []
+    assert studio.look(after=PAUSE_SECONDS) == ["a.wav"]
+    assert capsys.readouterr().out == "", "it is said once"
+    studio.failure = LimitError("a hundred jobs wait", retry_after_seconds=60)
+    assert studio.look(after=PAUSE_SECONDS) == ["a.wav"]
+    assert studio.look(after=59) == []
     studio.failure = None
-    assert studio.look() == ["a.wav", "b.wav"]
+    assert studio.look(after=1) == ["a.wav", "b.wav"]
 
 
 def test_a_file_that_takes_the_place_of_another_is_a_new_one(studio: Studio) -> None:

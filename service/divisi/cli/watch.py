@@ -25,6 +25,9 @@ LOOK_SECONDS = 2.0
 QUIET_SECONDS = 5.0
 """A file that nobody has written to for so long is complete."""
 
+PAUSE_SECONDS = 10.0
+"""Until a server that is away is asked again."""
+
 Facts = tuple[int, int]
 """Size in bytes and time of the last change, ns."""
 
@@ -76,6 +79,8 @@ class Watch:
         options: of the runs.
         now: seconds since 1970.
         handled: what each file was like when it was separated, or could not be.
+        waits_until: while a server is away or asks for a pause: when to ask it again, as `now` counts.
+        reason: why, as it was said.
     """
 
     folder: Path
@@ -85,6 +90,8 @@ class Watch:
     options: RunOptions = field(default_factory=RunOptions)
     now: Callable[[], float] = time.time
     handled: dict[Path, Facts] = field(default_factory=dict)
+    waits_until: float = 0.0
+    reason: str = ""
 
     def look(self) -> None:
         """Separates what is complete and was not tried before.
@@ -92,6 +99,8 @@ class Watch:
         Raises:
             DivisiError, OSError: what every recording would meet, and does not pass.
         """
+        if self.now() < self.waits_until:
+            return
         found = {path: facts_of(path) for path in distinct(find_recordings([self.folder]).recordings)}
         complete = {path: facts for path, facts in found.items() if facts is not None and self._is_complete(facts)}
         new = [path for path, facts in complete.items() if self.handled.get(path) != facts]
@@ -99,9 +108,13 @@ class Watch:
             try:
                 self._separate(path)
             except (LimitError, UnavailableError) as error:
-                say(f"{error.message}; {path} waits")
+                self.waits_until = self.now() + error.facts.get("retry_after_seconds", PAUSE_SECONDS)
+                if error.message != self.reason:
+                    say(f"{error.message}; {path} and what comes after it wait")
+                    self.reason = error.message
                 return
             self.handled[path] = complete[path]
+            self.reason = ""
         self._forget(found)
 
     def _is_complete(self, facts: Facts) -> bool:

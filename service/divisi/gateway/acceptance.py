@@ -80,6 +80,8 @@ async def accept_upload(
         _held_key(services.queue, idempotency_key) as reservation,
         receive_upload(request, settings.max_upload_bytes, services.work_dir, settings.max_channels) as upload,
     ):
+        if upload.num_files:
+            services.metrics.observe_upload(upload.total_bytes)
         options = read_options(upload.fields, request.query_params.multi_items())
         check_webhook(options, caller, settings)
         check_source(upload, options, services.sources)
@@ -93,7 +95,7 @@ async def accept_upload(
         if options.source_url is not None:
             with span("fetch source"):
                 upload = await fetch_source(upload, options.source_url, services.sources, settings.max_upload_bytes)
-        services.metrics.observe_upload(upload.total_bytes)
+            services.metrics.observe_upload(upload.total_bytes)
         async with services.inspection_places:
             with span("inspect upload", bytes=upload.num_bytes):
                 facts = await asyncio.to_thread(inspect_audio_in_child, upload.path, services.audio_limits)
