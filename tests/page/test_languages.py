@@ -100,6 +100,8 @@ def test_the_browser_s_language_is_taken(browser: Browser, service: Service, lan
         page.goto(f"{service.url}/#/groups/{service.group}")
         page.get_by_role("table").wait_for()
         tab.picture(f"comparison-{language}")
+        page.set_viewport_size({"width": 360, "height": 740})
+        tab.until(lambda: page.evaluate("document.documentElement.scrollWidth") <= 360)  # once it is drawn anew
 
 
 def test_another_language_is_chosen_and_remembered(tab: Tab) -> None:
@@ -111,3 +113,7 @@ def test_another_language_is_chosen_and_remembered(tab: Tab) -> None:
     expect(page.get_by_role("button", name="Séparer")).to_be_visible()
     page.goto(f"{tab.service.url}/#/jobs/{'0' * 26}")
     expect(page.get_by_role("alert")).to_contain_text("Séparez l’enregistrement à nouveau")
+    page.get_by_label("Langue").select_option(label="English")
+    page.set_viewport_size({"width": 360, "height": 740})
+    expect(page.get_by_role("alert")).to_contain_text("It was erased")
+    tab.until(lambda: page.evaluate("document.documentElement.scrollWidth") <= 360)

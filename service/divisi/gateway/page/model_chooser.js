@@ -71,7 +71,7 @@ export class ModelChooser {
 
 const meanOf = ({ quality }) => quality?.[0]?.mean ?? -Infinity;
 const voicesOf = ({ stems }) => stems.map(partName).join(", ") || t("models.any-parts");
-const firstSentence = (text) => text.split(/(?<=[.;])\s/)[0].replace(/;$/, ".");
+const firstSentence = (text) => text.split(/(?<=[.;])\s/)[0].replace(/\s*;$/, ".");
 
 function figureOf({ quality }) {
   const [first] = quality ?? [];
