@@ -81,3 +81,37 @@ def test_an_entry_after_a_long_rest_is_announced_by_its_note(tab: Tab) -> None:
     tab.page.get_by_label("Entry cue").select_option(label="Bass")
     expect(tab.page.get_by_text("Bass enters in 2 s", exact=False)).to_be_visible()
     assert tab.position < 6
+
+
+def test_bars_are_a_ruler_to_go_by_and_to_loop_by(tab: Tab) -> None:
+    tab.open_mixer(playing=False)
+    ruler = tab.page.get_by_role("slider", name="Bars")
+    beats = httpx.get(bars_of(tab)).json()["beats"]
+    lines = {beat["bar"]: beat["seconds"] for beat in beats if beat["beat"] == 1}
+    first, second, *_, last = lines
+    ruler.focus()
+    tab.page.keyboard.press("End")
+    tab.until(lambda: tab.position == pytest.approx(lines[last], abs=0.01))
+    expect(ruler).to_have_attribute("aria-valuetext", f"Bar {last}")
+    tab.page.get_by_label("From bar").fill(str(second))
+    tab.page.get_by_label("From bar").press("Enter")
+    tab.until(lambda: tab.position == pytest.approx(lines[second], abs=0.01))
+    # From a bar to the next, a little beside their lines, over a waveform: the loop ends at the lines.
+    lane = tab.page.get_by_role("slider", name="Position in Tenor").bounding_box()
+    length = tab.page.evaluate("Number(document.querySelector('.position').max)")
+    assert lane is not None
+    for seconds, press in ((lines[first] + 0.1, tab.page.mouse.down), (lines[last] - 0.1, tab.page.mouse.up)):
+        tab.page.mouse.move(lane["x"] + lane["width"] * seconds / length, lane["y"] + 20, steps=4)
+        press()
+    tab.until(lambda: tab.position == pytest.approx(lines[first], abs=0.01))
+    tab.page.get_by_label("Name of the passage").fill("All")
+    tab.page.get_by_role("button", name="Keep this loop").click()
+    expect(tab.page.get_by_role("button", name="All")).to_be_visible()
+    (passage,) = httpx.get(rehearsal_of(tab)).json()["passages"]
+    found = [passage["start_seconds"], passage["start_seconds"] + passage["duration_seconds"]]
+    assert found == pytest.approx([lines[first], lines[last]], abs=0.01)
+
+
+def bars_of(tab: Tab) -> str:
+    job = httpx.get(f"{tab.service.url}/v1/jobs/{tab.service.jobs[0]}").json()
+    return tab.service.url + next(file["href"] for file in job["pitch"] if file["name"] == "bars.json")

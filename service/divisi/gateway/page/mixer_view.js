@@ -1,6 +1,7 @@
 /* The mixer of one finished job: a row for each stem and the residual, one transport for all, presets, A/B, loop, speed. */
 
 import { getJsonIfAny } from "./api.js";
+import { BarRuler } from "./bar_ruler.js";
 import { announce, clockTime, colourOf, h } from "./dom.js";
 import { downloads, figures } from "./downloads.js";
 import { Peaks } from "./drawing.js";
@@ -23,7 +24,7 @@ export class MixerView {
    */
   constructor(job, kept, rights) {
     this.job = job;
-    this.hasPitch = Boolean(pitchOf(job));
+    this.hasPitch = Boolean(pitchFileOf(job, "pitch.json"));
     this.seconds = job.input.duration_seconds || 1;
     this.hearsMixture = false;
     this.waits = false;
@@ -37,12 +38,14 @@ export class MixerView {
     this.hasPreviews = tracks.every(({ preview }) => preview);
     this.isWhole = !this.hasPreviews; // plays the stems themselves
     this.rows = tracks.map((track, place) => new StemRow(track, colourOf(track.name, place), this));
+    this.ruler = new BarRuler(this, pitchFileOf(job, "bars.json"));
     this.bar = new TransportBar(this, { seconds: this.seconds, canCompare: tracks.some(({ isResidual }) => isResidual) });
     this.rehearsal = new RehearsalPanel(this, kept, rights);
     this.element = h(
       "section",
       { className: "mixer", "aria-label": t("mixer") },
       this.presets(),
+      this.ruler.element,
       h("div", { className: "rows" }, this.rows.map(({ element }) => element)),
       this.bar.element,
       this.rehearsal.element,
@@ -57,6 +60,7 @@ export class MixerView {
     this.resizing.observe(this.element);
     this.frame = requestAnimationFrame(() => this.tick());
     this.fetchPictures();
+    this.ruler.fetch();
   }
 
   close() {
@@ -85,7 +89,7 @@ export class MixerView {
 
   /** Pitch tracks are long: fetched when a spectrogram or a note first needs them. */
   fetchPitch() {
-    const href = pitchOf(this.job);
+    const href = pitchFileOf(this.job, "pitch.json");
     this.fetchingPitch ??= (href ? getJsonIfAny(href) : Promise.resolve(null)).then(
       (pitch) => {
         this.pitch = pitch;
@@ -100,6 +104,7 @@ export class MixerView {
 
   draw() {
     for (const row of this.rows) row.draw();
+    this.ruler.draw();
   }
 
   tick() {
@@ -108,6 +113,7 @@ export class MixerView {
     this.sayWhether(this.player?.clock.waits ?? false);
     const playing = this.player?.playing ?? false;
     this.bar.show(position, playing);
+    this.ruler.show(position);
     if (playing !== this.wasPlaying) this.showOnLockScreen(playing);
     for (const row of this.rows) row.show(position, this.bar.loop, this.player?.playing ? this.player.level(row.name) : -120);
   }
@@ -270,7 +276,7 @@ export class MixerView {
   }
 }
 
-const pitchOf = ({ pitch }) => pitch?.find(({ name }) => name === "pitch.json")?.href;
+const pitchFileOf = ({ pitch }, wanted) => pitch?.find(({ name }) => name === wanted)?.href;
 
 /** What the choir is tuned to, as a musician says it: "A4 = 452.9 Hz (+50 cents)". */
 function tuningText({ a4_hz: hz, cents }) {

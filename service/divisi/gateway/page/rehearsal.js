@@ -10,7 +10,7 @@ import { showProblem } from "./problem_view.js";
 
 const NOTHING = { passages: [], beats_per_minute: null, count_in_beats: 0 };
 const COUNTS = [0, 1, 2, 3, 4, 6, 8];
-const USUAL_TEMPO = 80; // for a count-in before anybody has set one
+const USUAL_TEMPO = 80; // for a count-in where no tempo was set, nor found in the recording
 const [SLOWEST, FASTEST] = [20, 400];
 const TONE_SECONDS = 1.5;
 const LONG_REST_SECONDS = 4;
@@ -185,7 +185,7 @@ export class RehearsalPanel {
   countIn(context) {
     const { beats_per_minute: tempo, count_in_beats: beats } = this.kept;
     if (!beats) return 0;
-    const secondsPerBeat = 60 / (tempo ?? USUAL_TEMPO) / this.mixer.bar.speed;
+    const secondsPerBeat = 60 / (tempo ?? this.mixer.ruler.tempoAt(this.mixer.position) ?? USUAL_TEMPO) / this.mixer.bar.speed;
     this.cuesOf(context).count(beats, secondsPerBeat, context.currentTime + 0.05);
     return 0.05 + beats * secondsPerBeat;
   }

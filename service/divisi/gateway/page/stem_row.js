@@ -185,8 +185,9 @@ export class StemRow {
     });
     this.lane.addEventListener("pointerup", () => {
       if (start === null) return;
-      if (this.dragged) this.mixer.setLoop(this.dragged);
-      this.mixer.seek(this.dragged ? this.dragged[0] : start);
+      const loop = this.dragged && this.mixer.ruler.snapped(this.dragged);
+      if (loop) this.mixer.setLoop(loop);
+      this.mixer.seek(loop ? loop[0] : start);
       start = this.dragged = null;
     });
     this.lane.addEventListener("pointercancel", () => (start = this.dragged = null));
