@@ -133,6 +133,24 @@ def test_clients_and_command_line_add_to_what_others_keep(
     assert "passages.0.start_seconds" in refused.output
 
 
+def test_a_job_is_kept_and_let_go_by_clients_and_command_line(
+    gateway: Gateway, http: httpx.Client, job_url: str
+) -> None:
+    job_id = job_url.rsplit("/", 1)[1]
+
+    async def keep() -> bool:
+        async with AsyncClient(gateway.url) as client:
+            return (await client.keep(job_id))["is_kept"] and not (await client.stop_keeping(job_id))["is_kept"]
+
+    assert asyncio.run(keep())
+    with Client(gateway.url) as client:
+        assert client.keep(job_id)["is_kept"]
+        assert not client.stop_keeping(job_id)["is_kept"]
+    for option, is_kept in (("--keep", True), ("--stop-keeping", False)):
+        done = CliRunner().invoke(app, ["jobs", option, job_id, "--server", gateway.url])
+        assert (done.exit_code, http.get(job_url).json()["is_kept"]) == (0, is_kept)
+
+
 @pytest.fixture
 def keyed(settings: Settings, serve: Serve) -> Iterator[KeyedGateway]:
     with keyed_gateway(settings, serve) as keyed:

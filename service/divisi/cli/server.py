@@ -162,14 +162,22 @@ def jobs(
     server: Server = DEFAULT_SERVER,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 20,
     cancel: Annotated[str | None, typer.Option(help="Cancel the job with this id instead.")] = None,
+    keep: Annotated[str | None, typer.Option(help="Keep the job with this id until it is erased.")] = None,
+    stop_keeping: Annotated[str | None, typer.Option(help="Let the job with this id expire as others do.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List a server's jobs, newest first; or cancel one."""
+    """List a server's jobs, newest first; or cancel one, or keep it."""
     with exit_on_error(), connect(server) as client:
-        if cancel is not None:
-            job = client.cancel(cancel)
-            show_json(job) if as_json else say(f"cancelled {cancel}")
-            return
+        asked = {
+            "cancelled": (client.cancel, cancel),
+            "kept": (client.keep, keep),
+            "no longer kept:": (client.stop_keeping, stop_keeping),
+        }
+        for what, (call, job_id) in asked.items():
+            if job_id is not None:
+                job = call(job_id)
+                show_json(job) if as_json else say(f"{what} {job_id}")
+                return
         found = client.jobs(limit=limit)["jobs"]
         if as_json:
             show_json(found)

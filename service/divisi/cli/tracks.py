@@ -69,8 +69,10 @@ def rehearsal(
 ) -> None:
     """Print what is kept with a job to rehearse from, as JSON: passages, tempo, count-in; or keep something else.
 
-    divisi rehearsal 01k8y3p8m4v5w6x7y8z9a0b1c2 > passages.json
-    divisi rehearsal 01k9a2b3c4d5e6f7g8h9j0k1m2 --keep passages.json
+    Whoever opens a link to the job has it, too.
+
+        divisi rehearsal 01k8y3p8m4v5w6x7y8z9a0b1c2 > passages.json
+        divisi rehearsal 01k9a2b3c4d5e6f7g8h9j0k1m2 --keep passages.json
     """
     with exit_on_error(), connect(server) as client:
         if keep is None:
