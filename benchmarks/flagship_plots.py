@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 # Heading of the section → title of the plot, lower end of the axis, column of its first table.
 PLOTS = {
-    "## `chorus` 1.5.0": ("What to expect of chorus 1.5.0, SI-SDR in dB", -1.0, 5),
+    "## `chorus` 1.6.0": ("What to expect of chorus 1.6.0, SI-SDR in dB", -1.0, 5),
     "## Ablations": ("Held excerpts of singer 4, SI-SDR in dB", 7.0, 1),
     "## Deciding pitches in context": ("Pitches decided in context: 14 chorales, SI-SDR in dB", 6.0, 1),
     "## Where the rest is lost": ("Pitches and voicing given: 12 chorales, SI-SDR in dB", 7.5, 1),
