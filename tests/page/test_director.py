@@ -247,5 +247,6 @@ def rehearse_offline(tab: Tab, link: str) -> None:
     page.get_by_role("button", name="Play", exact=True).click()
     tab.until(lambda: tab.position > 2.5)
     expect(page.get_by_role("alert")).to_be_hidden()
+    expect(page.get_by_role("slider", name="Bars")).to_be_visible()
     page.get_by_role("button", name="♪ Alto").click()
     expect(page.get_by_text("Alto: ")).to_be_visible()

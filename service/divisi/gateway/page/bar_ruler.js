@@ -18,8 +18,9 @@ export class BarRuler {
     this.snaps = h("input", { type: "checkbox", checked: true });
     this.scale = h("div", { className: "scale", tabIndex: 0, role: "slider", "aria-label": t("ruler"), title: t("ruler.hint"), onkeydown: (event) => this.key(event) });
     const controls = h("div", { className: "ruler-controls" }, h("label", {}, `${t("ruler.from")} `, this.field), h("label", { className: "check" }, this.snaps, t("ruler.snap")));
-    // Its room is kept from the start: nothing moves when bars come.
+    // Its room is kept from the start: nothing moves when bars come. Until then, and without any, nobody can press it.
     this.element = h("div", { className: "ruler", hidden: !href }, controls, this.scale);
+    this.element.style.visibility = "hidden";
     this.listenToPointer();
   }
 
@@ -28,6 +29,7 @@ export class BarRuler {
     this.beats = found?.beats ?? [];
     this.lines = this.beats.filter(({ beat }) => beat === 1);
     if (!this.lines.length) return;
+    this.element.style.visibility = "";
     this.scale.setAttribute("aria-valuemin", String(this.lines[0].bar));
     this.scale.setAttribute("aria-valuemax", String(this.lines.at(-1).bar));
     this.draw();

@@ -8,7 +8,7 @@ const worker = /** @type {any} */ (self);
 const ROOT = new URL(worker.registration.scope).pathname;
 const UNOPENED_MS = 90 * 86400e3; // of a job that nobody opens any more
 const JOB = /^(.*\/v1\/jobs\/[0-9a-z]{26})(\/shared)?$/;
-const KEPT_OF_JOBS = /\/v1\/jobs\/[0-9a-z]{26}(\/(shared|rehearsal|(peaks|pitch)\.json|previews\/[^/]+))?$/;
+const KEPT_OF_JOBS = /\/v1\/jobs\/[0-9a-z]{26}(\/(shared|rehearsal|(peaks|pitch|bars)\.json|previews\/[^/]+))?$/;
 
 worker.addEventListener("install", () => worker.skipWaiting());
 worker.addEventListener("activate", (event) => event.waitUntil(worker.clients.claim()));
