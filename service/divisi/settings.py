@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     source_buckets: str = Field(
         "", description="Buckets and prefixes that `source_url` may read, such as `s3://choir/incoming`."
     )
+    target_buckets: str = Field(
+        "", description="Buckets and prefixes that `target` may write to, such as `s3://choir/results`."
+    )
     source_seconds: float = Field(600, gt=0, description="Longest time for fetching a recording from `source_url`.")
     max_upload_bytes: int = Field(2 * 1024**3, gt=0, description="Largest upload in bytes.")
     max_duration_seconds: float = Field(3 * 3600, gt=0, description="Longest recording in seconds.")
@@ -153,7 +156,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} begins as addresses of divisi's own do; serve it below another path")
         return value
 
-    @field_validator("source_buckets")
+    @field_validator("source_buckets", "target_buckets")
     @classmethod
     def _names_buckets(cls, value: str) -> str:
         for bucket in listed(value):

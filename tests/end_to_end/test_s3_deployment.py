@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import sys
 import time
@@ -30,6 +32,7 @@ def settings(redis_url: str, s3_endpoint: str) -> Settings:
         s3_endpoint=s3_endpoint,
         s3_access_key_id="test",
         s3_secret_access_key="test",
+        target_buckets="s3://recordings/results",
         port=free_port(),
     )
 
@@ -68,7 +71,8 @@ def test_stems_come_from_the_bucket_and_are_erased_with_the_job(
         aws_secret_access_key="test",
     )
     with Client(server) as client:
-        job = client.wait(client.submit(mixture_path(), stem_format="flac")["id"])
+        job = client.submit(mixture_path(), stem_format="flac", target="s3://recordings/results/choir")
+        job = client.wait(job["id"])
         answer = httpx.get(f"{server}{job['stems'][0]['href']}")
         assert answer.status_code == httpx.codes.FOUND
         assert answer.headers["location"].startswith(settings.s3_endpoint)
@@ -77,6 +81,14 @@ def test_stems_come_from_the_bucket_and_are_erased_with_the_job(
             f"{name}.flac" for name in ("soprano", "alto", "tenor", "bass", "residual")
         }
         client.delete(job["id"])
+    # The results in the caller's bucket are the caller's: erasing the job leaves them.
+    written = bucket.list_objects_v2(Bucket="recordings", Prefix="results/")["Contents"]
+    names = {one["Key"].removeprefix(f"results/choir/{job['id']}/"): one for one in written}
+    assert {*(path.name for path in paths), "report.png", "notes.mid", "manifest.json"} <= set(names)
+    manifest = json.loads(bucket.get_object(Bucket="recordings", Key=names["manifest.json"]["Key"])["Body"].read())
+    for stem in manifest["stems"]:
+        content = bucket.get_object(Bucket="recordings", Key=names[stem["file_name"]]["Key"])["Body"].read()
+        assert hashlib.sha256(content).hexdigest() == stem["sha256"]
     # What is left is the empty object by which the gateway finds out that the bucket takes writes.
     left = bucket.list_objects_v2(Bucket="recordings", Prefix=PREFIX).get("Contents", [])
     assert [(one["Key"], one["Size"]) for one in left] == [(f"{PREFIX}/ping", 0)]

@@ -329,6 +329,19 @@ def test_more_than_the_service_fetches_at_once_are_asked_to_come_again(tmp_path:
     assert asyncio.run(fetch_all()).code == "queue-full"
 
 
+@pytest.mark.parametrize(
+    "target", ["s3://recordings", "s3://elsewhere/results", "s3://recordings/results/../a", "file:///tmp"]
+)
+def test_a_target_that_is_not_allowed_is_refused_with_the_upload(
+    target: str, settings: Settings, serve: Serve, song: bytes
+) -> None:
+    with another(settings, serve, target_buckets="s3://recordings/results") as http:
+        refused = http.post("/v1/jobs", files={"file": song}, params={"target": target})
+        assert (refused.status_code, refused.json()["code"]) == (422, "target-refused")
+        taken = http.post("/v1/jobs", files={"file": song}, params={"target": "s3://recordings/results"})
+        assert taken.status_code == 202
+
+
 def test_a_bucket_that_is_allowed_is_read_with_the_services_own_access(
     settings: Settings, serve: Serve, s3_endpoint: str, song: bytes
 ) -> None:

@@ -23,7 +23,7 @@ from divisi import DISTRIBUTION
 from divisi.access.address import AddressRefusedError, Guard, Lookup, client_for
 from divisi.contract.errors import InputError, NotFoundError, UnavailableError
 from divisi.settings import Settings, listed
-from divisi.storage.bucket import Bucket
+from divisi.storage.bucket import SCHEME, Bucket, read_address
 from divisi.storage.names import clean_label, file_name_in
 from divisi.telemetry import get_logger
 
@@ -79,12 +79,12 @@ class Sources:
 
     def check(self, url: str) -> None:
         """Refuses an address that can never be fetched from. Raises InputError `source-refused`."""
-        if url.startswith("s3://"):
-            self._check_bucket(url)
-            return
         try:
-            self._guard.check(url)
-        except AddressRefusedError as refusal:
+            if url.startswith(SCHEME):
+                read_address(url, self._buckets)
+            else:
+                self._guard.check(url)
+        except (AddressRefusedError, ValueError) as refusal:
             raise _refused(str(refusal)) from None
 
     async def fetch(self, url: str, sink: Sink) -> Fetched:
@@ -101,7 +101,7 @@ class Sources:
         self._under_way += 1
         try:
             async with asyncio.timeout(self._seconds):
-                fetched = await (self._from_bucket if url.startswith("s3://") else self._from_web)(url, sink)
+                fetched = await (self._from_bucket if url.startswith(SCHEME) else self._from_web)(url, sink)
         except TimeoutError:
             message = f"the recording at source_url had not come after {self._seconds:g} s"
             raise InputError(message, code="source-too-slow", limit_seconds=self._seconds) from None
@@ -161,15 +161,8 @@ class Sources:
                 await answer.aclose()
         raise _failed(f"source_url led on more than {MOST_REDIRECTS} times")
 
-    def _check_bucket(self, url: str) -> None:
-        bucket, _, key = url.removeprefix("s3://").partition("/")
-        if not bucket or not key or any(part in ("", ".", "..") for part in key.split("/")):
-            raise _refused("it must be s3://BUCKET/KEY")
-        if not any(url.startswith(f"{allowed.rstrip('/')}/") for allowed in self._buckets):
-            raise _refused("this service does not read that bucket")
-
     async def _from_bucket(self, url: str, sink: Sink) -> Fetched:
-        bucket, _, key = url.removeprefix("s3://").partition("/")
+        bucket, key = read_address(url, self._buckets)
         opened = self._open_bucket(bucket)
         try:
             size = await opened.size_of(key)

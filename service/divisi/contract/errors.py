@@ -149,6 +149,7 @@ KINDS: dict[str, Kind] = {
     "source-and-file": Kind(InputError, hint="Send the recording or its address, not both."),
     "source-refused": Kind(InputError, hint="Name a public address, or send the recording itself."),
     "source-failed": Kind(InputError, hint="Check that the address opens in a browser, or send the recording itself."),
+    "target-refused": Kind(InputError, hint="Name a bucket that whoever runs this service has allowed."),
     "source-too-slow": Kind(InputError, 408, hint="Try again later, or send the recording itself."),
     "too-many-files": Kind(InputError),
     # What is asked of it.

@@ -88,6 +88,7 @@ class Job(JobOptions):
         idempotency_key: the caller's key; the gateway makes it unique to the caller.
         fingerprint: digest of upload and parameters, compared when the key is used again.
         owner: who submitted it, as limits count callers ("key:…", "address:…"); None where all are one.
+        target: where its results go besides, `s3://…`.
         webhook_url: called when it ends.
         webhook_secret: signs these calls, sealed by the gateway; None: the owner's key has one.
         trace: the request that submitted it, as a W3C traceparent; None without tracing.
@@ -114,6 +115,7 @@ class Job(JobOptions):
     idempotency_key: str | None = None
     fingerprint: str | None = None
     owner: str | None = None
+    target: str | None = None
     webhook_url: str | None = None
     webhook_secret: str | None = Field(None, repr=False)
     trace: str | None = None

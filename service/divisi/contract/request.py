@@ -18,11 +18,8 @@ from pydantic.fields import FieldInfo
 from divisi.contract.errors import InputError
 from divisi.contract.files import StemFormat
 
-MAX_MODELS = 16
-MAX_STEMS = 64
-MOST_SOURCES = 16
-MOST_BASES = 128
-MOST_ITERATIONS = 1000
+MAX_MODELS, MAX_STEMS = 16, 64
+MOST_SOURCES, MOST_BASES, MOST_ITERATIONS = 16, 128, 1000
 SHORTEST_FFT, LONGEST_FFT = 512, 16_384
 MOST_SEED = 2**32 - 1
 
@@ -205,6 +202,12 @@ class SeparationRequest(FitOptions, JobOptions, WantedOptions):
         "address, or `s3://BUCKET/KEY` in a bucket that the service may read. The answer comes once it is here.",
         json_schema_extra={"format": "uri", "examples": ["https://choir.example/ave-verum.flac"]},
     )
+    target: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
+        None,
+        description="Where the results go besides: below `<job id>/` at an `s3://BUCKET/PREFIX` that the service may "
+        "write to; `manifest.json` comes last.",
+        json_schema_extra={"format": "uri", "examples": ["s3://choir/results"]},
+    )
     webhook_url: Annotated[str, StringConstraints(max_length=2048)] | None = Field(
         None,
         description="Called when the job ends: a POST after Standard Webhooks, repeated until it is accepted.",
@@ -241,6 +244,7 @@ class RequestArguments(TypedDict, total=False):
     seed: int | None
     spots: Sequence[str]
     source_url: str | None
+    target: str | None
     webhook_url: str | None
     webhook_secret: str | None
     file_name: str | None

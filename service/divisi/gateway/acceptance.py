@@ -30,7 +30,7 @@ from divisi.contract.manifest import ManifestFile
 from divisi.contract.request import SeparationRequest
 from divisi.gateway.dependencies import Services
 from divisi.gateway.models import choose_models, read_options, require_fitters, voices_for, wanted_stems
-from divisi.gateway.uploads import Upload, check_references, check_source, fetch_source, receive_upload
+from divisi.gateway.uploads import Upload, check_references, check_source, check_target, fetch_source, receive_upload
 from divisi.life import erase_audio, mark_sharers
 from divisi.models.plan import fit_request_of
 from divisi.queue.job_queue import JobQueue, Reservation, Submission
@@ -85,6 +85,7 @@ async def accept_upload(
         options = read_options(upload.fields, request.query_params.multi_items())
         check_webhook(options, caller, settings)
         check_source(upload, options, services.sources)
+        check_target(options, settings)
         encoding = options.encoding
         cards = await asyncio.to_thread(choose_models, options, services.bundles, settings.default_model)
         fit = fit_request_of(options).to_dict()
@@ -213,6 +214,7 @@ def _draft_jobs(
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
             owner=owner,
+            target=options.target,
             webhook_url=options.webhook_url,
             trace=current_traceparent(),
         )

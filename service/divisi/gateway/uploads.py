@@ -39,6 +39,8 @@ from divisi.gateway.multipart_form import (
     scratch_folder,
     too_large,
 )
+from divisi.settings import Settings, listed
+from divisi.storage.bucket import read_address, result_folder
 from divisi.storage.names import clean_label, file_name_in
 
 IDLE_SECONDS = 60.0
@@ -174,6 +176,16 @@ def check_source(upload: Upload, options: SeparationRequest, sources: Sources) -
     if upload.num_bytes or upload.references:
         raise InputError("there is a source_url, and a file as well", code="source-and-file")
     sources.check(options.source_url)
+
+
+def check_target(options: SeparationRequest, settings: Settings) -> None:
+    """Refuses a bucket that nothing may be written to. Raises InputError `target-refused`."""
+    if options.target is None:
+        return
+    try:
+        read_address(result_folder(options.target, "job"), listed(settings.target_buckets))
+    except ValueError as refusal:
+        raise InputError(f"target is refused: {refusal}", code="target-refused") from None
 
 
 async def fetch_source(upload: Upload, source_url: str, sources: Sources, max_bytes: int) -> Upload:

@@ -20,6 +20,7 @@ from divisi import DISTRIBUTION
 from divisi.audio.decode import FILES_CONTAINER, unpack_files
 from divisi.audio.recording import AudioLimits
 from divisi.audio.sandbox import inspect_audio_in_child
+from divisi.bootstrap import open_bucket
 from divisi.contract.job import Job
 from divisi.contract.manifest import Manifest, ManifestFile, ManifestStem, StemConfidence, StemScore
 from divisi.delivery.deliver import Recording, SeparatedFile, separate_file
@@ -27,7 +28,8 @@ from divisi.delivery.files import DeliveredFile, StemFile
 from divisi.models.plan import fit_request_from
 from divisi.separation.fitted_separator import AnySeparator
 from divisi.separation.separator import SeparationOptions
-from divisi.settings import Settings
+from divisi.settings import Settings, listed
+from divisi.storage.bucket import read_address, result_folder
 from divisi.storage.names import content_disposition, mixture_key, stem_key
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import span
@@ -94,7 +96,11 @@ def process_job(
         for stage in ("decode", "separate", "encode"):
             now.set(**{f"{stage}_seconds": clock.seconds.get(stage, 0.0)})
     _upload_all(job, delivery, store, report, clock)
-    return _manifest_of(job, separator, delivery, facts, time.monotonic() - began)
+    manifest = _manifest_of(job, separator, delivery, facts, time.monotonic() - began)
+    if job.target is not None:
+        with clock.stage("upload"), span("upload to target"):
+            _write_to(result_folder(job.target, job.job_id), delivery, manifest, settings)
+    return manifest
 
 
 def _fetch_mixture(job: Job, store: ObjectStore, work_dir: Path) -> Path:
@@ -142,6 +148,16 @@ def _upload_all(job: Job, delivery: SeparatedFile, store: ObjectStore, report: R
         report(_UPLOADING_FROM + (1 - _UPLOADING_FROM) * number / len(delivered), "uploading")
         with clock.stage("upload"), span("upload", stem=file.name, bytes=file.bytes):
             _upload(job, file, store)
+
+
+def _write_to(address: str, delivery: SeparatedFile, manifest: Manifest, settings: Settings) -> None:
+    """The results into the caller's bucket, and last what says that they are whole."""
+    name, folder = read_address(address, listed(settings.target_buckets))
+    bucket = open_bucket(settings, name)
+    resynthesis = () if delivery.resynthesis is None else (delivery.resynthesis,)
+    for file in (*delivery.files, *resynthesis, *delivery.pitch, *delivery.views):
+        bucket.upload(f"{folder}/{file.path.name}", file.path, file.media_type)
+    bucket.upload(f"{folder}/manifest.json", manifest.to_json().encode(), "application/json")
 
 
 def _manifest_of(

@@ -260,6 +260,7 @@ export interface RequestOptions {
   seed?: number | null;
   spots?: string[];
   source_url?: string | null;
+  target?: string | null;
   webhook_url?: string | null;
   webhook_secret?: string | null;
   file_name?: string | null;
