@@ -32,7 +32,7 @@ lint: .venv/installed-dev tests/page/node_modules/installed
 
 unit: .venv/installed-dev .venv/installed-policy
 	tests/system_packages.sh
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 
 coverage: .venv/installed-dev .venv/installed-policy  ## The tests once more, counting the lines that they run; too few fail
 	tests/system_packages.sh

@@ -104,9 +104,9 @@ def test_bars_are_a_ruler_to_go_by_and_to_loop_by(tab: Tab) -> None:
         tab.page.mouse.move(lane["x"] + lane["width"] * seconds / length, lane["y"] + 20, steps=4)
         press()
     tab.until(lambda: tab.position == pytest.approx(lines[first], abs=0.01))
-    tab.page.get_by_label("Name of the passage").fill("All")
+    tab.page.get_by_label("Name of the passage").fill("Refrain")
     tab.page.get_by_role("button", name="Keep this loop").click()
-    expect(tab.page.get_by_role("button", name="All")).to_be_visible()
+    expect(tab.page.get_by_role("button", name="Refrain 0:")).to_be_visible()
     (passage,) = httpx.get(rehearsal_of(tab)).json()["passages"]
     found = [passage["start_seconds"], passage["start_seconds"] + passage["duration_seconds"]]
     assert found == pytest.approx([lines[first], lines[last]], abs=0.01)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -77,8 +77,13 @@ async def ended(queue: JobQueue, job: Job) -> Job:
 
 
 def engine_processes() -> list[psutil.Process]:
-    """The children of workers in this process."""
-    return [child for child in psutil.Process().children() if "divisi.worker.child" in child.cmdline()]
+    """The children of workers in this process, but for those that are ending."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if "divisi.worker.child" in child.cmdline():
+                found.append(child)
+    return found
 
 
 def is_separating(event: JobEvent) -> bool:
