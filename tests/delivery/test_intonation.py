@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from divisi.delivery.intonation_files import write_intonation
+from divisi.delivery.notation_files import write_intonation
 from divisi.notation.bars import NO_BARS, Bars
 from divisi.notation.intonation import deviation_cents, drift_cents, intervals
 from divisi.notation.notes import Note

@@ -37,7 +37,7 @@ from divisi.queue.job_queue import JobQueue, Reservation, Submission
 from divisi.storage.names import UNNAMED, accepted_key, clean_label, content_disposition, mixture_key, reference_key
 from divisi.storage.object_store import ObjectStore
 from divisi.telemetry import current_traceparent, get_logger, span
-from divisi.webhooks.request import check_webhook
+from divisi.webhooks.sender import check_webhook
 
 log = get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""Sends webhooks as they fall due, signed, in the background of every gateway; see the room's docstring.
+"""What a submit may ask of webhooks, and the sender: as they fall due, signed, in the background of every gateway.
 
     claim a delivery → look up and check its address → POST, signed → settle: delivered, again later, or given up
 
@@ -10,6 +10,7 @@ that of Standard Webhooks 1.0.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import random
 import ssl
 import time
@@ -21,15 +22,16 @@ import httpx
 from standardwebhooks import Webhook
 
 from divisi import DISTRIBUTION
-from divisi.access.address import AddressRefusedError, Lookup, client_for
-from divisi.access.key_ring import KeyRing, SealError, unseal
-from divisi.contract.errors import UnavailableError
+from divisi.access.address import AddressRefusedError, Guard, Lookup, client_for
+from divisi.access.callers import Caller
+from divisi.access.key_ring import KeyRing, SealError, check_webhook_secret, unseal
+from divisi.contract.errors import InputError, UnavailableError
 from divisi.contract.job import Job
+from divisi.contract.request import SeparationRequest
 from divisi.queue.redis_door import RedisDoor
-from divisi.settings import Settings
+from divisi.settings import Settings, listed
 from divisi.telemetry import get_logger
 from divisi.webhooks.deliveries import Deliveries, DeliveryAttempt, DeliveryStatus, DueDelivery, NothingDue
-from divisi.webhooks.request import guard_of
 
 log = get_logger(__name__)
 
@@ -169,3 +171,31 @@ def signature_of(secret: str, delivery_id: str, timestamp: int, body: bytes) -> 
         timestamp: Unix seconds, as in `webhook-timestamp`.
     """
     return Webhook(secret).sign(delivery_id, datetime.fromtimestamp(timestamp, UTC), body.decode())
+
+
+def guard_of(settings: Settings, lookup: Lookup | None = None) -> Guard:
+    """Which addresses webhooks may go to; `lookup` finds those of a host, None: the system."""
+    return Guard([ipaddress.ip_network(text) for text in listed(settings.webhook_allowed_networks)], lookup=lookup)
+
+
+def check_webhook(options: SeparationRequest, caller: Caller, settings: Settings) -> None:
+    """Refuses an address that nothing may be sent to, and a webhook that nothing would sign.
+
+    Raises:
+        InputError: `webhook-url-refused`, `invalid-webhook-secret`, `webhook-secret-missing`, `webhook-url-missing`.
+    """
+    if options.webhook_secret is not None:
+        check_webhook_secret(options.webhook_secret)
+    if options.webhook_url is None:
+        if options.webhook_secret is not None:
+            raise InputError("there is a webhook_secret and no webhook_url", code="webhook-url-missing")
+        return
+    try:
+        guard_of(settings).check(options.webhook_url)
+    except AddressRefusedError as refusal:
+        raise InputError(f"webhook_url is refused: {refusal}", code="webhook-url-refused") from None
+    if options.webhook_secret is None and caller.key is None:
+        raise InputError(
+            "give a webhook_secret (`whsec_…`) with the webhook_url: without an API key there is no other to sign with",
+            code="webhook-secret-missing",
+        )
