@@ -43,11 +43,6 @@ class Layout(StrEnum):
     LEFT = "left", "{part} left, the rest right"
     RIGHT = "right", "{part} right, the rest left"
 
-    @property
-    def is_split(self) -> bool:
-        """True where the part is alone on one side."""
-        return self in (Layout.LEFT, Layout.RIGHT)
-
 
 class TrackFormat(StrEnum):
     """What learning tracks are encoded as."""
