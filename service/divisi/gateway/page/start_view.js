@@ -121,7 +121,7 @@ export class StartView {
     this.voices.replaceChildren(
       h("legend", {}, t("start.who")),
       radio("", t("start.everybody"), true),
-      ...(deaf ? [h("small", {}, t("start.not-told", { model: modelTitle(deaf.id, deaf.title) }))] : [radio("auto", t("start.find-out"), false)]),
+      ...(deaf ? [h("small", {}, t("start.no-roster", { model: modelTitle(deaf.id, deaf.title) }))] : [radio("auto", t("start.find-out"), false)]),
       ...(!deaf && shared.length ? [radio("named", t("start.only"), false), this.named] : []),
     );
     this.expected.replaceChildren(...(cards.length === 1 ? expectations(cards[0]) : []));

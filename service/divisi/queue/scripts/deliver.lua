@@ -18,14 +18,14 @@ for _ = 1, MOST_PASSED do
   if not first[1] then return {'none', rung, -1} end
   if tonumber(first[2]) > now then return {'none', rung, tonumber(first[2]) - now} end
   local delivery = first[1]
-  local told = redis.call('HMGET', delivery_of(delivery), 'job', 'event')
-  local id, event_name = told[1], told[2]
+  local due = redis.call('HMGET', delivery_of(delivery), 'job', 'event')
+  local id, event_name = due[1], due[2]
   local seen = id and look(id, 'state', 'receiver', 'queued_at') or {}
   if not seen[1] then
     redis.call('ZREM', due_set, delivery) -- its job was erased
     redis.call('DEL', delivery_of(delivery), log_of(delivery))
   elseif seen[1] ~= event_name then
-    close(delivery, 'superseded') -- an operator has the job run again: what was to be told is no longer so
+    close(delivery, 'superseded') -- an operator has the job run again: what was to be reported no longer holds
   elseif tonumber(redis.call('GET', gone_of(seen[2])) or '0') > seen[3] / 1000 then
     close(delivery, 'disabled') -- since the job was submitted, its receiver asked to be left alone
   else
