@@ -16,7 +16,7 @@ from collections import Counter
 from contextlib import suppress
 
 import httpx
-from bars import Row, at_most, exactly, report, rows_of, told
+from bars import Row, at_most, exactly, noted, report, rows_of
 from deployment import LONGEST_SECONDS, deployment, noise_wav
 
 AUDIO_SECONDS = 2.0
@@ -85,8 +85,8 @@ async def bad_sources(num_jobs: int, num_good: int, limit_seconds: float, num_wo
     web.close()
     bad = [(kind, said, seconds) for kind, said, seconds in answers if kind != "good"]
     return [
-        told("fetches from bad servers", len(bad)),
-        told("by what they do", ", ".join(f"{kind} {count}" for kind, count in Counter(kinds).items())),
+        noted("fetches from bad servers", len(bad)),
+        noted("by what they do", ", ".join(f"{kind} {count}" for kind, count in Counter(kinds).items())),
         exactly("answers that name the cause", sum(EXPECTED[kind] == said for kind, said, _ in bad), len(bad)),
         at_most("longest answer", max(seconds for *_, seconds in answers), limit_seconds + MARGIN_SECONDS),
         exactly("gateways ready afterwards", int(is_ready), 1),

@@ -12,7 +12,7 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: `bar` in words and `is_met`; None for a figure that is only told."""
+    """One figure: `bar` in words and `is_met`; None for a figure that is only noted."""
 
     name: str
     value: str
@@ -31,7 +31,7 @@ def at_most(name: str, seconds: float, limit: float) -> Row:
     return Row(name, f"{seconds:.2f} s", f"≤ {limit:g} s", seconds <= limit, is_timed=True)
 
 
-def told(name: str, value: Any) -> Row:
+def noted(name: str, value: Any) -> Row:
     """A figure without a bar."""
     return Row(name, f"{value:.2f}" if isinstance(value, float) else str(value))
 
@@ -39,7 +39,7 @@ def told(name: str, value: Any) -> Row:
 def rows_of(audit: Audit, num_failed: int = 0) -> list[Row]:
     """What must hold after any cruelty; `num_failed` jobs were meant to fail."""
     return [
-        told("jobs accepted", audit.accepted),
+        noted("jobs accepted", audit.accepted),
         exactly("succeeded", audit.states["succeeded"], audit.accepted - num_failed),
         exactly("lost", audit.lost, 0),
         exactly("committed twice", audit.committed_twice, 0),

@@ -18,7 +18,7 @@ from collections import Counter
 
 import boto3
 import httpx
-from bars import Row, exactly, report, told
+from bars import Row, exactly, noted, report
 from deployment import LONGEST_SECONDS, Deployment, deployment, noise_wav
 from moto.server import ThreadedMotoServer
 from store_proxy import StoreProxy
@@ -84,20 +84,20 @@ async def _break(
     deferred = sum([(await cruel.queue.get(job_id)).attempt > 1 for job_id in cruel.accepted])
     orphans = set(await cruel.store.list_folders("jobs")) - set(cruel.accepted)
     return [
-        told("writes refused / torn / unanswered", "{refused} / {torn} / {unanswered}".format_map(faults.counts)),
-        told(f"requests held up by the {stall_seconds:g} s stall", faults.counts["stalled"]),
-        told("uploads answered 202 / 503", f"{answers[202]} / {answers[503]}"),
+        noted("writes refused / torn / unanswered", "{refused} / {torn} / {unanswered}".format_map(faults.counts)),
+        noted(f"requests held up by the {stall_seconds:g} s stall", faults.counts["stalled"]),
+        noted("uploads answered 202 / 503", f"{answers[202]} / {answers[503]}"),
         exactly("uploads answered otherwise", answers.total() - answers[202] - answers[503], 0),
-        told("accepted jobs that took more than one attempt", deferred),
+        noted("accepted jobs that took more than one attempt", deferred),
         exactly("accepted jobs succeeded", audit.states["succeeded"], audit.accepted),
         exactly("lost", audit.lost, 0),
         exactly("committed twice", audit.committed_twice, 0),
         exactly("objects named by a manifest that are missing, short or other", audit.broken_stems, 0),
         exactly("entries left in the streams", audit.stream_length, 0),
-        told("objects of failed attempts, erased with their job", audit.leftovers),
-        told("refused uploads not erased yet", len(orphans)),
-        told("uploads in parts left unfinished in the bucket", len(unfinished)),
-        told("all ended after the store was well again, s", seconds),
+        noted("objects of failed attempts, erased with their job", audit.leftovers),
+        noted("refused uploads not erased yet", len(orphans)),
+        noted("uploads in parts left unfinished in the bucket", len(unfinished)),
+        noted("all ended after the store was well again, s", seconds),
     ]
 
 

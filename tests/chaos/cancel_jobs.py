@@ -19,7 +19,7 @@ import time
 
 import httpx
 import psutil
-from bars import Row, at_most, exactly, report, told
+from bars import Row, at_most, exactly, noted, report
 from deployment import Deployment, deployment
 
 from divisi.contract.job import Job, JobState
@@ -45,15 +45,15 @@ async def cancel_jobs(num_queued: int, num_running: int, num_workers: int) -> li
             depth = await Figures(cruel.queue.door).depth()
     answered, freed, freed_bytes, left = zip(*running, strict=True)
     return [
-        told("queued jobs cancelled", num_queued),
-        told("from request to answer, median s", statistics.median(queued)),
+        noted("queued jobs cancelled", num_queued),
+        noted("from request to answer, median s", statistics.median(queued)),
         at_most("from request to answer, worst", max(queued), QUEUED_SECONDS),
-        told("a request that asks for nothing, on this machine now, median s", statistics.median(bare)),
-        told("running jobs cancelled", num_running),
-        told("from request to answer, median s", statistics.median(answered)),
-        told("from request to freed memory, median s", statistics.median(freed)),
+        noted("a request that asks for nothing, on this machine now, median s", statistics.median(bare)),
+        noted("running jobs cancelled", num_running),
+        noted("from request to answer, median s", statistics.median(answered)),
+        noted("from request to freed memory, median s", statistics.median(freed)),
         at_most("from request to freed memory, worst", max(freed), FREED_SECONDS),
-        told("memory freed each time, MiB", round(min(freed_bytes) / 1024**2)),
+        noted("memory freed each time, MiB", round(min(freed_bytes) / 1024**2)),
         exactly("stems left", sum(left), 0),
         exactly("entries left in the streams", sum(lane.length for lane in depth.values()), 0),
     ]

@@ -23,7 +23,7 @@ import boto3
 import httpx
 import numpy as np
 import soundfile
-from bars import Row, exactly, report, rows_of, told
+from bars import Row, exactly, noted, report, rows_of
 from botocore.exceptions import BotoCoreError, ClientError
 from deployment import SAMPLE_RATE, Deployment, deployment
 
@@ -184,11 +184,11 @@ async def cut_links(num_cuts: int, num_jobs: int) -> list[Row]:
 
     return [
         *rows_of(audit),
-        told("cuts", num_cuts),
-        told("of them in the middle of a job", len(hit)),
-        told("leases lost and taken back", audit.counters.get("lost_leases", 0)),
-        told("job of a cut worker runs elsewhere after, worst s", max(waits, default=0.0)),
-        told("cut worker claims again after its link is back, worst s", max(again)),
+        noted("cuts", num_cuts),
+        noted("of them in the middle of a job", len(hit)),
+        noted("leases lost and taken back", audit.counters.get("lost_leases", 0)),
+        noted("job of a cut worker runs elsewhere after, worst s", max(waits, default=0.0)),
+        noted("cut worker claims again after its link is back, worst s", max(again)),
         exactly("the same worker processes throughout", same, WORKERS),
     ]
 

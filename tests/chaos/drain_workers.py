@@ -3,7 +3,7 @@
     python tests/chaos/drain_workers.py [--restarts 20] [--workers 2]
 
 The time to drain is shorter than a job, so most jobs are handed back in the middle. As in a rolling update, a new
-worker is warm before an old one is told to stop.
+worker is warm before an old one is asked to stop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 
-from bars import Row, at_most, exactly, report, rows_of, told
+from bars import Row, at_most, exactly, noted, report, rows_of
 from deployment import Deployment, deployment, event_time
 
 from divisi.contract.job import JobState
@@ -53,10 +53,10 @@ async def drain_workers(num_restarts: int, num_workers: int) -> list[Row]:
         waits = await _waits_after_hand_back(cruel)
     return [
         *rows_of(audit),
-        told("rolling restarts", num_restarts),
+        noted("rolling restarts", num_restarts),
         exactly("workers that ended with exit code 0", exits.count(0), num_restarts),
         at_most("from SIGTERM to exit, worst", slowest_exit, EXIT_SECONDS),
-        told("jobs handed back", len(waits)),
+        noted("jobs handed back", len(waits)),
         exactly("leases lost", audit.counters.get("lost_leases", 0), 0),
         at_most("handed-back job runs again after, worst", max(waits, default=0.0), ELSEWHERE_SECONDS),
     ]

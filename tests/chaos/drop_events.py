@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass, field
 
 import httpx
-from bars import Row, exactly, report, told
+from bars import Row, exactly, noted, report
 from deployment import Deployment, deployment, noise_wav
 
 from divisi.queue.watching import EventReader
@@ -86,9 +86,9 @@ async def drop_events(num_drops: int, num_listeners: int) -> list[Row]:
             heard += [(told_by_queue, listener) for listener in listeners]
             attempts.append((await cruel.queue.get(job_id)).attempt)
     return [
-        told("jobs listened to", len(attempts)),
-        told("attempts at the first, whose worker was killed", attempts[0]),
-        told("events of all listeners", sum(len(events) for events, _ in heard)),
+        noted("jobs listened to", len(attempts)),
+        noted("attempts at the first, whose worker was killed", attempts[0]),
+        noted("events of all listeners", sum(len(events) for events, _ in heard)),
         Row("connections dropped", str(dropped), f"≥ {num_drops}", dropped >= num_drops),
         exactly("events missed", sum(len(set(events) - set(one.ids)) for events, one in heard), 0),
         exactly("events seen twice", sum(len(one.ids) - len(set(one.ids)) for _, one in heard), 0),

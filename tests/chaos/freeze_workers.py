@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 import psutil
-from bars import Row, at_most, exactly, report, rows_of, told
+from bars import Row, at_most, exactly, noted, report, rows_of
 from deployment import LONGEST_SECONDS, Deployment, deployment
 
 from divisi.queue.watching import Figures
@@ -40,9 +40,9 @@ async def freeze_workers(num_freezes: int, num_trees: int, num_workers: int) -> 
     late = sum(job.manifest is not None and job.manifest.attempt != job.attempt for job in published)
     return [
         *rows_of(audit),
-        told("freezes of a supervisor", num_freezes),
+        noted("freezes of a supervisor", num_freezes),
         exactly("of these, stale commit refused", sum(seconds is not None for seconds in commits), num_freezes),
-        told("freezes of a whole tree", num_trees),
+        noted("freezes of a whole tree", num_trees),
         exactly("of these, stale beat refused", sum(seconds is not None for seconds in beats), num_trees),
         exactly("stale commits accepted", late, 0),
         at_most("from thaw to refusal, worst", max([*filter(None, commits), *filter(None, beats)]), VERDICT_SECONDS),

@@ -12,7 +12,7 @@ import random
 import sys
 import time
 
-from bars import Row, report, rows_of, told
+from bars import Row, noted, report, rows_of
 from deployment import LONGEST_SECONDS, deployment
 
 from divisi.contract.job import JobState
@@ -50,13 +50,13 @@ async def kill_workers(num_kills: int, num_jobs: int, num_workers: int) -> list[
 
     return [
         *rows_of(audit),
-        told("kills", num_kills),
-        told("of them in the middle of a job", len(hit)),
-        told("leases lost and taken back", audit.counters.get("lost_leases", 0)),
-        told("killed job runs again after, median s", sorted(waits)[len(waits) // 2]),
-        told("killed job runs again after, worst s", max(waits)),
-        told("job of the last kill ended after, s", last_ended),
-        told("all of the backlog ended after the last kill, s", drained),
+        noted("kills", num_kills),
+        noted("of them in the middle of a job", len(hit)),
+        noted("leases lost and taken back", audit.counters.get("lost_leases", 0)),
+        noted("killed job runs again after, median s", sorted(waits)[len(waits) // 2]),
+        noted("killed job runs again after, worst s", max(waits)),
+        noted("job of the last kill ended after, s", last_ended),
+        noted("all of the backlog ended after the last kill, s", drained),
     ]
 
 

@@ -13,7 +13,7 @@ import asyncio
 import itertools
 import sys
 
-from bars import Row, exactly, report, rows_of, told
+from bars import Row, exactly, noted, report, rows_of
 from deployment import deployment
 from engines import HUNGRY_LEVEL, KILLED_LEVEL, POISON_LEVEL
 
@@ -43,10 +43,10 @@ async def poison(num_poisoned: int, num_jobs: int, num_workers: int) -> list[Row
         exactly("poisoned jobs failed", sum(job.state is JobState.FAILED for job in failed), num_poisoned),
         exactly("dead letters", len({letter.job_id for letter in letters} & set(poisoned)), num_poisoned),
         exactly("attempts at each", max(letter.attempts for letter in letters), MAX_ATTEMPTS),
-        told("cause", ", ".join(causes)),
+        noted("cause", ", ".join(causes)),
         exactly("workers that are still the same", survivors, num_workers),
         exactly("leases lost", audit.counters.get("lost_leases", 0), 0),
-        told("all ended after, s", seconds),
+        noted("all ended after, s", seconds),
     ]
 
 

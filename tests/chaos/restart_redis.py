@@ -14,7 +14,7 @@ import random
 import sys
 import time
 
-from bars import Row, at_most, exactly, report, rows_of, told
+from bars import Row, at_most, exactly, noted, report, rows_of
 from deployment import LONGEST_SECONDS, Deployment, deployment
 
 from divisi.contract.errors import UnavailableError
@@ -47,10 +47,10 @@ async def restart_redis(num_restarts: int, num_workers: int) -> list[Row]:
         survivors = sum(worker.poll() is None for worker in workers)
     return [
         *rows_of(audit),
-        told("kills of Redis", num_restarts),
-        told("submits refused meanwhile, then repeated", cruel.refused_submits),
+        noted("kills of Redis", num_restarts),
+        noted("submits refused meanwhile, then repeated", cruel.refused_submits),
         exactly("workers that are still the same", survivors, num_workers),
-        told("all workers consume again after, median s", sorted(waits)[len(waits) // 2]),
+        noted("all workers consume again after, median s", sorted(waits)[len(waits) // 2]),
         at_most("all workers consume again after, worst", max(waits), CONSUMING_AGAIN_SECONDS),
     ]
 

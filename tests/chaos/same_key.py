@@ -2,7 +2,7 @@
 
     python tests/chaos/same_key.py [--posts 200] [--gateways 2]
 
-Those that are told to come again (409, the key is in flight; 503, the machine is overrun) do so until they are
+Those that are asked to come again (409, the key is in flight; 503, the machine is overrun) do so until they are
 answered.
 """
 
@@ -16,7 +16,7 @@ import time
 from collections import Counter
 
 import httpx
-from bars import Row, exactly, report, told
+from bars import Row, exactly, noted, report
 from deployment import deployment, noise_wav
 
 from divisi.queue.watching import Figures
@@ -57,17 +57,17 @@ async def same_key(num_posts: int, num_gateways: int) -> list[Row]:
         counted = (await Figures(cruel.queue.door).counters()).get("accepted", 0)
     others = statuses.total() - sum(statuses[status] for status in (202, 409, 503, BROKEN_OFF))
     return [
-        told("uploads with one key, at once", num_posts),
-        told("answered 202 / told to come again (409)", f"{statuses[202]} / {statuses[409]}"),
-        told("told that the service is busy (503)", statuses[503]),
-        told("connections that broke off, upload sent again", statuses[BROKEN_OFF]),
+        noted("uploads with one key, at once", num_posts),
+        noted("answered 202 / asked to come again (409)", f"{statuses[202]} / {statuses[409]}"),
+        noted("answered that the service is busy (503)", statuses[503]),
+        noted("connections that broke off, upload sent again", statuses[BROKEN_OFF]),
         exactly("answered otherwise", others, 0),
         exactly("different job ids among the answers", len(set(job_ids)), 1),
         exactly("jobs in the queue", in_queue, 1),
         exactly("jobs ever accepted", counted, 1),
         exactly("recordings in the store", stored, 1),
         exactly("temporary files left", left, 0),
-        told("all answered after, s", seconds),
+        noted("all answered after, s", seconds),
     ]
 
 

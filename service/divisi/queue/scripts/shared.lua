@@ -87,8 +87,8 @@ local function is_ours(id, token, consumer)
   return seen[1] == 'running' and seen[2] == token and seen[3] == consumer, seen[1], seen[4], seen[5]
 end
 
--- The job's end is to be told to whoever asked for it; part of the same step, so that no end goes untold.
-local function tell(id, state, now)
+-- The job's end is to be reported to whoever asked for it; part of the same step, so that no end goes unreported.
+local function notify(id, state, now)
   local delivery = 'msg_' .. id .. '_' .. whole(now)
   redis.call('HSET', delivery_of(delivery), 'job', id, 'event', state, 'status', 'pending', 'attempts', 0,
     'created_at', whole(now))
@@ -110,7 +110,7 @@ local function finish(id, lane, state, retention_ms, ...)
   redis.call('PEXPIRE', events_of(id), EVENTS_LIFE_MS)
   local asked = look(id, 'owner', 'receiver')
   if asked[1] then redis.call('SREM', unfinished_of(asked[1]), id) end
-  if asked[2] then tell(id, state, now) end
+  if asked[2] then notify(id, state, now) end
   count(state)
 end
 
